@@ -1,0 +1,103 @@
+"""The command line: flags -> Config, verb -> function. The only file that touches absl flags."""
+
+import dataclasses
+import pkgutil
+import sys
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+from absl import flags
+
+from bnn_hvd import config, legacy
+from bnn_hvd.errors import TrainingError, UserError
+
+
+class Verb(NamedTuple):
+    """`target` (module:function) is handed the parsed `config_type`; it returns the exit code."""
+
+    config_type: type
+    target: str
+
+
+VERBS = {
+    "train": Verb(config.TrainConfig, "bnn_hvd.train:main"),
+    "predict": Verb(config.PredictConfig, "bnn_hvd.predict:main"),
+    "plot": Verb(config.PlotConfig, "bnn_hvd.plots:main"),
+    "prepare_data": Verb(config.PrepareDataConfig, "bnn_hvd.data.download:main"),
+}
+
+DEFINE = {
+    str: flags.DEFINE_string, bool: flags.DEFINE_bool,
+    int: flags.DEFINE_integer, int | None: flags.DEFINE_integer, float: flags.DEFINE_float,
+}  # fmt: skip
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one verb; returns the exit code: 0, 1 training failed, 2 user's mistake, 75 interrupted."""
+    args = list(sys.argv if argv is None else argv)
+    try:
+        name = args.pop(1) if len(args) > 1 and not args[1].startswith("-") else "train"
+        if name not in VERBS:
+            raise UserError(f"unknown verb {name!r}; known: {', '.join(VERBS)}")
+        if {"--help", "-h", "--helpfull", "-help"} & set(args[1:]):
+            print(help_text(name))
+            return 0
+        parsed = parse(VERBS[name].config_type, args[1:])  # before the slow imports of the verb
+        return pkgutil.resolve_name(VERBS[name].target)(parsed)
+    except (UserError, TrainingError) as error:
+        print(f"bnn_hvd: error: {error}", file=sys.stderr, flush=True)
+        return error.exit_code
+
+
+def parse(config_type: type, args: Sequence[str]) -> Any:
+    """Return the checked config that the flags (and `--flagfile=`s) say."""
+    values = flags.FlagValues()
+    for field in dataclasses.fields(config_type):
+        DEFINE[field.type](field.name, field.default, field.metadata["help"], flag_values=values)  # type: ignore
+    try:
+        plain = values.read_flags_from_files(list(args), force_gnu=True)
+        rest = values(["bnn_hvd", *legacy.translate(plain)])
+    except (flags.Error, OSError) as error:
+        raise UserError(str(error)) from None
+    if len(rest) > 1:
+        raise UserError(f"{rest[1]!r} is not a flag: flags begin with --")
+    parsed = config_type(**{f.name: values[f.name].value for f in dataclasses.fields(config_type)})
+    config.check(parsed)
+    return parsed
+
+
+def help_text(name: str) -> str:
+    """Return the help of one verb: what it does, then its flags by section, with their defaults."""
+    verb = VERBS[name]
+    lines = [
+        f"python -m bnn_hvd {name} --flags     {verb.config_type.__doc__}",
+        "",
+        "verbs: " + ", ".join(VERBS) + "; `<verb> --help` for the flags of each.",
+        "--flagfile=FILE reads flags from a file, one a line (see configs/).",
+        "On many ranks: horovodrun -np N, mpiexec, srun or aprun in front of the same command.",
+    ]
+    for section, fields in config.sections(verb.config_type):
+        lines += ["", f"{section}:"]
+        for field in fields:
+            lines += _flag_help(field)
+    return "\n".join(lines)
+
+
+def _flag_help(field: dataclasses.Field) -> list[str]:
+    default = field.default
+    shown = "" if default in ("", None) else f"={str(default).lower() if field.type is bool else default}"
+    lines = [f"  --{field.name}{shown}", f"      {field.metadata['help']}"]
+    if field.metadata["choices"]:
+        lines += [f"      {line}" for line in _choices(field)]
+    return lines
+
+
+def _choices(field: dataclasses.Field) -> list[str]:
+    """One line per choice where the registry says what it is, else one line with all of them."""
+    from bnn_hvd import registry
+
+    rows = {"network": registry.NETWORKS, "method": registry.METHODS, "dataset": registry.DATASETS}
+    choices = field.metadata["choices"]
+    if field.name in rows:
+        return [f"{choice:9} {rows[field.name][choice].help}" for choice in choices]
+    return ["one of: " + ", ".join(choices)]

@@ -1,0 +1,249 @@
+"""One frozen dataclass per verb; every flag is generated from a field, defaults and help included.
+
+A field without a fixed default (None or "") is filled in by `resolve`, so that what is written to
+`config.cfg` repeats the run. `identity` marks the flags that make a run what it is: a run directory
+can be continued only with the same ones.
+"""
+
+import dataclasses
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+from bnn_hvd import registry
+from bnn_hvd.errors import UserError
+
+ESTIMATORS = ("flipout", "reparam")
+
+
+def flag(
+    default: Any,
+    section: str,
+    help: str,
+    *,
+    choices: Sequence[str] = (),
+    minimum: float | None = None,
+    identity: bool = True,
+) -> Any:
+    """A dataclass field that becomes a command-line flag.
+
+    `minimum` is a bound that `resolve` checks; `choices` are compared without regard to case.
+    """
+    metadata = {
+        "section": section, "help": help, "choices": tuple(choices), "minimum": minimum, "identity": identity,
+    }  # fmt: skip
+    return dataclasses.field(default=default, metadata=metadata)
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainConfig:
+    """Train a network, or go on with a run that stopped."""
+
+    run: str = flag(
+        "", "run", "run directory; default: runs/<dataset>_<model>. Started again on it, training goes on",
+        identity=False,
+    )  # fmt: skip
+    seed: int = flag(0, "run", "decides everything that is random", minimum=0)
+    epochs: int | None = flag(
+        None, "run", "passes over the training data (default 10, unless --steps is given)", minimum=1, identity=False
+    )
+    steps: int | None = flag(None, "run", "training steps of the whole job, instead of --epochs", minimum=1, identity=False)
+    max_runtime_s: float = flag(
+        0.0, "run", "stop at a checkpoint after so many seconds, with exit code 75; 0: no limit",
+        minimum=0, identity=False,
+    )  # fmt: skip
+    dry_run: bool = flag(False, "run", "print what would be trained, and train nothing", identity=False)
+
+    model: str = flag(
+        "", "network", "short for a row of --network, --method, --estimator and --bayesian_layers",
+        choices=tuple(registry.MODELS), identity=False,
+    )  # fmt: skip
+    network: str = flag("", "network", "the network (default conv)", choices=tuple(registry.NETWORKS))
+    method: str = flag("", "network", "how its weights are inferred (default vi)", choices=tuple(registry.METHODS))
+    estimator: str = flag("", "network", "gradient estimator of vi (default flipout)", choices=ESTIMATORS)
+    bayesian_layers: str = flag(
+        "", "network", "layers whose kernels have a distribution under vi (default hidden: all but the output)",
+        choices=("hidden", "all"),
+    )  # fmt: skip
+    bayesian_biases: bool = flag(False, "network", "biases of the Bayesian layers have a distribution too")
+    prior_scale: float = flag(
+        1.0, "network", "standard deviation of the prior N(0, prior_scale^2) of each weight", minimum=1e-12
+    )
+    init_scale: float = flag(
+        0.03, "network", "standard deviation that each weight's posterior starts with", minimum=1e-12
+    )
+
+    dataset: str = flag("digits", "data", "what to train on", choices=tuple(registry.DATASETS))
+    data_dir: str = flag("", "data", "file or folder of the data set; digits needs none", identity=False)
+    standardize: str = flag(
+        "channel", "data", "subtract the mean and divide by the standard deviation of the training part: "
+        "per channel, per pixel (or feature), or not at all", choices=("channel", "pixel", "none"),
+    )  # fmt: skip
+    batch_size: int = flag(64, "data", "examples per step and rank", minimum=1)
+
+    kl_weight: float = flag(1.0, "objective", "weight of the KL divergence (1: the ELBO)", minimum=0)
+    kl_warmup_epochs: float = flag(
+        0.0, "objective", "epochs over which the weight of the KL rises from 0, linearly", minimum=0
+    )
+    optimizer: str = flag("adam", "objective", "update rule", choices=("adam", "sgd"))
+    learning_rate: float = flag(1e-3, "objective", "step size for one rank", minimum=0)
+    momentum: float = flag(0.9, "objective", "momentum of sgd, in [0, 1)", minimum=0)
+    lr_scaling: str = flag(
+        "none", "objective", "how the learning rate grows with the number of ranks", choices=("none", "sqrt", "linear")
+    )
+    lr_warmup_epochs: float = flag(
+        0.0, "objective", "epochs over which the learning rate rises from that of one rank, linearly", minimum=0
+    )
+
+    threads: int = flag(
+        0, "machine", "threads per rank; 0: cores of the host / ranks on it", minimum=0, identity=False
+    )
+    steps_per_call: int = flag(100, "machine", "steps per call of the compiled loop", minimum=1, identity=False)
+    checkpoint_every_steps: int = flag(
+        1000, "machine", "steps between checkpoints; 0: only at the end", minimum=0, identity=False
+    )
+    keep: int = flag(2, "machine", "checkpoints to keep", minimum=1, identity=False)
+    eval_every_epochs: int = flag(
+        1, "machine", "epochs between evaluations on the test part; 0: only at the end", minimum=0, identity=False
+    )
+    eval_draws: int = flag(10, "machine", "posterior draws per evaluation", minimum=1, identity=False)
+    log_every_steps: int = flag(100, "machine", "steps between lines of metrics.jsonl", minimum=1, identity=False)
+    verbose: bool = flag(False, "machine", "print the parameters of each layer before training", identity=False)
+
+
+@dataclasses.dataclass(frozen=True)
+class PredictConfig:
+    """Write the predictive distribution of a trained run, and how sure it is."""
+
+    run: str = flag("", "run", "run directory (required)")
+    num_draws: int = flag(300, "run", "posterior draws", minimum=1)
+    data_dir: str = flag("", "data", "predict this data instead of the run's own (same format)")
+    ood_data_dir: str = flag("", "data", "out-of-distribution data to tell apart, by its test part (same format)")
+    threads: int = flag(0, "machine", "threads per rank; 0: cores of the host / ranks on it", minimum=0)
+
+
+@dataclasses.dataclass(frozen=True)
+class PlotConfig:
+    """Draw the figures of a run from its files; needs no TensorFlow."""
+
+    run: str = flag("", "run", "run directory (required)")
+    format: str = flag("png", "run", "file format of the figures", choices=("png", "pdf", "svg"))
+
+
+@dataclasses.dataclass(frozen=True)
+class PrepareDataConfig:
+    """Download a data set once, with its checksum verified; training itself never downloads."""
+
+    dataset: str = flag("mnist", "data", "what to download", choices=("mnist", "cifar10"))
+    data_dir: str = flag("data", "data", "folder to put the file into")
+
+
+Config = TypeVar("Config", TrainConfig, PredictConfig, PlotConfig, PrepareDataConfig)
+
+
+def check(config: Any) -> None:
+    """Raise UserError unless every field is within its choices and bounds."""
+    for field in dataclasses.fields(config):
+        value, meta = getattr(config, field.name), field.metadata
+        if meta["choices"] and value:
+            registry.known(dict.fromkeys(meta["choices"]), value, f"--{field.name}")
+        if meta["minimum"] is not None and value is not None and not value >= meta["minimum"]:
+            raise UserError(f"--{field.name}={value} must be at least {meta['minimum']:g}")
+        if field.name == "run" and not value and not isinstance(config, TrainConfig):
+            raise UserError("--run is required: the directory that `train` wrote")
+
+
+def resolve(config: TrainConfig) -> TrainConfig:
+    """Check the flags and fill in everything that was left open, from the model's row first.
+
+    Raises:
+      UserError: a value out of range, flags that contradict each other.
+    """
+    check(config)
+    if config.epochs is not None and config.steps is not None:
+        raise UserError("--epochs and --steps both say how long to train: give one of them")
+    if config.momentum >= 1:
+        raise UserError(f"--momentum={config.momentum} must be below 1")
+    values = {f.name: _canonical(f, getattr(config, f.name)) for f in dataclasses.fields(config)}
+    if values["model"]:
+        for name, value in registry.MODELS[values["model"]].items():
+            if values[name] not in ("", value):
+                raise UserError(
+                    f"--{name}={values[name]} contradicts --model={values['model']}, which is short for "
+                    f"--{name}={value}: leave one of the two out"
+                )
+            values[name] = value
+    _fill(values, network="conv", method="vi", estimator="flipout", bayesian_layers="hidden")
+    if config.steps is None:
+        _fill(values, epochs=10)
+    values["model"] = values["model"] or model_name(values)
+    _fill(values, run=str(Path("runs", f"{values['dataset']}_{values['model']}")))
+    return TrainConfig(**values)
+
+
+def _canonical(field: dataclasses.Field, value: Any) -> Any:
+    """Spell a choice as the registry does: --model=bnn_fc_flip is BNN_FC_flip."""
+    choices = field.metadata["choices"]
+    return registry.known(dict.fromkeys(choices), value) if choices and value else value
+
+
+def _fill(values: dict[str, Any], **defaults: Any) -> None:
+    for name, default in defaults.items():
+        if values[name] in ("", None):
+            values[name] = default
+
+
+def model_name(values: dict[str, Any]) -> str:
+    """Return the named model whose row these flags match, or a name made of them."""
+    for name, row in registry.MODELS.items():
+        if all(values[key] == value for key, value in row.items()):
+            return name
+    parts = [values["network"], values["method"]]
+    return "_".join(parts + [values["estimator"]] * (values["method"] == "vi"))
+
+
+def differences(old: TrainConfig, new: TrainConfig) -> list[str]:
+    """Return `--flag: old -> new` for the flags that make a run what it is, where they differ."""
+    return [
+        f"--{f.name}: {getattr(old, f.name)} there, {getattr(new, f.name)} here"
+        for f in dataclasses.fields(TrainConfig)
+        if f.metadata["identity"] and getattr(old, f.name) != getattr(new, f.name)
+    ]
+
+
+def to_flagfile(config: Any) -> str:
+    """Return the flagfile text that repeats `config`; flags left open are not written."""
+    lines = []
+    for field in dataclasses.fields(config):
+        value = getattr(config, field.name)
+        if value not in ("", None) and field.name != "dry_run":
+            lines.append(f"--{field.name}={str(value).lower() if isinstance(value, bool) else value}")
+    return "\n".join(lines) + "\n"
+
+
+def from_flagfile(text: str, path: Path, config_type: Callable[..., Config]) -> Config:
+    """Read what `to_flagfile` wrote: the run directory's own `config.cfg`."""
+    pairs = dict(line[2:].split("=", 1) for line in text.splitlines() if line.startswith("--"))
+    types = {f.name: f.type for f in dataclasses.fields(config_type)}  # type: ignore[arg-type]
+    unknown = sorted(set(pairs) - set(types))
+    if unknown:
+        raise UserError(f"{path} has flags that this version does not know: {', '.join(unknown)}")
+    return config_type(**{name: parse(types[name], value) for name, value in pairs.items()})
+
+
+def parse(kind: Any, text: str) -> Any:
+    """Return `text` as the type of a field."""
+    if kind is bool:
+        return text == "true"
+    for number in (int, float):
+        if kind in (number, number | None):
+            return number(text)
+    return text
+
+
+def sections(config_type: type) -> Iterable[tuple[str, list[dataclasses.Field]]]:
+    """Yield (section, fields) in the order of the fields."""
+    grouped: dict[str, list[dataclasses.Field]] = {}
+    for field in dataclasses.fields(config_type):
+        grouped.setdefault(field.metadata["section"], []).append(field)
+    return grouped.items()

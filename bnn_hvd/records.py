@@ -1,0 +1,119 @@
+"""The run directory: its file names, and how they are written.
+
+Every file is written under a temporary name, flushed to disk and renamed, so that a reader never
+sees half of one. Training and analysis meet only here; nothing in this file needs TensorFlow.
+"""
+
+import contextlib
+import io
+import json
+import os
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from bnn_hvd.errors import UserError
+
+CONFIG = "config.cfg"  # the resolved flags; itself a flagfile that repeats the run
+PROVENANCE = "provenance.json"  # versions, hosts, ranks, argv, git revision: one entry a session
+DATA = "data.json"  # shapes, counts and standardisation of the training data
+METRICS = "metrics.jsonl"  # one line per logged step or evaluation
+TIMINGS = "timings.jsonl"  # one line per call of the training loop, evaluation or checkpoint
+SUMMARY = "summary.json"  # the result: status, sizes, times, test metrics
+CHECKPOINTS = "checkpoints"
+POSTERIOR = "posterior"  # histograms of loc and scale per layer, one file per evaluation
+TENSORBOARD = "tensorboard"
+PREDICTIVE = "predictive.npz"
+UNCERTAINTY = "uncertainty.json"
+PLOTS = "plots"
+
+
+@contextlib.contextmanager
+def atomic(path: Path) -> Iterator[Path]:
+    """Yield a temporary path beside `path`; when the block ends well, it becomes `path`."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        yield temporary
+        with temporary.open("rb") as file:
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    with atomic(path) as temporary:
+        temporary.write_bytes(content)
+
+
+def write_text(path: Path, content: str) -> None:
+    write_bytes(path, content.encode())
+
+
+def write_json(path: Path, content: Any) -> None:
+    write_text(path, json.dumps(content, indent=2) + "\n")
+
+
+def read_json(path: Path) -> Any:
+    return json.loads(path.read_text())
+
+
+def npz_bytes(arrays: dict[str, np.ndarray]) -> bytes:
+    buffer = io.BytesIO()
+    np.savez(buffer, **arrays)  # type: ignore[arg-type]
+    return buffer.getvalue()
+
+
+def write_npz(path: Path, arrays: dict[str, np.ndarray]) -> None:
+    write_bytes(path, npz_bytes(arrays))
+
+
+def append_jsonl(path: Path, *rows: dict[str, Any]) -> None:
+    """Append one line per row, in one write."""
+    with path.open("a") as file:
+        file.write("".join(json.dumps(row) + "\n" for row in rows))
+
+
+def read_jsonl(path: Path) -> list[dict[str, Any]]:
+    """Return the rows; a last line that a killed job left unfinished is left out."""
+    rows = []
+    for line in path.read_text().splitlines() if path.exists() else []:
+        with contextlib.suppress(json.JSONDecodeError):
+            rows.append(json.loads(line))
+    return rows
+
+
+def drop_rows_after(path: Path, step: int) -> None:
+    """Forget what was logged after `step`: a resumed run writes it again."""
+    if path.exists():
+        kept = [row for row in read_jsonl(path) if row["step"] <= step]
+        write_text(path, "".join(json.dumps(row) + "\n" for row in kept))
+
+
+def make_run_directory(run: Path) -> None:
+    """Create the run directory, or say why it can't be written."""
+    try:
+        for folder in (run, run / CHECKPOINTS, run / POSTERIOR):
+            folder.mkdir(parents=True, exist_ok=True)
+        write_text(run / ".writable", "")
+        (run / ".writable").unlink()
+    except OSError as error:
+        raise UserError(f"the run directory {run.absolute()} can't be written: {error}") from None
+
+
+class Stopwatch:
+    """Wall-clock seconds since it was made, or since the last lap."""
+
+    def __init__(self) -> None:
+        self.start = self.last = time.perf_counter()
+
+    def elapsed_s(self) -> float:
+        return time.perf_counter() - self.start
+
+    def lap_s(self) -> float:
+        now = time.perf_counter()
+        lap, self.last = now - self.last, now
+        return lap

@@ -1,0 +1,74 @@
+"""What there is to choose from: one row per network, method, data set and named model.
+
+Rows point at their code by name, so that `--help` can list them without importing TensorFlow.
+Adding a network, a method or a data set is one new file and one new row here.
+"""
+
+import pkgutil
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+from bnn_hvd.errors import UserError
+
+
+class Row(NamedTuple):
+    """`target` is `module:attribute`; `help` is the line that `--help` shows."""
+
+    target: str
+    help: str
+
+
+NETWORKS = {
+    "fc": Row("bnn_hvd.models.fc:fc", "dense 64, dense output"),
+    "conv": Row("bnn_hvd.models.conv:conv", "conv 64 of 5x5, max-pool 2x2, dense output"),
+    "vgg3": Row(
+        "bnn_hvd.models.vgg:vgg3",
+        "three blocks of two 3x3 convs and a pool (32, 64, 128), dense 128, dense output",
+    ),
+}
+
+METHODS = {
+    "point": Row("bnn_hvd.inference.point:Point", "one setting of the weights (maximum a posteriori)"),
+    "vi": Row("bnn_hvd.inference.vi:VI", "mean-field variational inference, a Normal per weight"),
+}
+
+DATASETS = {
+    "digits": Row("bnn_hvd.data.sources:digits", "scikit-learn's 1,797 digits of 8x8, embedded"),
+    "mnist": Row("bnn_hvd.data.sources:mnist", "keras mnist.npz, or a folder with the four idx files"),
+    "cifar10": Row("bnn_hvd.data.sources:cifar10", "folder of python or binary batches, or an .npz"),
+    "npz": Row("bnn_hvd.data.sources:npz", "your own .npz with x_train, y_train, x_test, y_test"),
+}
+
+# A named model is short for these flags.
+MODELS: dict[str, dict[str, str]] = {
+    "BNN_FC_flip": {
+        "network": "fc", "method": "vi", "estimator": "flipout", "bayesian_layers": "hidden",
+    },
+    "BNN_FC_nonflip": {
+        "network": "fc", "method": "vi", "estimator": "reparam", "bayesian_layers": "hidden",
+    },
+    "BNN_conv_flip": {
+        "network": "conv", "method": "vi", "estimator": "flipout", "bayesian_layers": "hidden",
+    },
+    "BNN_conv_nonflip": {
+        "network": "conv", "method": "vi", "estimator": "reparam", "bayesian_layers": "hidden",
+    },
+    "CIFAR10_BNN_model": {
+        "network": "vgg3", "method": "vi", "estimator": "flipout", "bayesian_layers": "all",
+    },
+    "CNN_conv": {"network": "conv", "method": "point"},
+    "CNN_FC": {"network": "fc", "method": "point"},
+}  # fmt: skip
+
+
+def load(rows: Mapping[str, Row], name: str) -> Callable[..., Any]:
+    """Import and return what row `name` points at."""
+    return pkgutil.resolve_name(rows[known(rows, name)].target)
+
+
+def known(rows: Mapping[str, Any], name: str, kind: str = "name") -> str:
+    """Return the key of `rows` that equals `name` in any case, or raise with the list of keys."""
+    for key in rows:
+        if key.lower() == name.lower():
+            return key
+    raise UserError(f"unknown {kind} {name!r}; known: {', '.join(rows)}")
