@@ -1,14 +1,16 @@
 """The command line: flags -> Config, verb -> function. The only file that touches absl flags."""
 
 import dataclasses
+import os
 import pkgutil
 import sys
+import time
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from absl import flags
 
-from bnn_hvd import config, legacy
+from bnn_hvd import config, launcher, legacy
 from bnn_hvd.errors import TrainingError, UserError
 
 
@@ -35,6 +37,7 @@ DEFINE = {
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one verb; returns the exit code: 0, 1 training failed, 2 user's mistake, 75 interrupted."""
     args = list(sys.argv if argv is None else argv)
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # TensorFlow's notes about this machine help nobody
     try:
         name = args.pop(1) if len(args) > 1 and not args[1].startswith("-") else "train"
         if name not in VERBS:
@@ -45,7 +48,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         parsed = parse(VERBS[name].config_type, args[1:])  # before the slow imports of the verb
         return pkgutil.resolve_name(VERBS[name].target)(parsed)
     except (UserError, TrainingError) as error:
-        print(f"bnn_hvd: error: {error}", file=sys.stderr, flush=True)
+        if rank := launcher.world_rank():
+            time.sleep(1)  # rank 0, if it has the same error, says it for all
+        where = f" on rank {rank}" if rank else ""
+        print(f"bnn_hvd: error{where}: {error}", file=sys.stderr, flush=True)
         return error.exit_code
 
 

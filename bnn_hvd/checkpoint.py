@@ -1,0 +1,85 @@
+"""Checkpoints: one file each, whole or not there, and verified when read.
+
+A checkpoint is an .npz of all the variables of a state and of how far training came. Its name carries
+the SHA-256 of its content, so that one rename both publishes and seals it; whatever was truncated,
+flipped or half-renamed since does not match its name, and the one before is used.
+"""
+
+import dataclasses
+import hashlib
+import io
+import re
+import sys
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from bnn_hvd import records
+from bnn_hvd.errors import UserError
+
+NAME = re.compile(r"step-(\d{10})-([0-9a-f]{16})\.npz")
+
+
+@dataclasses.dataclass
+class Progress:
+    """How far a run came. Counted in examples, so that the number of ranks may change.
+
+    `offset` is the number of examples of the current epoch's permutation that are used up.
+    """
+
+    step: int = 0
+    epoch: int = 0
+    offset: int = 0
+    examples_seen: int = 0
+    compile_s: float = 0.0
+    train_wall_s: float = 0.0
+    timed_steps: int = 0
+    timed_examples: int = 0
+
+
+def save(folder: Path, state: Any, progress: Progress, keep: int) -> Path:
+    """Write a checkpoint, then remove all but the newest `keep`."""
+    arrays = {variable.name: variable.numpy() for variable in state.variables}
+    assert len(arrays) == len(state.variables), "two variables of the state share a name"
+    fields = {f"progress/{name}": np.asarray(value) for name, value in dataclasses.asdict(progress).items()}
+    content = records.npz_bytes({**arrays, **fields})
+    path = folder / f"step-{progress.step:010d}-{_digest(content)}.npz"
+    records.write_bytes(path, content)
+    for old in list_newest_first(folder)[keep:]:
+        old.unlink()
+    return path
+
+
+def list_newest_first(folder: Path) -> list[Path]:
+    """Return the checkpoint files, good or bad."""
+    return sorted((path for path in folder.glob("step-*.npz") if NAME.fullmatch(path.name)), reverse=True)
+
+
+def read_newest_good(folder: Path) -> dict[str, np.ndarray] | None:
+    """Return the arrays of the newest checkpoint that is whole, with a warning for each that is not."""
+    for path in list_newest_first(folder):
+        try:
+            content = path.read_bytes()
+            if _digest(content) != NAME.fullmatch(path.name)[2]:  # type: ignore[index]
+                raise ValueError("its content does not match the checksum in its name")
+            with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
+                return dict(arrays)
+        except (OSError, ValueError, zipfile.BadZipFile) as error:
+            print(f"bnn_hvd: warning: checkpoint {path} is passed over: {error}", file=sys.stderr)
+    return None
+
+
+def restore(arrays: dict[str, np.ndarray], state: Any) -> Progress:
+    """Set the variables of `state` from `arrays`; returns the progress that was saved with them."""
+    for variable in state.variables:
+        if variable.name not in arrays or arrays[variable.name].shape != variable.shape:
+            raise UserError(f"the checkpoint does not fit this network: {variable.name} is missing or of another shape")
+        variable.assign(arrays[variable.name])
+    fields = {f.name: arrays[f"progress/{f.name}"].item() for f in dataclasses.fields(Progress)}
+    return Progress(**fields)
+
+
+def _digest(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()[:16]

@@ -1,0 +1,1 @@
+"""Data sets: files -> numpy (formats, sources), rank arithmetic (shards), standardisation, downloads."""

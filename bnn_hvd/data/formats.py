@@ -1,0 +1,193 @@
+"""One file -> numpy arrays, for each file format. A file that is broken in any way is a UserError."""
+
+import contextlib
+import gzip
+import math
+import pickle
+import re
+import struct
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+
+from bnn_hvd.errors import UserError
+
+KEYS = ("x_train", "y_train", "x_test", "y_test")
+
+GZIP_MAGIC = b"\x1f\x8b"
+IDX_UINT8 = 8  # the only element type that MNIST and its relatives use
+CIFAR_IMAGE = (3, 32, 32)  # channels first, in both of CIFAR's own formats
+
+
+def broken(path: Path, why: object) -> UserError:
+    return UserError(f"{path} can't be read, it may be truncated or corrupt ({why}): download or copy it again")
+
+
+@contextlib.contextmanager
+def reading(path: Path) -> Iterator[None]:
+    """Turn whatever goes wrong while `path` is read into a UserError that names it."""
+    try:
+        yield
+    except UserError:
+        raise
+    except PermissionError:
+        raise UserError(f"{path} can't be read: permission denied") from None
+    except Exception as error:  # noqa: BLE001 - a corrupt zip, gzip or pickle can raise nearly anything
+        raise broken(path, f"{type(error).__name__}: {error}") from None
+
+
+def read_npz(path: Path) -> dict[str, np.ndarray]:
+    """Return the four arrays of a keras-style .npz file, each read once.
+
+    Raises:
+      UserError: it is no .npz file, is truncated or corrupt, lacks an array, or holds Python objects.
+    """
+    with reading(path):
+        if not zipfile.is_zipfile(path):
+            raise UserError(
+                f"{path} is no .npz file, or a truncated one: give a whole .npz file, or the folder of the "
+                "unpacked files where the data set comes in several"
+            )
+        with np.load(path, allow_pickle=False) as archive:
+            missing = [key for key in KEYS if key not in archive.files]
+            if missing:
+                found = ", ".join(archive.files) or "nothing"
+                raise UserError(f"{path} has no {', '.join(missing)}: it must hold {', '.join(KEYS)}, but has {found}")
+            return {key: _member(archive, key, path) for key in KEYS}
+
+
+def _member(archive: Any, key: str, path: Path) -> np.ndarray:
+    try:
+        array = archive[key]
+    except ValueError as error:
+        if "Object arrays" not in str(error):
+            raise
+        raise UserError(
+            f"{path}: {key} holds Python objects, which are not read because unpickling them could run "
+            "code: save it as one array of uint8 or float32"
+        ) from None
+    if not isinstance(array, np.ndarray):  # numpy hands out a member that is no .npy file as bytes
+        raise broken(path, f"{key} is no array")
+    return array
+
+
+def read_idx(path: Path, ndim: int) -> np.ndarray:
+    """Return the uint8 array of `ndim` axes in an idx file (http://yann.lecun.com/exdb/mnist), gzipped or not."""
+    with reading(path):
+        content = path.read_bytes()
+        if content.startswith(GZIP_MAGIC):
+            content = gzip.decompress(content)
+        magic, *shape = struct.unpack_from(f">{1 + ndim}I", content)
+        if magic != IDX_UINT8 << 8 | ndim:
+            raise broken(path, f"magic number {magic:#010x} instead of {IDX_UINT8 << 8 | ndim:#010x}")
+        start = 4 * (1 + ndim)
+        if len(content) - start != math.prod(shape):
+            raise broken(path, f"{len(content) - start} bytes of data where its header says {math.prod(shape)}")
+        return np.frombuffer(content, np.uint8)[start:].reshape(shape)
+
+
+def read_cifar_pickle(path: Path, label_key: str) -> tuple[np.ndarray, np.ndarray]:
+    """Return (images uint8 [N, 32, 32, 3], labels [N]) of a python batch of CIFAR; runs no code from it."""
+    with reading(path), path.open("rb") as file:
+        batch = {_text(key): value for key, value in ArrayUnpickler(file, path).load().items()}
+        pixels, labels = np.asarray(_array(batch["data"])), np.asarray(_array(batch[label_key]))
+        if pixels.dtype != np.uint8:
+            raise broken(path, "its data is no array of uint8")
+        if pixels.shape != (len(labels), math.prod(CIFAR_IMAGE)):
+            raise broken(path, f"data of shape {pixels.shape} with {len(labels)} labels")
+        return _channels_last(pixels), labels
+
+
+def read_cifar_binary(path: Path, label_bytes: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return (images uint8 [N, 32, 32, 3], labels [N]) of a binary batch: records of labels, then pixels.
+
+    The last label byte is the one that counts: CIFAR-100 has a coarse one before it.
+    """
+    with reading(path):
+        content = np.frombuffer(path.read_bytes(), np.uint8)
+        record = label_bytes + math.prod(CIFAR_IMAGE)
+        if len(content) == 0 or len(content) % record:
+            raise broken(path, f"{len(content)} bytes are no whole number of records of {record}")
+        records = content.reshape(-1, record)
+        return _channels_last(records[:, label_bytes:]), records[:, label_bytes - 1]
+
+
+def _channels_last(pixels: np.ndarray) -> np.ndarray:
+    """[N, 3072] -> a view of [N, 32, 32, 3]."""
+    return pixels.reshape(-1, *CIFAR_IMAGE).transpose(0, 2, 3, 1)
+
+
+def _array(value: Any) -> Any:
+    return value.array if isinstance(value, PickledArray) else value
+
+
+def _text(key: str | bytes) -> str:
+    return key.decode() if isinstance(key, bytes) else key
+
+
+class PickledType:
+    """Stands in for numpy.dtype in a pickle: a number type, made from the pickle's two pieces of it."""
+
+    def __init__(self, code: str | bytes, *flags: object):
+        self.code, self.byte_order = _text(code), "="
+
+    def __setstate__(self, state: tuple) -> None:
+        self.byte_order = _text(state[1])
+
+    def dtype(self) -> np.dtype:
+        if not re.fullmatch("[biuf][1248]", self.code):
+            raise pickle.UnpicklingError(f"an array of type {self.code!r}")
+        return np.dtype(self.byte_order + self.code)
+
+
+class PickledArray:
+    """Stands in for numpy.ndarray in a pickle.
+
+    numpy's own unpickling trusts what it is given, and a corrupt file can crash the process.
+    """
+
+    def __init__(self, *placeholder: object):
+        self.array = np.empty(0)
+
+    def __setstate__(self, state: tuple) -> None:
+        _version, shape, kind, fortran_order, content = state
+        self.array = _from_buffer(content, kind, shape, "F" if fortran_order else "C")
+
+
+def _from_buffer(content: bytes, kind: PickledType, shape: tuple[int, ...], order: Any) -> np.ndarray:
+    return np.frombuffer(content, kind.dtype()).reshape(shape, order=order)
+
+
+def _encode(text: str, encoding: str) -> bytes:
+    """Stand in for `_codecs.encode`, by which Python 3 writes bytes into old pickles."""
+    if encoding != "latin1":
+        raise pickle.UnpicklingError(f"encoding {encoding!r}")
+    return text.encode("latin1")
+
+
+class ArrayUnpickler(pickle.Unpickler):
+    """Reads number arrays, bytes, str, numbers, lists and dicts; anything else could run code and is refused."""
+
+    stand_ins = {
+        ("numpy", "ndarray"): PickledArray,
+        ("numpy", "dtype"): PickledType,
+        ("multiarray", "_reconstruct"): PickledArray,
+        ("numeric", "_frombuffer"): _from_buffer,  # pickle protocol 5
+        ("_codecs", "encode"): _encode,
+    }
+
+    def __init__(self, file: BinaryIO, path: Path):
+        super().__init__(file, encoding="bytes")  # CIFAR's batches were written by Python 2
+        self.path = path
+
+    def find_class(self, module: str, name: str) -> Any:
+        key = (re.sub(r"^numpy\._?core\.", "", module), name)  # numpy.core before numpy 2, then numpy._core
+        if key not in self.stand_ins:
+            raise UserError(
+                f"{self.path} asks for {module}.{name}, which a file of arrays has no need of and which could run "
+                "code: it was not read; get the data set from its own site"
+            )
+        return self.stand_ins[key]

@@ -1,0 +1,25 @@
+"""Examples in memory as TensorFlow sees them: kept as they came (uint8), converted batch by batch."""
+
+import numpy as np
+import tensorflow as tf
+
+from bnn_hvd.data.standardize import Standardizer
+from bnn_hvd.inference.objective import Batch
+
+
+class Examples:
+    """The examples of one part of a data set, standardised as they are taken."""
+
+    def __init__(self, x: np.ndarray, y: np.ndarray, standardizer: Standardizer):
+        self.x, self.y = tf.constant(x), tf.constant(y)
+        self.standardize = standardize_with(standardizer)
+
+    def take(self, index_N: tf.Tensor) -> Batch:
+        """Return the batch of these examples; inside a graph."""
+        return Batch(self.standardize(tf.gather(self.x, index_N)), tf.gather(self.y, index_N))
+
+
+def standardize_with(standardizer: Standardizer):  # type: ignore[no-untyped-def]
+    """Return raw x [N, ...] -> (x - mean) * inv_std, float32."""
+    mean, inv_std = tf.constant(standardizer.mean), tf.constant(standardizer.inv_std)
+    return lambda x: (tf.cast(x, tf.float32) - mean) * inv_std

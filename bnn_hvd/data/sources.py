@@ -1,0 +1,284 @@
+"""Data sets: which files to read, and what must hold of them. A reader is `name(path) -> Arrays`.
+
+Adding a data set is one function here and one row in registry.DATASETS.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from bnn_hvd import registry
+from bnn_hvd.data import formats
+from bnn_hvd.errors import UserError
+
+NUM_TEST_DIGITS = 360
+IDX_STEMS = {"x_train": "train-images", "y_train": "train-labels", "x_test": "t10k-images", "y_test": "t10k-labels"}
+
+
+@dataclass(frozen=True, eq=False)
+class Arrays:
+    """A data set in memory.
+
+    x: [N, H, W, C] images or [N, D] vectors, uint8 as it was in the file or float32; y: int32 [N].
+    """
+
+    x_train: np.ndarray
+    y_train: np.ndarray
+    x_test: np.ndarray
+    y_test: np.ndarray
+    num_classes: int
+    class_names: tuple[str, ...]
+
+
+class CifarFiles(NamedTuple):
+    """What CIFAR's files are called, and where the label is in them."""
+
+    folders: tuple[str, ...]
+    train: tuple[str, ...]
+    test: str
+    label_key: str
+    label_bytes: int
+    class_names: tuple[str, ...]
+
+
+CIFAR10 = CifarFiles(
+    folders=("cifar-10-batches-py", "cifar-10-batches-bin"),
+    train=tuple(f"data_batch_{i}" for i in range(1, 6)),
+    test="test_batch",
+    label_key="labels",
+    label_bytes=1,
+    class_names=("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"),
+)
+
+
+def load(dataset: str, data_dir: str) -> Arrays:
+    """Read the data set that the flags --dataset and --data_dir name, and check it.
+
+    Raises:
+      UserError: files that are missing or broken, or data that can't be trained on.
+    """
+    arrays = registry.load(registry.DATASETS, dataset)(data_dir)
+    check(arrays, str(_absolute(data_dir)) if data_dir else dataset)
+    return arrays
+
+
+def describe(arrays: Arrays) -> dict[str, Any]:
+    """Return what must be known of the data to predict with a network trained on it, for data.json."""
+    return {
+        "num_train": len(arrays.x_train), "num_test": len(arrays.x_test), "num_classes": arrays.num_classes,
+        "class_names": list(arrays.class_names), "example_shape": list(arrays.x_train.shape[1:]),
+    }  # fmt: skip
+
+
+def digits(path: str) -> Arrays:
+    """Return scikit-learn's 1,797 digits of 8x8, values 0 to 16.
+
+    The test part is the last 360. They are in order of writers, so most of it is in handwriting that
+    training has not seen: a fairer test than a random split, and the same one for every --seed.
+    """
+    if path:
+        raise UserError(
+            f"--dataset=digits is built in and reads no --data_dir={path}: leave it out, or name its --dataset"
+        )
+    from sklearn.datasets import load_digits
+
+    bunch = load_digits()
+    x, y, split = bunch.images.astype(np.uint8), bunch.target, len(bunch.target) - NUM_TEST_DIGITS
+    parts = {"x_train": x[:split], "y_train": y[:split], "x_test": x[split:], "y_test": y[split:]}
+    return _arrays("digits", parts, _numbered(10))
+
+
+def mnist(path: str) -> Arrays:
+    """Read a keras mnist.npz, a folder with one, or a folder with the four idx files; Fashion-MNIST too."""
+    source = _npz_or_folder(path, "mnist")
+    if source.is_file():
+        parts = formats.read_npz(source)
+    else:
+        parts = {key: formats.read_idx(file, _idx_ndim(key)) for key, file in _idx_files(source).items()}
+    return _arrays(source, parts, _numbered(10))
+
+
+def cifar10(path: str) -> Arrays:
+    """Read CIFAR-10's folder of python batches or of binary batches, or an .npz."""
+    return _cifar(_npz_or_folder(path, "cifar10"), CIFAR10, "cifar10")
+
+
+def npz(path: str) -> Arrays:
+    """Read the user's own x_train, y_train, x_test, y_test; labels count from 0, the largest says how many."""
+    source = _existing(path, "npz")
+    parts = formats.read_npz(source)
+    labels = [_labels(parts[key], key, source) for key in ("y_train", "y_test")]
+    num_classes, num_examples = 1 + max(int(y.max(initial=0)) for y in labels), sum(map(len, labels))
+    if num_classes > max(num_examples, 1):  # a stray label would make a network of that many outputs
+        raise UserError(
+            f"{source} has the label {num_classes - 1} among only {num_examples} examples: "
+            "number the classes 0, 1, 2, ..."
+        )
+    return _arrays(source, parts, _numbered(num_classes))
+
+
+def _cifar(source: Path, files: CifarFiles, dataset: str) -> Arrays:
+    if source.is_file():
+        return _arrays(source, formats.read_npz(source), files.class_names)
+    batches = _cifar_batches(source, files, dataset)
+    read = [
+        formats.read_cifar_binary(batch, files.label_bytes)
+        if batch.suffix == ".bin"
+        else formats.read_cifar_pickle(batch, files.label_key)
+        for batch in batches
+    ]
+    images, labels = zip(*read, strict=True)
+    parts = {
+        "x_train": np.concatenate(images[:-1]), "y_train": np.concatenate(labels[:-1]),
+        "x_test": images[-1], "y_test": labels[-1],
+    }  # fmt: skip
+    return _arrays(batches[-1].parent, parts, files.class_names)
+
+
+def _cifar_batches(folder: Path, files: CifarFiles, dataset: str) -> list[Path]:
+    """Return the training batches and the test batch, of the first format that is there at all."""
+    for base in (folder, *(folder / name for name in files.folders)):
+        for suffix in ("", ".bin"):
+            names = [f"{name}{suffix}" for name in (*files.train, files.test)]
+            if any((base / name).is_file() for name in names):
+                return [_file(base, [name], dataset) for name in names]
+    names = [*files.train, files.test]
+    raise _missing(folder, [f"{dataset}.npz", *names, *(f"{name}.bin" for name in names)], dataset)
+
+
+def _idx_files(folder: Path) -> dict[str, Path]:
+    spellings = {key: _idx_spellings(stem, _idx_ndim(key)) for key, stem in IDX_STEMS.items()}
+    if not any((folder / name).is_file() for names in spellings.values() for name in names):
+        raise _missing(folder, ["mnist.npz", *(names[0] for names in spellings.values())], "mnist")
+    return {key: _file(folder, names, "mnist") for key, names in spellings.items()}
+
+
+def _idx_spellings(stem: str, ndim: int) -> list[str]:
+    return [f"{stem}{mark}idx{ndim}-ubyte{suffix}" for mark in "-." for suffix in ("", ".gz")]
+
+
+def _idx_ndim(key: str) -> int:
+    return 3 if key.startswith("x") else 1
+
+
+def _file(folder: Path, names: Sequence[str], dataset: str) -> Path:
+    """Return the first of `names` that is in `folder`."""
+    for name in names:
+        if (folder / name).is_file():
+            return folder / name
+    raise _missing(folder, names, dataset)
+
+
+def _npz_or_folder(path: str, dataset: str) -> Path:
+    """Return the file or folder at `path`, or the <dataset>.npz in that folder."""
+    source = _existing(path, dataset)
+    inside = source / f"{dataset}.npz"
+    return inside if inside.is_file() else source
+
+
+def _existing(path: str, dataset: str) -> Path:
+    if not path:
+        raise UserError(f"--dataset={dataset} needs --data_dir={_way_out(dataset)}")
+    source = _absolute(path)
+    if not source.exists():
+        raise UserError(f"{source} does not exist: --dataset={dataset} needs --data_dir={_way_out(dataset)}")
+    return source
+
+
+def _absolute(path: str) -> Path:
+    return Path(path).expanduser().absolute()
+
+
+def _missing(folder: Path, names: Sequence[str], dataset: str) -> UserError:
+    return UserError(f"{folder} has no {' or '.join(names)}: --dataset={dataset} needs --data_dir={_way_out(dataset)}")
+
+
+def _way_out(dataset: str) -> str:
+    what = f"PATH ({registry.DATASETS[dataset].help})"
+    if dataset == "npz":
+        return what
+    return f"{what}; `python -m bnn_hvd prepare_data --dataset={dataset} --data_dir=FOLDER` downloads it"
+
+
+def _numbered(num_classes: int) -> tuple[str, ...]:
+    return tuple(map(str, range(num_classes)))
+
+
+def _arrays(source: Path | str, parts: Mapping[str, np.ndarray], class_names: tuple[str, ...]) -> Arrays:
+    """Bring what was read into the form that `Arrays` promises."""
+    return Arrays(
+        x_train=_inputs(parts["x_train"], "x_train", source),
+        y_train=_labels(parts["y_train"], "y_train", source),
+        x_test=_inputs(parts["x_test"], "x_test", source),
+        y_test=_labels(parts["y_test"], "y_test", source),
+        num_classes=len(class_names),
+        class_names=class_names,
+    )
+
+
+def _inputs(x: np.ndarray, key: str, source: Path | str) -> np.ndarray:
+    """[N, D] -> the same, [N, H, W] or [N, H, W, C] -> [N, H, W, C]; uint8 stays, other numbers become float32."""
+    if x.dtype.kind not in "buif":
+        raise UserError(f"{source}: {key} holds {x.dtype}, which are no numbers: save it as uint8 or float32")
+    if x.ndim not in (2, 3, 4):
+        raise UserError(
+            f"{source}: {key} has the shape {list(x.shape)}: it must be [N, D] (vectors), [N, H, W] or "
+            "[N, H, W, C] (images)"
+        )
+    if x.ndim == 3:
+        x = x[..., np.newaxis]
+    with np.errstate(over="ignore"):  # a float64 beyond float32 becomes infinite, which `check` reports
+        return np.ascontiguousarray(x, np.uint8 if x.dtype in (np.uint8, np.bool_) else np.float32)
+
+
+def _labels(y: np.ndarray, key: str, source: Path | str) -> np.ndarray:
+    """[N] or [N, 1] of whole numbers of any type -> int32 [N]."""
+    if y.ndim == 2 and y.shape[1] == 1:
+        y = y[:, 0]
+    if y.ndim != 1:
+        raise UserError(f"{source}: {key} has the shape {list(y.shape)}: it must be [N], one class number per example")
+    if y.dtype.kind not in "buif" or not np.all(y == np.floor(y)):
+        raise UserError(f"{source}: {key} has labels that are no whole numbers: number the classes 0, 1, 2, ...")
+    if y.size and (y.min() < 0 or y.max() > np.iinfo(np.int32).max):
+        wrong = y.min() if y.min() < 0 else y.max()
+        raise UserError(f"{source}: {key} has the label {wrong}, out of range: number the classes 0, 1, 2, ...")
+    return y.astype(np.int32)
+
+
+def check(arrays: Arrays, source: str) -> None:
+    """Raise UserError unless `arrays` can be trained on and tested with; `source` is the path to name."""
+    _check_part("train", arrays.x_train, arrays.y_train, arrays.num_classes, source)
+    _check_part("test", arrays.x_test, arrays.y_test, arrays.num_classes, source)
+    for what, train, test in (
+        ("examples of shape", list(arrays.x_train.shape[1:]), list(arrays.x_test.shape[1:])),
+        ("type", arrays.x_train.dtype, arrays.x_test.dtype),  # 0..255 in one and 0..1 in the other, as a rule
+    ):
+        if train != test:
+            raise UserError(f"{source}: x_train has {what} {train} but x_test has {what} {test}: make them the same")
+
+
+def _check_part(part: str, x: np.ndarray, y: np.ndarray, num_classes: int, source: str) -> None:
+    if x.size == 0 or y.size == 0:
+        empty = f"x_{part}" if x.size == 0 else f"y_{part}"
+        raise UserError(f"{source}: {empty} is empty: both parts need examples")
+    if len(x) != len(y):
+        raise UserError(
+            f"{source}: x_{part} has {len(x)} examples but y_{part} has {len(y)} labels: they must be equal"
+        )
+    if y.min() < 0 or y.max() >= num_classes:
+        wrong = y.min() if y.min() < 0 else y.max()
+        raise UserError(
+            f"{source}: y_{part} has the label {wrong}, out of range: there are the classes 0 to {num_classes - 1}"
+        )
+    if not _finite(x):
+        first = np.argwhere(~np.isfinite(x))[0].tolist()
+        raise UserError(f"{source}: x_{part} is NaN or infinite, first at index {first}: remove or replace such values")
+
+
+def _finite(x: np.ndarray) -> bool:
+    """One NaN or infinity makes the sum so, and finite float32 can't overflow a float64: no array of flags needed."""
+    with np.errstate(invalid="ignore"):
+        return bool(np.isfinite(np.sum(x, dtype=np.float64))) if x.dtype != np.uint8 else True

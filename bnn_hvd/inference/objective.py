@@ -1,0 +1,42 @@
+"""Likelihoods, the Normal prior and the KL divergence, in nats. The equations are in docs/maths.md."""
+
+import math
+from typing import NamedTuple
+
+import tensorflow as tf
+
+
+class Batch(NamedTuple):
+    """One rank's part of a step's batch: x [N, ...] float32, y [N] int32."""
+
+    x: tf.Tensor
+    y: tf.Tensor
+
+
+class Controls(NamedTuple):
+    """What the host decides for one step."""
+
+    seed: tf.Tensor  # [2] int64, of this rank's noise
+    learning_rate: tf.Tensor
+    kl_weight: tf.Tensor
+
+
+def categorical_nll(logits_NC: tf.Tensor, y_N: tf.Tensor) -> tf.Tensor:
+    """Return -log p(y_n | logits_n) [N]."""
+    return tf.nn.sparse_softmax_cross_entropy_with_logits(y_N, logits_NC)
+
+
+def kl_to_prior(loc: tf.Tensor, log_scale: tf.Tensor, scale: tf.Tensor, prior_scale: float) -> tf.Tensor:
+    """Return KL(N(loc, scale^2) || N(0, prior_scale^2)), summed over all weights.
+
+    In terms of log_scale it needs neither a logarithm nor a division per weight.
+    """
+    squares = tf.nn.l2_loss(loc) + tf.nn.l2_loss(scale)
+    constant = float(loc.shape[0]) * (math.log(prior_scale) - 0.5)
+    return squares / prior_scale**2 - tf.reduce_sum(log_scale) + constant
+
+
+def log_prior(theta: tf.Tensor, prior_scale: float) -> tf.Tensor:
+    """Return log N(theta; 0, prior_scale^2), summed over all weights."""
+    constant = float(theta.shape[0]) * (math.log(prior_scale) + 0.5 * math.log(2 * math.pi))
+    return -tf.nn.l2_loss(theta) / prior_scale**2 - constant

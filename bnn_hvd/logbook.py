@@ -1,0 +1,110 @@
+"""What a training run tells while it runs: jsonl rows, TensorBoard, a progress bar or plain lines.
+
+Only rank 0 writes and prints; on the other ranks every call does nothing.
+"""
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+from tqdm import tqdm
+
+from bnn_hvd import records
+from bnn_hvd.checkpoint import Progress
+from bnn_hvd.cluster import Cluster
+from bnn_hvd.models.network import Network
+from bnn_hvd.plan import Call, Plan
+
+HISTOGRAM_BINS = 80
+
+
+class Logbook:
+    """Rows and lines of one session of a run."""
+
+    def __init__(self, run: Path, plan: Plan, progress: Progress, ranks: Cluster):
+        self.run, self.plan, self.quiet = run, plan, not ranks.is_root
+        self._window: list[dict[str, np.ndarray]] = []
+        if self.quiet:
+            return
+        for name in (records.METRICS, records.TIMINGS):
+            records.drop_rows_after(run / name, progress.step)
+        self._board = tf.summary.create_file_writer(str(run / records.TENSORBOARD))
+        on_terminal = sys.stderr.isatty()
+        self._bar = tqdm(total=plan.total_steps, initial=progress.step, unit="step") if on_terminal else None
+
+    def __enter__(self) -> "Logbook":
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        if not self.quiet:
+            self._board.close()
+            if self._bar:
+                self._bar.close()
+
+    def say(self, text: str) -> None:
+        if not self.quiet:
+            tqdm.write(text, file=sys.stdout)
+            sys.stdout.flush()
+
+    def time(self, progress: Progress, phase: str, seconds: float, steps: int = 0) -> None:
+        """Note how long a phase (compile, train, eval, checkpoint) took."""
+        if not self.quiet:
+            row = {"step": progress.step, "phase": phase, "steps": steps, "seconds": seconds}
+            records.append_jsonl(self.run / records.TIMINGS, row)
+
+    def steps(self, progress: Progress, history: dict[str, np.ndarray], call: Call) -> None:
+        """Take the scalars of each step of a call; every --log_every_steps their means become a row."""
+        if self.quiet:
+            return
+        self._window.append(history)
+        if self._bar:
+            self._bar.update(call.steps)
+        every = self.plan.config.log_every_steps
+        if progress.step // every == (progress.step - call.steps) // every and not self.plan.finished(progress):
+            return
+        means = {
+            name: float(np.mean(np.concatenate([part[name] for part in self._window])))
+            for name in history if name != "loss_here"
+        }  # fmt: skip
+        self._window = []
+        if "kl" in means:
+            means["elbo"] = -means["nll"] - means["kl"] / self.plan.num_train
+        schedule = {"learning_rate": float(call.learning_rate_T[-1]), "kl_weight": float(call.kl_weight_T[-1])}
+        self._row(progress, "train", {**means, **schedule})
+        if self._bar:
+            self._bar.set_postfix(loss=f"{means['loss']:.4f}")
+        else:
+            shown = "  ".join(f"{name} {value:.4f}" for name, value in means.items())
+            self.say(f"step {progress.step}/{self.plan.total_steps}  {shown}")
+
+    def evaluation(self, progress: Progress, scores: dict[str, Any]) -> None:
+        if self.quiet:
+            return
+        self._row(progress, "eval", scores)
+        epoch = self.plan.fractional_epoch(progress)
+        self.say(
+            f"epoch {epoch:g}: test accuracy {scores['accuracy']:.4f}  nll {scores['nll']:.4f}  ece {scores['ece']:.4f}"
+            f"  ({scores['num_draws']} draws)"
+        )
+
+    def posterior(self, progress: Progress, network: Network, loc_P: np.ndarray, scale_B: np.ndarray) -> None:
+        """Write the histograms of loc and scale of each parameter."""
+        if self.quiet:
+            return
+        arrays: dict[str, np.ndarray] = {}
+        for kind, values in (("loc", network.slices(loc_P)), ("scale", network.slices(scale_B))):
+            for name, part in values.items():
+                arrays[f"{name}/{kind}_counts"], arrays[f"{name}/{kind}_edges"] = np.histogram(part, HISTOGRAM_BINS)
+        records.write_npz(self.run / records.POSTERIOR / f"step_{progress.step:08d}.npz", arrays)
+
+    def _row(self, progress: Progress, kind: str, values: dict[str, Any]) -> None:
+        position = {
+            "kind": kind, "step": progress.step, "epoch": self.plan.fractional_epoch(progress),
+            "examples_seen": progress.examples_seen,
+        }  # fmt: skip
+        records.append_jsonl(self.run / records.METRICS, {**position, **values})
+        with self._board.as_default(step=progress.step):
+            for name, value in values.items():
+                tf.summary.scalar(f"{kind}/{name}", value)

@@ -1,0 +1,39 @@
+"""Threads and GPUs of one rank."""
+
+import os
+import sys
+
+from bnn_hvd.cluster import Cluster
+
+
+def choose_threads(requested: int, cluster: Cluster) -> int:
+    """Return the threads of this rank: as requested, as bound by the launcher, or a fair share.
+
+    A launcher that binds ranks to cores (`aprun -cc depth`, `srun --cpu-bind`) leaves each rank fewer
+    cores than the host has; those are then its own.
+    """
+    host_cores = os.cpu_count() or 1
+    bound_cores = len(os.sched_getaffinity(0))
+    share = bound_cores if bound_cores < host_cores else max(1, host_cores // cluster.local_size)
+    threads = requested or share
+    if cluster.is_root and threads * cluster.local_size > host_cores:
+        print(
+            f"bnn_hvd: warning: {cluster.local_size} ranks x {threads} threads on a host with {host_cores} cores: "
+            f"they will wait for each other; --threads={max(1, host_cores // cluster.local_size)} fits",
+            file=sys.stderr,
+        )
+    return threads
+
+
+def set_up(requested_threads: int, cluster: Cluster) -> int:
+    """Give TensorFlow this rank's threads and, where there are GPUs, one of its own; returns the threads."""
+    import tensorflow as tf
+
+    threads = choose_threads(requested_threads, cluster)
+    tf.config.threading.set_intra_op_parallelism_threads(threads)
+    tf.config.threading.set_inter_op_parallelism_threads(threads)
+    gpus = tf.config.list_physical_devices("GPU")
+    if gpus:
+        tf.config.set_visible_devices(gpus[cluster.local_rank % len(gpus)], "GPU")
+        tf.config.experimental.set_memory_growth(gpus[cluster.local_rank % len(gpus)], True)
+    return threads

@@ -1,0 +1,1 @@
+"""Networks: functions of weights and x, each written once. They know nothing of ranks or methods."""

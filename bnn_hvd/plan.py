@@ -1,0 +1,109 @@
+"""Which examples, seeds and step sizes each step of this rank gets: the whole course of a run.
+
+Everything here is a pure function of the configuration and the progress, so a run that stopped goes on
+as if it never had.
+"""
+
+import dataclasses
+from typing import NamedTuple
+
+import numpy as np
+
+from bnn_hvd import schedules, seeds
+from bnn_hvd.checkpoint import Progress
+from bnn_hvd.config import TrainConfig
+from bnn_hvd.data import shards
+from bnn_hvd.errors import UserError
+
+
+class Call(NamedTuple):
+    """What one call of the compiled loop is given. Legend: T steps, B examples per rank."""
+
+    index_TB: np.ndarray  # int32, into the training part
+    seeds_T2: np.ndarray  # int64, of this rank's noise
+    learning_rate_T: np.ndarray  # float32
+    kl_weight_T: np.ndarray  # float32
+
+    @property
+    def steps(self) -> int:
+        return len(self.index_TB)
+
+
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    """The course of a run on `size` ranks, as `rank` sees it."""
+
+    config: TrainConfig
+    num_train: int
+    rank: int
+    size: int
+
+    def __post_init__(self) -> None:
+        if self.num_train < self.global_batch_size:
+            raise UserError(
+                f"{self.num_train} training examples are fewer than {self.size} ranks x batch size "
+                f"{self.config.batch_size}: lower --batch_size to at most {self.num_train // self.size}"
+            )
+
+    @property
+    def global_batch_size(self) -> int:
+        return self.config.batch_size * self.size
+
+    @property
+    def steps_per_epoch(self) -> int:
+        return self.num_train // self.global_batch_size
+
+    @property
+    def total_steps(self) -> int:
+        """Steps of the whole job, if it runs on this number of ranks throughout."""
+        return self.config.steps or (self.config.epochs or 0) * self.steps_per_epoch
+
+    def finished(self, progress: Progress) -> bool:
+        if self.config.steps is not None:
+            return progress.step >= self.config.steps
+        return progress.epoch >= (self.config.epochs or 0)
+
+    def fractional_epoch(self, progress: Progress) -> float:
+        return progress.epoch + progress.offset / self.num_train
+
+    def next_call(self, progress: Progress, most_steps: int) -> Call:
+        """Return the next steps: up to the end of the call, the epoch, the checkpoint or the run."""
+        steps = min(most_steps, self._steps_to_boundary(progress))
+        permutation = shards.epoch_permutation(self.config.seed, progress.epoch, self.num_train)
+        index = shards.batches(permutation, progress.offset, steps, self.config.batch_size, self.rank, self.size)
+        epochs = [
+            progress.epoch + (progress.offset + i * self.global_batch_size) / self.num_train for i in range(steps)
+        ]
+        return Call(
+            index,
+            np.stack([seeds.seed(self.config.seed, "noise", self.rank, progress.step + i) for i in range(steps)]),
+            np.array([schedules.learning_rate(self.config, epoch, self.size) for epoch in epochs], np.float32),
+            np.array([schedules.kl_weight(self.config, epoch) for epoch in epochs], np.float32),
+        )
+
+    def advance(self, progress: Progress, steps: int) -> Progress:
+        """Return the progress after `steps` more steps (of one epoch)."""
+        examples = steps * self.global_batch_size
+        offset, epoch = progress.offset + examples, progress.epoch
+        if offset + self.global_batch_size > self.num_train:  # what is left fills no batch: next epoch
+            offset, epoch = 0, epoch + 1
+        return dataclasses.replace(
+            progress, step=progress.step + steps, epoch=epoch, offset=offset,
+            examples_seen=progress.examples_seen + examples,
+        )  # fmt: skip
+
+    def checkpoint_due(self, progress: Progress) -> bool:
+        every = self.config.checkpoint_every_steps
+        return self.finished(progress) or bool(every and progress.step % every == 0)
+
+    def evaluation_due(self, progress: Progress) -> bool:
+        every = self.config.eval_every_epochs
+        return self.finished(progress) or bool(every and progress.offset == 0 and progress.epoch % every == 0)
+
+    def _steps_to_boundary(self, progress: Progress) -> int:
+        ahead = [shards.steps_left(progress.offset, self.num_train, self.global_batch_size)]
+        if self.config.steps is not None:
+            ahead.append(self.config.steps - progress.step)
+        if every := self.config.checkpoint_every_steps:
+            ahead.append(every - progress.step % every)
+        return min(ahead)

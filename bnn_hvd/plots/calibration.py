@@ -1,0 +1,106 @@
+"""Figures of the whole test part: reliability diagram, and histograms of the uncertainties.
+
+Shapes: N test examples, M out-of-distribution examples, C classes, B bins.
+"""
+
+from pathlib import Path
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from bnn_hvd import records, uncertainty
+from bnn_hvd.plots import style
+
+NUM_BINS = 15  # of the reliability diagram and the ECE
+HISTOGRAM_BINS = 40
+
+
+def reliability(run: Path) -> Figure:
+    """Accuracy over confidence with 95 % intervals, the number of examples in each bin, and the ECE."""
+    arrays = style.read_npz(run / records.PREDICTIVE, "probs_NC", "labels_N")
+    probs_NC, labels_N = arrays["probs_NC"], arrays["labels_N"]
+    bins = uncertainty.reliability(probs_NC, labels_N, NUM_BINS)
+    edges = np.linspace(0, 1, NUM_BINS + 1)
+    figure = style.figure("Reliability", run, 6, 6.4)
+    upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
+    _accuracy_over_confidence(upper, bins)
+    upper.set_title(_verdict(probs_NC, labels_N))
+    lower.stairs(bins.count_B, edges, baseline=0.5, fill=True, color=style.SKY)
+    lower.set_yscale("log")
+    lower.set(xlabel="confidence (largest mean probability)", ylabel="test examples", ylim=(0.5, None))
+    lowest = edges[np.searchsorted(edges, 1 / probs_NC.shape[1], side="right") - 1]
+    lower.set_xlim(lowest, 1)  # the largest of C probabilities is at least 1 / C
+    figure.legend(*upper.get_legend_handles_labels(), loc="outside lower center", ncols=3)
+    return figure
+
+
+def _verdict(probs_NC: np.ndarray, labels_N: np.ndarray) -> str:
+    scores, confidence = uncertainty.summary(probs_NC, labels_N), float(probs_NC.max(axis=1).mean())
+    side = "over" if confidence > scores["accuracy"] else "under"
+    return (
+        f"ECE {scores['ece']:.4f} ({NUM_BINS} bins); {side}confident by {abs(confidence - scores['accuracy']):.4f}\n"
+        f"accuracy {scores['accuracy']:.4f}, mean confidence {confidence:.4f}, {len(labels_N):,} examples"
+    )
+
+
+def _accuracy_over_confidence(axes: Axes, bins: uncertainty.Reliability) -> None:
+    filled = bins.count_B > 0
+    confidence, accuracy, count = (array[filled] for array in bins)
+    low, high = wilson(accuracy, count)
+    axes.plot((0, 1), (0, 1), color=style.GREY, linestyle="--", linewidth=1.4, label="perfectly calibrated")
+    axes.vlines(confidence, accuracy, confidence, color=style.ORANGE, linewidth=7, alpha=0.55, label="gap")
+    axes.errorbar(
+        confidence, accuracy, np.clip((accuracy - low, high - accuracy), 0, None), color=style.BLUE,
+        marker="o", markersize=5, linewidth=1.4, capsize=3, label="accuracy, 95 % interval",
+    )  # fmt: skip
+    axes.set(ylabel="accuracy", ylim=(0, 1.02))
+
+
+def wilson(fraction: np.ndarray, count: np.ndarray, z: float = 1.96) -> tuple[np.ndarray, np.ndarray]:
+    """Return Wilson's (1927) interval of a fraction: sensible for few examples, and for 0 and 1."""
+    centre = (fraction + z**2 / (2 * count)) / (1 + z**2 / count)
+    half = z / (1 + z**2 / count) * np.sqrt(fraction * (1 - fraction) / count + z**2 / (4 * count**2))
+    return centre - half, centre + half
+
+
+def uncertainty_histogram(run: Path) -> Figure:
+    """Total, aleatoric and epistemic; and each score on in- against out-of-distribution data, if there is any."""
+    names = ("predictive_entropy", "expected_entropy", "mutual_information")
+    arrays = style.read_npz(
+        run / records.PREDICTIVE, *(f"{name}_N" for name in names), optional=tuple(f"ood_{name}_M" for name in names)
+    )
+    has_ood = "ood_predictive_entropy_M" in arrays
+    figure = style.figure("Predictive uncertainty", run, 12.5 if has_ood else 6.8, 4.6)
+    panels = figure.subplots(1, 3 if has_ood else 1, squeeze=False)[0]
+    parts = zip(("total", "aleatoric", "epistemic"), (arrays[f"{name}_N"] for name in names), strict=True)
+    _histograms(panels[0], "Test data", dict(parts), (style.BLACK, style.ORANGE, style.BLUE))
+    panels[0].set_xlabel("uncertainty [nats]")
+    for axes, name, title in zip(panels[1:], names[::2], ("Total", "Epistemic"), strict=False):
+        _in_against_out(axes, title, arrays[f"{name}_N"], arrays[f"ood_{name}_M"])
+    return figure
+
+
+def _in_against_out(axes: Axes, title: str, scores_N: np.ndarray, ood_scores_M: np.ndarray) -> None:
+    area = uncertainty.auroc(scores_N, ood_scores_M)
+    parts = {"in-distribution (test data)": scores_N, "out-of-distribution": ood_scores_M}
+    _histograms(axes, f"{title}, in- against out-of-distribution", parts, (style.BLUE, style.VERMILION))
+    axes.get_legend().set_title(f"AUROC {area:.3f}")
+    axes.set_xlabel(f"{title.lower()} uncertainty [nats]")
+
+
+def _histograms(axes: Axes, title: str, parts: dict[str, np.ndarray], colours: tuple[str, ...]) -> None:
+    """Overlay histograms in the same bins, as fractions on a log axis: most examples are near 0."""
+    top = max(float(values.max()) for values in parts.values())
+    edges = np.linspace(0, max(top, 1e-3), HISTOGRAM_BINS + 1)
+    smallest = min(1 / len(values) for values in parts.values())
+    styles = ("-", "--", ":")
+    for (name, values), colour, line in zip(parts.items(), colours, styles, strict=False):
+        fraction_B = np.histogram(np.maximum(values, 0), edges)[0] / len(values)
+        label = f"{name}, mean {values.mean():.3f}"
+        if len(parts) == 2:
+            axes.stairs(fraction_B, edges, baseline=smallest / 2, color=colour, alpha=0.18, fill=True)
+        axes.stairs(fraction_B, edges, baseline=smallest / 2, color=colour, linestyle=line, linewidth=1.8, label=label)
+    axes.set_yscale("log")
+    axes.set(title=title, ylabel="fraction of examples", xlim=(0, edges[-1]), ylim=(smallest / 2, 1.5))
+    axes.legend(loc="upper right")

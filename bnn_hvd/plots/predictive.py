@@ -1,0 +1,161 @@
+"""Figures of the predictive distribution: one test example per class, all posterior draws.
+
+Shapes: S draws, K chosen examples, C classes; H, W height and width of an image, D features.
+"""
+
+import math
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.gridspec import GridSpec
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
+
+from bnn_hvd import records
+from bnn_hvd.plots import style
+
+ENTROPIES = ("predictive_entropy", "expected_entropy", "mutual_information")  # total, aleatoric, epistemic
+KEYS = ("draws_SKC", "example_index_K", "examples_K", "class_names", "labels_N", *(f"{e}_N" for e in ENTROPIES))
+MAX_SHARED_CLASSES = 12  # with more, each panel shows its own most probable ones
+MAX_SHOWN_CLASSES = 8
+JITTER = 0.32  # half the width, in classes, over which the draws are spread
+
+
+class Chosen(NamedTuple):
+    """One chosen example: draws_SC, its input, test index, label, and the three uncertainties [nats]."""
+
+    draws_SC: np.ndarray
+    example: np.ndarray
+    index: int
+    label: int
+    total: float
+    aleatoric: float
+    epistemic: float
+
+
+def confident(run: Path) -> Figure:
+    """The test example of each class that the network is surest of."""
+    return _predictive_draws(run, "Most confident test example of each class", half=0)
+
+
+def doubtful(run: Path) -> Figure:
+    """The test example of each class that the network doubts most."""
+    return _predictive_draws(run, "Most doubtful test example of each class", half=1)
+
+
+def _predictive_draws(run: Path, title: str, half: int) -> Figure:
+    arrays = style.read_npz(run / records.PREDICTIVE, *KEYS)
+    names = [shorten(name) for name in arrays["class_names"]]
+    chosen = _chosen(arrays, half)
+    columns = 1 if len(chosen) <= 2 else 2
+    rows = math.ceil(len(chosen) / columns)
+    shared = len(names) <= MAX_SHARED_CLASSES
+    figure = style.figure(title, run, 6.2 * columns, 1.4 + (1.45 if shared else 1.65) * rows)
+    spec = GridSpec(rows, 2 * columns, figure=figure, width_ratios=[1, 4] * columns)
+    for i, example in enumerate(chosen):
+        row, column = divmod(i, columns)
+        _draw_input(figure.add_subplot(spec[row, 2 * column]), example)
+        axes = figure.add_subplot(spec[row, 2 * column + 1])
+        shown = shown_classes(example)
+        _draw_probabilities(axes, example, shown)
+        _caption(axes, example, names)
+        axes.set_ylabel("probability" if column == 0 else "")
+        _label_classes(axes, [names[c] for c in shown], full=not shared or i + columns >= len(chosen))
+    _legend(figure, len(arrays["draws_SKC"]))
+    return figure
+
+
+def _chosen(arrays: dict[str, np.ndarray], half: int) -> list[Chosen]:
+    """Return the confident (half 0) or the doubtful (half 1) ones, as uncertainty.choose_examples orders them."""
+    middle = len(arrays["example_index_K"]) // 2
+    return [_example(arrays, k) for k in range(half * middle, (half + 1) * middle)]
+
+
+def _example(arrays: dict[str, np.ndarray], k: int) -> Chosen:
+    index = int(arrays["example_index_K"][k])
+    entropies = [float(arrays[f"{name}_N"][index]) for name in ENTROPIES]
+    return Chosen(arrays["draws_SKC"][:, k], arrays["examples_K"][k], index, int(arrays["labels_N"][index]), *entropies)
+
+
+def shown_classes(example: Chosen) -> list[int]:
+    """Return the classes to draw, ascending: all, or of very many the most probable and the true one."""
+    mean_C = example.draws_SC.mean(axis=0)
+    if len(mean_C) <= MAX_SHARED_CLASSES:
+        return list(range(len(mean_C)))
+    likely = [int(c) for c in np.argsort(-mean_C, kind="stable")[:MAX_SHOWN_CLASSES]]
+    return sorted(likely if example.label in likely else [*likely[:-1], example.label])
+
+
+def _draw_probabilities(axes: Axes, example: Chosen, shown: list[int]) -> None:
+    """One dot per draw and class, a bar at the mean; the true class stands on a shaded band."""
+    draws = example.draws_SC[:, shown]
+    offsets = JITTER * spread(len(draws))
+    alpha = min(0.9, max(0.15, 30 / len(draws)))
+    for i, c in enumerate(shown):
+        colour = style.BLUE if c == example.label else style.VERMILION
+        if c == example.label:
+            axes.axvspan(i - 0.5, i + 0.5, color=style.SKY, alpha=0.25, lw=0)
+        axes.scatter(i + offsets, draws[:, i], s=7, color=colour, alpha=alpha, lw=0, rasterized=True, clip_on=False)
+        axes.hlines(draws[:, i].mean(), i - 0.42, i + 0.42, color=style.BLACK, linewidth=2, zorder=3)
+    axes.set(xlim=(-0.5, len(shown) - 0.5), ylim=(-0.02, 1.02), yticks=(0, 0.5, 1))
+    axes.grid(False, axis="x")
+
+
+def spread(count: int) -> np.ndarray:
+    """Return `count` offsets in (-1, 1), even and in no order: the golden-ratio sequence."""
+    return 2 * ((np.arange(count) * (math.sqrt(5) - 1) / 2 + 0.5) % 1) - 1
+
+
+def _caption(axes: Axes, example: Chosen, names: list[str]) -> None:
+    """Say what it is and was taken for (in the colour of the wrong classes if it is one), and how sure that is."""
+    predicted = int(example.draws_SC.mean(axis=0).argmax())
+    colour = style.BLACK if predicted == example.label else style.VERMILION
+    axes.set_title(f"true {names[example.label]}, predicted {names[predicted]}", loc="left", fontsize=9, color=colour)
+    sure = f"{example.total:.2f} = {example.aleatoric:.2f} aleatoric + {example.epistemic:.2f} epistemic nats"
+    axes.set_title(sure, loc="right", fontsize=8)
+
+
+def _label_classes(axes: Axes, labels: list[str], full: bool) -> None:
+    """Write the names under the lowest panel of a column; the others share them, unless each has its own."""
+    long = max(map(len, labels)) > 5
+    axes.set_xticks(range(len(labels)), labels if full else [], rotation=30 if long else 0, ha="right" if long else "center")
+    axes.tick_params(axis="x", length=0)
+    axes.set_xlabel("class" if full else "")
+
+
+def _draw_input(axes: Axes, example: Chosen) -> None:
+    """Show an image as it is, and a vector as a line over its features."""
+    if example.example.ndim == 1:
+        axes.plot(example.example, color=style.BLACK, linewidth=1)
+        axes.set(xticks=[], yticks=[])
+    else:
+        axes.imshow(to_image(example.example), cmap="gray", interpolation="nearest")
+        axes.set(xticks=[], yticks=[])
+        axes.grid(False)
+    axes.set_xlabel(f"test example {example.index}", fontsize=8)
+
+
+def to_image(example: np.ndarray) -> np.ndarray:
+    """Return [H, W] or [H, W, 3] in [0, 1] from [H, W] or [H, W, channels] in any range."""
+    pixels = example.astype(np.float64)
+    if pixels.ndim == 3 and pixels.shape[-1] != 3:
+        pixels = pixels.mean(axis=-1)
+    low, high = (0, 255) if example.dtype == np.uint8 else (pixels.min(), pixels.max())
+    return (pixels - low) / max(high - low, 1e-12)
+
+
+def shorten(name: str, most: int = 12) -> str:
+    return name if len(name) <= most else name[: most - 1] + "…"
+
+
+def _legend(figure: Figure, num_draws: int) -> None:
+    dot = {"linestyle": "", "marker": "o", "markersize": 5}
+    handles = [
+        Line2D([], [], color=style.BLUE, **dot), Patch(color=style.SKY, alpha=0.25),
+        Line2D([], [], color=style.VERMILION, **dot), Line2D([], [], color=style.BLACK, linewidth=2),
+    ]  # fmt: skip
+    labels = ["one draw, true class", "true class", "one draw, other classes", f"mean of {num_draws} draws"]
+    figure.legend(handles, labels, loc="outside lower center", ncols=4)

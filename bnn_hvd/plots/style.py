@@ -1,0 +1,67 @@
+"""What the figures share: colours, sizes, reading a run's arrays and saving.
+
+The colours are those of Okabe and Ito (2008), which colour-blind readers can tell apart. Figures are
+made without pyplot: no window, no display, no global state.
+"""
+
+import math
+import zipfile
+from pathlib import Path
+
+import numpy as np
+from matplotlib.figure import Figure
+from matplotlib.gridspec import GridSpec
+
+from bnn_hvd import records
+from bnn_hvd.errors import UserError
+
+BLACK, GREY, BLUE, SKY = "#000000", "#8c8c8c", "#0072B2", "#56B4E9"
+ORANGE, VERMILION, GREEN = "#E69F00", "#D55E00", "#009E73"
+
+RC = {
+    "font.size": 10, "axes.titlesize": 10, "axes.labelsize": 10, "legend.fontsize": 9,
+    "xtick.labelsize": 9, "ytick.labelsize": 9, "figure.titlesize": 12, "figure.titleweight": "bold",
+    "axes.spines.top": False, "axes.spines.right": False, "axes.grid": True, "axes.axisbelow": True,
+    "grid.color": "#e4e4e4", "grid.linewidth": 0.8, "lines.linewidth": 1.8, "legend.frameon": False,
+    "figure.constrained_layout.w_pad": 0.1, "figure.constrained_layout.h_pad": 0.08,
+    "savefig.dpi": 150, "pdf.fonttype": 42,  # TrueType: text in a paper's figure stays text
+    "svg.hashsalt": "bnn_hvd",  # with METADATA: the same run gives the same bytes
+}  # fmt: skip
+METADATA = {"png": {}, "pdf": {"CreationDate": None}, "svg": {"Date": None}}
+
+
+def figure(title: str, run: Path, width: float, height: float) -> Figure:
+    """Return an empty figure (inches) that says what it shows, and of which run."""
+    empty = Figure(figsize=(width, height), layout="constrained")
+    empty.suptitle(f"{title}: {run.resolve().name}")
+    return empty
+
+
+def grid(figure: Figure, count: int, columns: int) -> list:
+    """Return `count` axes, row by row."""
+    spec = GridSpec(math.ceil(count / columns), columns, figure=figure)
+    return [figure.add_subplot(spec[i // columns, i % columns]) for i in range(count)]
+
+
+def save(figure: Figure, path: Path) -> None:
+    """Write the figure in the format that the name of `path` ends with, atomically."""
+    kind = path.suffix[1:]
+    with records.atomic(path) as temporary:
+        figure.savefig(temporary, format=kind, metadata=METADATA[kind])
+
+
+def read_npz(path: Path, *required: str, optional: tuple[str, ...] = ()) -> dict[str, np.ndarray]:
+    """Return the named arrays of a file (all of them if none is named), or say what is wrong with it."""
+    try:
+        with np.load(path, allow_pickle=False) as arrays:
+            wanted = required + tuple(key for key in optional if key in arrays) or tuple(arrays)
+            return {key: arrays[key] for key in wanted}
+    except KeyError as error:
+        raise UserError(f"{path.absolute()} can't be plotted: {error.args[0]}; write it again with this version") from None
+    except (OSError, EOFError, ValueError, zipfile.BadZipFile) as error:
+        raise UserError(f"{path.absolute()} is damaged ({error}): copy it again, or write it again") from None
+
+
+def evenly(count: int, most: int) -> list[int]:
+    """Return at most `most` indices out of `range(count)`, the first and the last among them."""
+    return sorted({int(i) for i in np.linspace(0, count - 1, min(count, most)).round()})

@@ -1,0 +1,190 @@
+"""Figures of the training: learning curves, and the weight posteriors, early against late.
+
+Shapes: R rows of the log, B bins.
+"""
+
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from matplotlib import colormaps
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+
+from bnn_hvd import records
+from bnn_hvd.errors import UserError
+from bnn_hvd.plots import style
+
+SMOOTH_FROM_ROWS = 60  # a longer log is drawn as a running mean over a pale curve
+MAX_SNAPSHOTS = 6
+MAX_HISTOGRAMS = 24
+
+
+class Panel(NamedTuple):
+    """One curve to draw: the key in metrics.jsonl, and what is written beside its axis."""
+
+    key: str
+    title: str
+    unit: str
+
+
+PANELS = (
+    Panel("nll", "Negative log likelihood", "nats per example"),
+    Panel("accuracy", "Accuracy", "fraction correct"),
+    Panel("kl", "KL(posterior || prior)", "nats"),
+    Panel("elbo", "Evidence lower bound (ELBO)", "nats per example"),
+)
+
+HISTOGRAMS = {"loc": "posterior mean", "scale": "posterior standard deviation"}
+
+
+def learning_curves(run: Path) -> Figure:
+    """NLL and accuracy of both parts over the epochs, KL and ELBO of the training part (if it has them)."""
+    rows = records.read_jsonl(run / records.METRICS)
+    panels = [panel for panel in PANELS if any(panel.key in row for row in rows)]
+    if not panels:
+        raise UserError(f"{(run / records.METRICS).absolute()} has no row to plot")
+    figure = style.figure("Learning curves", run, 10, 1 + 2.9 * ((len(panels) + 1) // 2))
+    for axes, panel in zip(style.grid(figure, len(panels), 2), panels, strict=True):
+        _curves(axes, panel, rows)
+    return figure
+
+
+def _curves(axes: Axes, panel: Panel, rows: list[dict[str, Any]]) -> None:
+    train, test = ([row for row in rows if row["kind"] == kind] for kind in ("train", "eval"))
+    _train_curve(axes, *series(train, panel.key))
+    _test_curve(axes, *series(test, panel.key), test)
+    axes.set(title=panel.title, xlabel="epoch", ylabel=panel.unit)
+    if panel.key == "nll":
+        _log_axis(axes, [row["nll"] for row in rows if "nll" in row])
+    elif panel.key == "accuracy":
+        _focus(axes, [row["accuracy"] for row in rows if "accuracy" in row])
+    else:
+        _shade_warmup(axes, train)
+        axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.10g}"))
+    axes.legend(loc="best")
+
+
+def series(rows: list[dict[str, Any]], key: str) -> tuple[np.ndarray, np.ndarray]:
+    """Return (epochs_R, values_R) of the rows that have the key."""
+    pairs = [(row["epoch"], row[key]) for row in rows if key in row]
+    epochs_values = np.array(pairs, np.float64).reshape(-1, 2)
+    return epochs_values[:, 0], epochs_values[:, 1]
+
+
+def _train_curve(axes: Axes, epochs_R: np.ndarray, values_R: np.ndarray) -> None:
+    window = len(values_R) // 30 if len(values_R) > SMOOTH_FROM_ROWS else 1
+    if not len(values_R):
+        return
+    if window > 1:
+        axes.plot(epochs_R, values_R, color=style.SKY, linewidth=0.7, alpha=0.6)
+    mean_R = np.convolve(values_R, np.ones(window) / window, "valid")
+    label = f"train (running mean of {window} rows)" if window > 1 else "train"
+    marker = "." if len(values_R) == 1 else None
+    axes.plot(epochs_R[window // 2 :][: len(mean_R)], mean_R, color=style.BLUE, label=label, marker=marker)
+
+
+def _test_curve(axes: Axes, epochs_R: np.ndarray, values_R: np.ndarray, rows: list[dict[str, Any]]) -> None:
+    if len(values_R):
+        draws = rows[-1].get("num_draws", 1)
+        label = f"test ({draws} draws), last {values_R[-1]:.4f}" if draws > 1 else f"test, last {values_R[-1]:.4f}"
+        axes.plot(epochs_R, values_R, color=style.VERMILION, marker="o", markersize=4.5, label=label)
+
+
+def _log_axis(axes: Axes, values: list[float]) -> None:
+    """A log axis with readable ticks, where the values span enough for one."""
+    if min(values) > 0 and max(values) > 5 * min(values):
+        axes.set_yscale("log")
+        axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+        axes.yaxis.set_minor_formatter(NullFormatter())
+
+
+def _focus(axes: Axes, values: list[float]) -> None:
+    """Leave the first few bad rows out of view, so that the end can be read."""
+    low, high = np.quantile(values, 0.05), max(values)
+    margin = max(0.06 * (high - low), 1e-3)
+    axes.set_ylim(max(0.0, low - margin), high + margin)
+
+
+def _shade_warmup(axes: Axes, train: list[dict[str, Any]]) -> None:
+    """Mark the epochs in which the weight of the KL still rose."""
+    epochs_R, weights_R = series(train, "kl_weight")
+    if len(weights_R) and weights_R[0] < weights_R.max():
+        axes.axvspan(0, epochs_R[np.argmax(weights_R)], color=style.ORANGE, alpha=0.15, lw=0, label="KL warm-up")
+
+
+def weight_posteriors(run: Path) -> Figure:
+    """Per layer: how means and standard deviations are distributed over its weights, early to late.
+
+    Layers without a distribution are left out; a point network's kernels are drawn as they are.
+    """
+    files = sorted((run / records.POSTERIOR).glob("step_*.npz"))
+    if not files:
+        raise UserError(f"{(run / records.POSTERIOR).absolute()} has no file step_*.npz")
+    files = [files[i] for i in style.evenly(len(files), MAX_SNAPSHOTS)]
+    snapshots = dict(zip(_times(run, files), map(style.read_npz, files), strict=True))
+    panels = _histograms(list(snapshots.values())[-1])
+    columns = 2 if len(panels) <= 6 else 4
+    rows = -(-len(panels) // columns)
+    bayesian = any(key == "scale" for _, key in panels)
+    title = "Weight posteriors" if bayesian else "Weights"
+    figure = style.figure(title, run, 9 if columns == 2 else 12, 1.3 + (2.6 if columns == 2 else 2.1) * rows)
+    for i, (axes, (layer, key)) in enumerate(zip(style.grid(figure, len(panels), columns), panels, strict=True)):
+        _overlay(axes, [(time, arrays, f"{layer}/{key}") for time, arrays in snapshots.items()])
+        axes.set(title=layer, xlabel=HISTOGRAMS[key] if bayesian else "weight")
+        axes.set_ylabel("density (peak = 1)" if i % columns == 0 else "")
+    figure.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncols=len(snapshots))
+    return figure
+
+
+def _times(run: Path, files: list[Path]) -> list[str]:
+    """Return `epoch 3` for each file, or `step 123` where the log doesn't know the epoch."""
+    steps = [int(file.stem.split("_")[1]) for file in files]
+    epochs = {row["step"]: row["epoch"] for row in records.read_jsonl(run / records.METRICS)}
+    return [f"epoch {epochs[step]:.3g}" if step in epochs else f"step {step}" for step in steps]
+
+
+def _histograms(arrays: dict[str, np.ndarray]) -> list[tuple[str, str]]:
+    """Return (layer, loc or scale) for every panel to draw, of some layers if there are very many."""
+    layers = [key.removesuffix("/loc_counts") for key in arrays if key.endswith("/loc_counts")]
+    keys = ["loc", "scale"]
+    bayesian = [layer for layer in layers if f"{layer}/scale_counts" in arrays]
+    if not bayesian:
+        keys, bayesian = ["loc"], [layer for layer in layers if layer.endswith("kernel")] or layers
+    most = style.evenly(len(bayesian), MAX_HISTOGRAMS // len(keys))
+    return [(bayesian[i], key) for i in most for key in keys]
+
+
+def _overlay(axes: Axes, histograms: list[tuple[str, dict[str, np.ndarray], str]]) -> None:
+    """Draw one histogram per time, each to its own peak: an early one of a single value would dwarf all others."""
+    colours = colormaps["viridis"](np.linspace(0.9, 0.05, len(histograms)))
+    ranges = []
+    for i, (time, arrays, name) in enumerate(histograms):
+        counts_B, edges = arrays[f"{name}_counts"], arrays[f"{name}_edges"].astype(np.float64)
+        values, heights = _density(counts_B, edges)
+        if i in (0, len(histograms) - 1):
+            axes.fill_between(values, heights, color=colours[i], alpha=0.25, lw=0)
+        axes.plot(values, heights, color=colours[i], label=time)
+        ranges.append(_bulk(counts_B, edges))
+    low, high = min(low for low, _ in ranges), max(high for _, high in ranges)
+    margin = 0.05 * (high - low) or 1e-3
+    axes.set(xlim=(low - margin, high + margin), ylim=(0, 1.08))
+
+
+def _density(counts_B: np.ndarray, edges: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return (values, heights) of a curve through the bins, lightly smoothed, with peak 1 and both ends at 0."""
+    width = np.diff(edges)
+    counts = np.convolve(np.pad(counts_B, 2), (0.25, 0.5, 0.25), "same")
+    density = counts / np.pad(np.maximum(width, 1e-30), 2, mode="edge")
+    centres = (edges[:-1] + edges[1:]) / 2
+    values = [centres[0] - 2 * width[0], centres[0] - width[0], *centres, centres[-1] + width[-1], centres[-1] + 2 * width[-1]]
+    return np.array(values), density / max(density.max(), 1e-30)
+
+
+def _bulk(counts_B: np.ndarray, edges: np.ndarray) -> tuple[float, float]:
+    """Return the range that holds all but 0.3 % of the weights on either side."""
+    below_B = np.cumsum(counts_B) / max(counts_B.sum(), 1)
+    first, last = np.searchsorted(below_B, 0.003), np.searchsorted(below_B, 0.997)
+    return float(edges[first]), float(edges[min(int(last) + 1, len(edges) - 1)])

@@ -1,0 +1,181 @@
+"""`predict`: posterior draws -> the predictive distribution, and how sure it is.
+
+Draws stream: memory does not grow with their number. Examples are dealt to the ranks in chunks whose
+boundaries do not depend on the number of ranks, and draws are seeded by their index, so the result is
+the same on any number of ranks. Legend: S draws, N examples, C classes, K chosen examples.
+"""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from bnn_hvd import checkpoint, cluster, machine, records, registry, rundir, seeds, uncertainty
+from bnn_hvd.cluster import Cluster
+from bnn_hvd.config import PredictConfig
+from bnn_hvd.data import shards, sources
+from bnn_hvd.data.pipeline import standardize_with
+from bnn_hvd.data.standardize import Standardizer
+from bnn_hvd.errors import UserError
+from bnn_hvd.models.network import build
+from bnn_hvd.records import Stopwatch
+
+CHUNK = 250  # examples per pass
+PASS_FLOATS = 8_000_000  # the largest activation of one pass, over its draws and examples
+
+
+def main(config: PredictConfig) -> int:
+    """Predict the test part of a run's data, or of other data; returns the exit code."""
+    run = Path(config.run)
+    trained = rundir.read_config(run)
+    arrays = sources.load(trained.dataset, config.data_dir or trained.data_dir)
+    described = records.read_json(run / records.DATA)
+    check_fits(arrays, described, config.data_dir or trained.data_dir)
+    ood = sources.load(trained.dataset, config.ood_data_dir) if config.ood_data_dir else None
+    if ood:
+        check_fits(ood, described, config.ood_data_dir, same_classes=False)
+
+    ranks = cluster.connect()
+    threads = machine.set_up(config.threads, ranks)
+    network = build(trained, arrays.x_test.shape[1:], described["num_classes"])
+    method = registry.load(registry.METHODS, trained.method)(network, described["num_train"], ranks, trained)
+    state = method.init(seeds.seed(trained.seed, "init"))
+    checkpoint.restore(rundir.read_checkpoint(run), state)
+    predictor = Predictor(method, state, Standardizer.from_dict(described["standardizer"]), ranks, trained.seed)
+
+    watch = Stopwatch()
+    probs_NC, expected_entropy_N = predictor.predict(arrays.x_test, config.num_draws)
+    seconds = watch.elapsed_s()
+    found = distribution(probs_NC, expected_entropy_N)
+    report = measures(found, arrays.y_test) | {
+        "num_draws": config.num_draws, "num_examples": len(probs_NC), "predict_wall_s": seconds,
+        "ranks": ranks.size, "threads": threads,
+    }  # fmt: skip
+    if ood:
+        outside = distribution(*predictor.predict(ood.x_test, config.num_draws))
+        report["ood"] = separation(found, outside) | {"data_dir": config.ood_data_dir, "num_examples": len(ood.x_test)}
+        found |= {f"ood_{name.replace('_N', '_M')}": values for name, values in outside.items() if name != "probs_NC"}
+    if ranks.is_root:
+        index_K = uncertainty.choose_examples(arrays.y_test, found["predictive_entropy_N"])
+        chosen = {
+            "labels_N": arrays.y_test, "example_index_K": index_K, "examples_K": arrays.x_test[index_K],
+            "draws_SKC": predictor.each_draw(arrays.x_test[index_K], config.num_draws),
+            "class_names": np.array(arrays.class_names),
+        }  # fmt: skip
+        records.write_npz(run / records.PREDICTIVE, {**found, **chosen})
+        records.write_json(run / records.UNCERTAINTY, report)
+        print(text(report, run))
+    ranks.barrier()
+    return 0
+
+
+def check_fits(arrays: sources.Arrays, described: dict[str, Any], data_dir: str, same_classes: bool = True) -> None:
+    """Raise UserError unless the run's network can take these examples (and knows their labels)."""
+    shape, largest = list(arrays.x_test.shape[1:]), int(arrays.y_test.max(initial=0))
+    if shape != described["example_shape"]:
+        raise UserError(f"{data_dir} has examples of shape {shape}, the run was trained on {described['example_shape']}")
+    if same_classes and largest >= described["num_classes"]:
+        raise UserError(f"{data_dir} has the label {largest}, the run knows {described['num_classes']} classes")
+
+
+def distribution(probs_NC: np.ndarray, expected_entropy_N: np.ndarray) -> dict[str, np.ndarray]:
+    """Return the arrays of predictive.npz: total uncertainty = aleatoric + epistemic, in nats."""
+    predictive_entropy_N = uncertainty.entropy(probs_NC)
+    return {
+        "probs_NC": probs_NC,
+        "predictive_entropy_N": predictive_entropy_N,
+        "expected_entropy_N": expected_entropy_N,
+        "mutual_information_N": predictive_entropy_N - expected_entropy_N,
+    }
+
+
+def measures(found: dict[str, np.ndarray], labels_N: np.ndarray) -> dict[str, Any]:
+    return uncertainty.summary(found["probs_NC"], labels_N) | {
+        "total_uncertainty": float(found["predictive_entropy_N"].mean()),
+        "aleatoric_uncertainty": float(found["expected_entropy_N"].mean()),
+        "epistemic_uncertainty": float(found["mutual_information_N"].mean()),
+    }
+
+
+def separation(inside: dict[str, np.ndarray], outside: dict[str, np.ndarray]) -> dict[str, float]:
+    """Return how well two measures of uncertainty tell other data from the test part."""
+    names = {"auroc_entropy": "predictive_entropy_N", "auroc_mutual_information": "mutual_information_N"}
+    return {key: uncertainty.auroc(inside[name], outside[name]) for key, name in names.items()}
+
+
+def text(report: dict[str, Any], run: Path) -> str:
+    """Return what `predict` prints."""
+    lines = [f"{name:24} {report[name]:.4f}" for name in ("accuracy", "nll", "brier", "ece")]
+    lines += [f"{name:24} {report[name]:.4f} nats" for name in report if name.endswith("uncertainty")]
+    lines += [f"ood {name:20} {value:.4f}" for name, value in report.get("ood", {}).items() if name.startswith("auroc")]
+    return "\n".join([*lines, f"written: {run / records.PREDICTIVE}, {run / records.UNCERTAINTY}"])
+
+
+class Predictor:
+    """The predictive distribution of a state, as it stands whenever it is asked."""
+
+    def __init__(self, method: Any, state: Any, standardizer: Standardizer, ranks: Cluster, seed: int):
+        self.method, self.state, self.ranks, self.seed = method, state, ranks, seed
+        self.standardize = standardize_with(standardizer)
+        self.draws_per_pass = max(1, min(16, PASS_FLOATS // (CHUNK * method.network.widest)))
+        self._sums = tf.function(self._sums_of_pass)
+
+    def predict(self, x: np.ndarray, num_draws: int) -> tuple[np.ndarray, np.ndarray]:
+        """Return the mean probabilities [N, C] and the mean entropy of single draws [N], on every rank."""
+        num_draws = self._distinct(num_draws)
+        mine = shards.slices(len(x), CHUNK, self.ranks.rank, self.ranks.size)
+        chunks = _pad_chunks([x[part] for part in mine], x.shape[1:], x.dtype)
+        probs = np.zeros([len(chunks) * CHUNK, self.method.network.num_outputs])
+        entropy = np.zeros([len(chunks) * CHUNK])
+        for seeds_S2 in self._passes(num_draws):
+            if len(chunks):
+                sums = self._sums(chunks, seeds_S2)
+                probs += sums[0].numpy()
+                entropy += sums[1].numpy()
+        lengths = [part.stop - part.start for part in mine]
+        kept = np.concatenate([np.arange(n) + i * CHUNK for i, n in enumerate(lengths)] or [np.zeros(0, int)])
+        parts = self.ranks.gather((probs[kept] / num_draws, entropy[kept] / num_draws))
+        return np.concatenate([p for p, _ in parts]).astype(np.float32), np.concatenate([e for _, e in parts])
+
+    def score(self, x: np.ndarray, labels_N: np.ndarray, num_draws: int) -> dict[str, Any]:
+        """Return accuracy, nll, brier and ece of the mean over the draws, on every rank."""
+        probs_NC, _ = self.predict(x, num_draws)
+        return {**uncertainty.summary(probs_NC, labels_N), "num_draws": self._distinct(num_draws)}
+
+    def each_draw(self, x: np.ndarray, num_draws: int) -> np.ndarray:
+        """Return the probabilities of every single draw [S, K, C] for a few examples."""
+        parts = []
+        for seeds_S2 in self._passes(self._distinct(num_draws)):
+            logits = self.method.draw(self.state, tf.constant(seeds_S2))(self.standardize(x))
+            parts.append(tf.nn.softmax(logits).numpy())
+        return np.concatenate(parts)
+
+    def _distinct(self, num_draws: int) -> int:
+        return num_draws if self.method.stochastic else 1
+
+    def _passes(self, num_draws: int) -> list[np.ndarray]:
+        all_seeds = np.stack([seeds.seed(self.seed, "draw", draw) for draw in range(num_draws)])
+        return np.split(all_seeds, range(self.draws_per_pass, num_draws, self.draws_per_pass))
+
+    def _sums_of_pass(self, chunks: tf.Tensor, seeds_S2: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """Return the sums over S draws of the probabilities and of their entropy, for all chunks."""
+        forward = self.method.draw(self.state, seeds_S2)
+
+        def one_chunk(x: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+            log_probs_SNC = tf.nn.log_softmax(forward(self.standardize(x)))
+            probs_SNC = tf.exp(log_probs_SNC)
+            return tf.reduce_sum(probs_SNC, 0), -tf.reduce_sum(probs_SNC * log_probs_SNC, [0, 2])
+
+        probs, entropy = tf.map_fn(
+            one_chunk, chunks, fn_output_signature=(tf.float32, tf.float32), parallel_iterations=1
+        )
+        return tf.reshape(probs, [-1, probs.shape[-1]]), tf.reshape(entropy, [-1])
+
+
+def _pad_chunks(parts: list[np.ndarray], example_shape: tuple[int, ...], dtype: Any) -> np.ndarray:
+    """Stack the chunks of one rank; a short one is filled up with zeros, so that all have one shape."""
+    chunks = np.zeros([len(parts), CHUNK, *example_shape], dtype)
+    for chunk, part in zip(chunks, parts, strict=True):
+        chunk[: len(part)] = part
+    return chunks

@@ -1,0 +1,51 @@
+"""Where a result comes from: versions, hosts, command, revision and environment."""
+
+import importlib.metadata
+import os
+import platform
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import bnn_hvd
+
+PACKAGES = ("tensorflow", "tensorflow-cpu", "tensorflow-probability", "keras", "horovod", "mpi4py", "numpy")
+ENVIRONMENT = ("OMP_", "KMP_", "TF_", "XLA_", "HOROVOD_", "CUDA_VISIBLE", "SLURM_JOB", "PBS_JOBID", "COBALT_JOB")
+
+
+def session(hosts: list[str], ranks: int, threads: int) -> dict[str, Any]:
+    """Return one session of a run: what it ran on, and with what."""
+    return {
+        "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+        "argv": sys.argv,
+        "hosts": hosts,
+        "ranks": ranks,
+        "threads": threads,
+        "bnn_hvd": bnn_hvd.__version__,
+        "git_revision": git_revision(),
+        "python": platform.python_version(),
+        "packages": {name: version for name in PACKAGES if (version := _version(name))},
+        "environment": {name: value for name, value in sorted(os.environ.items()) if name.startswith(ENVIRONMENT)},
+    }
+
+
+def git_revision() -> str | None:
+    """Return the commit of the checkout that this package runs from, with `+changes` where it was edited."""
+    where = Path(__file__).resolve().parent
+    try:
+        commit, status = (
+            subprocess.run(["git", "-C", where, *command], capture_output=True, text=True, check=True).stdout.strip()
+            for command in (["rev-parse", "HEAD"], ["status", "--porcelain", "--untracked-files=no", "."])
+        )
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return commit + ("+changes" if status else "")
+
+
+def _version(package: str) -> str | None:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return None

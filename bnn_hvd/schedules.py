@@ -1,0 +1,27 @@
+"""What changes over training: the learning rate and the weight of the KL, as functions of the epoch.
+
+Both depend on the (fractional) epoch alone, so a run that goes on with another number of ranks, and
+so another number of steps per epoch, keeps its schedule.
+"""
+
+import math
+
+from bnn_hvd.config import TrainConfig
+
+
+def learning_rate(config: TrainConfig, epoch: float, size: int) -> float:
+    """Return the step size: scaled for `size` ranks, after a linear warm-up from that of one rank.
+
+    Large batches need larger steps, and a warm-up to survive them (Goyal et al. 2017).
+    """
+    factor = {"none": 1.0, "sqrt": math.sqrt(size), "linear": float(size)}[config.lr_scaling]
+    return config.learning_rate * (1 + (factor - 1) * _ramp(epoch, config.lr_warmup_epochs))
+
+
+def kl_weight(config: TrainConfig, epoch: float) -> float:
+    """Return the weight of the KL: a linear rise from 0, then `--kl_weight`."""
+    return config.kl_weight * _ramp(epoch, config.kl_warmup_epochs)
+
+
+def _ramp(epoch: float, warmup_epochs: float) -> float:
+    return min(1.0, epoch / warmup_epochs) if warmup_epochs else 1.0

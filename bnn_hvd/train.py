@@ -1,0 +1,236 @@
+"""`train`: the one loop, for every method, on one rank and on many. Read `main`, then `fit`."""
+
+import dataclasses
+import hashlib
+import socket
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from bnn_hvd import checkpoint, cluster, machine, provenance, records, registry, rundir, seeds, uncertainty
+from bnn_hvd.checkpoint import Progress
+from bnn_hvd.cluster import Cluster
+from bnn_hvd.config import TrainConfig, resolve
+from bnn_hvd.data import sources, standardize
+from bnn_hvd.data.pipeline import Examples
+from bnn_hvd.errors import EXIT_INTERRUPTED, TrainingError
+from bnn_hvd.inference.objective import Controls
+from bnn_hvd.logbook import Logbook
+from bnn_hvd.models.network import build
+from bnn_hvd.plan import Call, Plan
+from bnn_hvd.predict import Predictor
+from bnn_hvd.records import Stopwatch
+from bnn_hvd.stopping import StopRequest
+
+Loop = Callable[[Call], dict[str, np.ndarray]]  # runs the steps of a call, returns its scalars [T] by name
+Evaluate = Callable[[Progress], dict[str, Any]]
+
+
+def main(config: TrainConfig) -> int:
+    """Train, or go on where the run directory stands; returns the exit code."""
+    config = resolve(config)
+    arrays = sources.load(config.dataset, config.data_dir)
+    rundir.check_same_run(config)
+    ranks = cluster.connect()
+    threads = machine.set_up(config.threads, ranks)
+    plan = Plan(config, len(arrays.x_train), ranks.rank, ranks.size)
+    network = build(config, arrays.x_train.shape[1:], arrays.num_classes)
+    method = registry.load(registry.METHODS, config.method)(network, plan.num_train, ranks, config)
+    state = method.init(seeds.seed(config.seed, "init"))
+    if config.dry_run:
+        print_plan(config, plan, network, state, ranks)
+        return 0
+
+    standardizer = standardize.fit(arrays.x_train, config.standardize)
+    progress = restore(state, Path(config.run), ranks)
+    run = open_run(config, arrays, standardizer, threads, ranks)
+    examples = Examples(arrays.x_train, arrays.y_train, standardizer)
+    predictor = Predictor(method, state, standardizer, ranks, config.seed)
+    with Logbook(run, plan, progress, ranks) as logbook, StopRequest(config.max_runtime_s) as stop:
+
+        def evaluate(progress: Progress) -> dict[str, Any]:
+            scores = predictor.score(arrays.x_test, arrays.y_test, config.eval_draws)
+            logbook.evaluation(progress, scores)
+            logbook.posterior(progress, network, *method.marginals(state))
+            return scores
+
+        progress, scores = fit(state, progress, compile_loop(method, state, examples), plan, ranks, logbook, evaluate, stop)
+    if ranks.is_root:
+        records.write_json(run / records.SUMMARY, summary(plan, progress, state, network, threads, scores))
+    ranks.barrier()
+    return 0 if scores else EXIT_INTERRUPTED
+
+
+def fit(
+    state: Any,
+    progress: Progress,
+    loop: Loop,
+    plan: Plan,
+    ranks: Cluster,
+    logbook: Logbook,
+    evaluate: Evaluate,
+    stop: StopRequest,
+) -> tuple[Progress, dict[str, Any] | None]:
+    """Train until the plan is finished or all ranks agree to stop.
+
+    Returns the progress, and the scores of the last evaluation (None if the run is not finished).
+
+    Raises:
+      TrainingError: the loss of some rank is not finite, or the weights of the ranks differ.
+    """
+    folder, config = logbook.run / records.CHECKPOINTS, plan.config
+    scores = evaluate(progress) if plan.finished(progress) else None
+    first_call = True
+    while not plan.finished(progress):
+        # The first call is one step, and its time, mostly tracing, is kept apart from the training time.
+        call = plan.next_call(progress, 1 if first_call else config.steps_per_call)
+        watch = Stopwatch()
+        history = loop(call)
+        seconds = watch.elapsed_s()
+        assert_finite(history["loss_here"], progress.step, ranks)
+        progress = count(plan.advance(progress, call.steps), call.steps, seconds, first_call, plan)
+        logbook.time(progress, "compile" if first_call else "train", seconds, call.steps)
+        logbook.steps(progress, history, call)
+        first_call = False
+
+        stopping = ranks.any(stop.requested())
+        if plan.evaluation_due(progress):
+            watch = Stopwatch()
+            scores = evaluate(progress)
+            logbook.time(progress, "eval", watch.elapsed_s())
+        if stopping or plan.checkpoint_due(progress):
+            watch = Stopwatch()
+            save(folder, state, progress, config.keep, ranks)
+            logbook.time(progress, "checkpoint", watch.elapsed_s())
+        if stopping and not plan.finished(progress):
+            logbook.say(f"stopped early at step {progress.step}; the same command goes on from there")
+            return progress, None
+    return progress, scores
+
+
+def compile_loop(method: Any, state: Any, examples: Examples) -> Loop:
+    """Return the compiled loop over the steps of a call; it is traced once."""
+    names: list[str] = []
+
+    @tf.function(
+        input_signature=[
+            tf.TensorSpec([None, None], tf.int32),
+            tf.TensorSpec([None, 2], tf.int64),
+            tf.TensorSpec([None], tf.float32),
+            tf.TensorSpec([None], tf.float32),
+        ]
+    )
+    def loop(index_TB, seeds_T2, learning_rate_T, kl_weight_T):  # type: ignore[no-untyped-def]
+        steps = tf.shape(index_TB)[0]
+        history = tf.TensorArray(tf.float32, steps)
+        for i in tf.range(steps):
+            # Horovod refuses two of its operations with one name at a time: no two steps may overlap.
+            tf.autograph.experimental.set_loop_options(parallel_iterations=1)
+            controls = Controls(seeds_T2[i], learning_rate_T[i], kl_weight_T[i])
+            scalars = method.step(state, examples.take(index_TB[i]), controls)
+            names[:] = scalars
+            history = history.write(i, tf.stack(list(scalars.values())))
+        return history.stack()
+
+    return lambda call: dict(zip(names, loop(*call).numpy().T, strict=True))
+
+
+def assert_finite(loss_here_T: np.ndarray, first_step: int, ranks: Cluster) -> None:
+    """Stop all ranks with one error if any rank's loss is not finite, naming the first step and rank."""
+    bad = np.flatnonzero(~np.isfinite(loss_here_T))
+    if not ranks.any(bool(len(bad))):
+        return
+    step, rank = min((int(first), rank) for rank, first in enumerate(ranks.gather(bad[0] if len(bad) else 1e9)))
+    raise TrainingError(
+        f"the loss is not finite at step {first_step + step} on rank {rank}; the last checkpoint is kept. "
+        "Lower --learning_rate, or look at the data of that step"
+    )
+
+
+def count(progress: Progress, steps: int, seconds: float, first_call: bool, plan: Plan) -> Progress:
+    """Return `progress` with the time of a call added to what it belongs to."""
+    if first_call:
+        return dataclasses.replace(progress, compile_s=progress.compile_s + seconds)
+    return dataclasses.replace(
+        progress,
+        train_wall_s=progress.train_wall_s + seconds,
+        timed_steps=progress.timed_steps + steps,
+        timed_examples=progress.timed_examples + steps * plan.global_batch_size,
+    )
+
+
+def save(folder: Path, state: Any, progress: Progress, keep: int, ranks: Cluster) -> None:
+    """Assert that all ranks hold the same weights, then let rank 0 write them."""
+    cluster.assert_same(ranks, f"the weights at step {progress.step}", state.params.numpy().tobytes())
+    if ranks.is_root:
+        checkpoint.save(folder, state, progress, keep)
+
+
+def restore(state: Any, run: Path, ranks: Cluster) -> Progress:
+    """Set the state of every rank from rank 0's newest good checkpoint, if there is one."""
+    progress = Progress()
+    if ranks.is_root:
+        arrays = checkpoint.read_newest_good(run / records.CHECKPOINTS)
+        if arrays is not None:
+            progress = checkpoint.restore(arrays, state)
+    ranks.broadcast_variables(state.variables)
+    return ranks.broadcast(progress)
+
+
+def open_run(config: TrainConfig, arrays: Any, standardizer: Any, threads: int, ranks: Cluster) -> Path:
+    """Let rank 0 make the run directory and note where the run takes place."""
+    session = provenance.session(ranks.gather(socket.gethostname()), ranks.size, threads)
+    if ranks.is_root:
+        run = rundir.create(config, sources.describe(arrays) | {"standardizer": standardizer.to_dict()})
+        path = run / records.PROVENANCE
+        records.write_json(path, [*(records.read_json(path) if path.exists() else []), session])
+    ranks.barrier()
+    return Path(config.run)
+
+
+def summary(
+    plan: Plan, progress: Progress, state: Any, network: Any, threads: int, scores: dict[str, Any] | None
+) -> dict[str, Any]:
+    """Return the content of summary.json."""
+    config = plan.config
+    timings = records.read_jsonl(Path(config.run) / records.TIMINGS)
+    step_ms = [1e3 * row["seconds"] / row["steps"] for row in timings if row["phase"] == "train"]
+    return {
+        "status": "done" if scores else "interrupted",
+        "model": config.model,
+        "dataset": config.dataset,
+        "num_train": plan.num_train,
+        "num_parameters": int(state.params.shape[0]),
+        "num_weights": network.num_parameters,
+        "ranks": plan.size,
+        "threads": threads,
+        "batch_size": config.batch_size,
+        "global_batch_size": plan.global_batch_size,
+        "steps": progress.step,
+        "epochs": plan.fractional_epoch(progress),
+        "examples_seen": progress.examples_seen,
+        "seed": config.seed,
+        "train_wall_s": progress.train_wall_s,
+        "compile_s": progress.compile_s,
+        "step_ms_median": float(np.median(step_ms)) if step_ms else None,
+        "examples_per_s": progress.timed_examples / progress.train_wall_s if progress.train_wall_s else None,
+        "weights_sha256": hashlib.sha256(state.params.numpy().tobytes()).hexdigest(),
+        "test": scores,
+    }
+
+
+def print_plan(config: TrainConfig, plan: Plan, network: Any, state: Any, ranks: Cluster) -> None:
+    """Print what --dry_run shows."""
+    if ranks.is_root:
+        from bnn_hvd.config import to_flagfile
+
+        print(to_flagfile(config))
+        print(f"ranks                      {plan.size}")
+        print(f"training examples          {plan.num_train}")
+        print(f"steps                      {plan.total_steps} ({plan.steps_per_epoch} per epoch)")
+        print(f"weights                    {network.num_parameters} ({network.num_bayesian} with a distribution)")
+        print(f"trained parameters         {state.params.shape[0]}")
+        print(f"bytes all-reduced per step {4 * state.params.shape[0] if plan.size > 1 else 0}")

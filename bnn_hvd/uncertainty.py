@@ -1,0 +1,105 @@
+"""How good, how well calibrated and how sure predicted class probabilities are; numpy only.
+
+Total uncertainty, the entropy of the mean over posterior draws, is the sum of two parts (Depeweg et
+al. 2018): aleatoric, the mean of the draws' entropies, which is noise in the data, and epistemic, the
+mutual information of label and weights, which is the model not knowing. All in nats.
+
+Shapes: N examples, C classes, B bins, K chosen examples. Everything is computed in float64.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+
+TINY = float(np.finfo(np.float32).tiny)  # the smallest probability that has a logarithm: 87.3 nats
+MAX_CHOSEN_CLASSES = 10
+
+
+class Reliability(NamedTuple):
+    """Per bin: mean confidence, accuracy (both 0 where the bin is empty) and number of examples."""
+
+    confidence_B: np.ndarray
+    accuracy_B: np.ndarray
+    count_B: np.ndarray
+
+
+def accuracy(probs_NC: np.ndarray, labels_N: np.ndarray) -> float:
+    """Return the fraction of examples whose most probable class is their label."""
+    return float(np.mean(np.argmax(probs_NC, axis=1) == labels_N))
+
+
+def nll(probs_NC: np.ndarray, labels_N: np.ndarray) -> float:
+    """Return the mean negative log likelihood per example, in nats."""
+    label_probs_N = np.asarray(probs_NC, np.float64)[np.arange(len(labels_N)), labels_N]
+    return float(-np.mean(np.log(np.maximum(label_probs_N, TINY))))
+
+
+def brier(probs_NC: np.ndarray, labels_N: np.ndarray) -> float:
+    """Return the squared error of the probabilities, summed over classes: 0 is perfect, 2 the worst (Brier 1950)."""
+    error_NC = np.array(probs_NC, np.float64)
+    error_NC[np.arange(len(labels_N)), labels_N] -= 1
+    return float(np.mean(np.sum(error_NC**2, axis=1)))
+
+
+def reliability(probs_NC: np.ndarray, labels_N: np.ndarray, num_bins: int = 15) -> Reliability:
+    """Sort the examples by confidence, their largest probability, into equal bins (lo, hi] of [0, 1].
+
+    A softmax that saturates gives confidence exactly 1.0 (or, by rounding, a little more): it belongs
+    to the last bin, where bins [lo, hi) would lose it.
+    """
+    confidence_N = np.max(np.asarray(probs_NC, np.float64), axis=1)
+    correct_N = np.argmax(probs_NC, axis=1) == labels_N
+    edges = np.linspace(0, 1, num_bins + 1)
+    bin_N = np.clip(np.searchsorted(edges, confidence_N, side="left") - 1, 0, num_bins - 1)
+    count_B = np.bincount(bin_N, minlength=num_bins)
+    filled_B = np.maximum(count_B, 1)
+    return Reliability(
+        np.bincount(bin_N, confidence_N, num_bins) / filled_B,
+        np.bincount(bin_N, correct_N, num_bins) / filled_B,
+        count_B,
+    )
+
+
+def ece(probs_NC: np.ndarray, labels_N: np.ndarray, num_bins: int = 15) -> float:
+    """Return the expected calibration error: sum_B count / N * |accuracy - confidence| (Guo et al. 2017)."""
+    bins = reliability(probs_NC, labels_N, num_bins)
+    gap_B = np.abs(bins.accuracy_B - bins.confidence_B)
+    return float(np.sum(bins.count_B / np.sum(bins.count_B) * gap_B))
+
+
+def entropy(probs: np.ndarray) -> np.ndarray:
+    """Return -sum p log p over the last axis, in nats, [..., C] -> [...]; 0 log 0 is 0."""
+    probs = np.asarray(probs, np.float64)
+    logs = np.log(probs, out=np.zeros_like(probs), where=probs > 0)
+    return np.abs(np.sum(probs * logs, axis=-1))  # abs: a certain prediction has entropy 0, not -0
+
+
+def auroc(scores_in: np.ndarray, scores_out: np.ndarray) -> float:
+    """Return the probability that a score of `scores_out` exceeds one of `scores_in`; ties count half.
+
+    It is the area under the curve of telling out-of-distribution data apart by the score: 0.5 is
+    guessing, 1 perfect. In O(n log n), by counting for each of `scores_out` what lies below it.
+    """
+    sorted_in = np.sort(scores_in)
+    below = np.searchsorted(sorted_in, scores_out, side="left")
+    not_above = np.searchsorted(sorted_in, scores_out, side="right")
+    return float(np.mean(below + not_above) / (2 * len(sorted_in)))
+
+
+def summary(probs_NC: np.ndarray, labels_N: np.ndarray) -> dict[str, float]:
+    """Return what every evaluation reports."""
+    return {score.__name__: score(probs_NC, labels_N) for score in (accuracy, nll, brier, ece)}
+
+
+def choose_examples(labels_N: np.ndarray, predictive_entropy_N: np.ndarray) -> np.ndarray:
+    """Return `example_index_K`: per class the most confident example, then per class the most doubtful.
+
+    Both halves go through the same classes in ascending order: all that occur, or ten of them, evenly
+    spread. Of equal entropies the first counts, so the choice is deterministic.
+    """
+    classes = np.unique(labels_N)
+    chosen = np.linspace(0, len(classes) - 1, min(len(classes), MAX_CHOSEN_CLASSES)).round().astype(int)
+    members = [np.flatnonzero(labels_N == label) for label in classes[chosen]]
+    confident = [index[np.argmin(predictive_entropy_N[index])] for index in members]
+    doubtful = [index[np.argmax(predictive_entropy_N[index])] for index in members]
+    return np.array(confident + doubtful, np.int64)
