@@ -38,6 +38,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one verb; returns the exit code: 0, 1 training failed, 2 user's mistake, 75 interrupted."""
     args = list(sys.argv if argv is None else argv)
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # TensorFlow's notes about this machine help nobody
+    os.environ.setdefault("XLA_FLAGS", "--xla_cpu_prefer_vector_width=512")  # noise.py: 1.7 times as fast
     try:
         name = args.pop(1) if len(args) > 1 and not args[1].startswith("-") else "train"
         if name not in VERBS:

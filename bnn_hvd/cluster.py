@@ -99,7 +99,7 @@ class Hvd:
         self._hvd.broadcast_variables(variables, root_rank=0)
 
     def barrier(self) -> None:
-        self._hvd.barrier()
+        self.gather(None)
 
 
 def connect() -> Cluster:

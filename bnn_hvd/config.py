@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 from bnn_hvd import registry
 from bnn_hvd.errors import UserError
 
-ESTIMATORS = ("flipout", "reparam")
+ESTIMATORS = ("flipout", "reparam", "local_reparam")
 
 
 def flag(

@@ -25,6 +25,20 @@ def choose_threads(requested: int, cluster: Cluster) -> int:
     return threads
 
 
+def _start_xla_quietly() -> None:
+    """Compile a trivial function with stderr closed: XLA's first use prints lines that no log level stops."""
+    import tensorflow as tf
+
+    saved, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(nowhere, 2)
+        tf.function(lambda: tf.constant(0.0), jit_compile=True)()
+    finally:
+        os.dup2(saved, 2)
+        os.close(saved)
+        os.close(nowhere)
+
+
 def set_up(requested_threads: int, cluster: Cluster) -> int:
     """Give TensorFlow this rank's threads and, where there are GPUs, one of its own; returns the threads."""
     import tensorflow as tf
@@ -36,4 +50,5 @@ def set_up(requested_threads: int, cluster: Cluster) -> int:
     if gpus:
         tf.config.set_visible_devices(gpus[cluster.local_rank % len(gpus)], "GPU")
         tf.config.experimental.set_memory_growth(gpus[cluster.local_rank % len(gpus)], True)
+    _start_xla_quietly()
     return threads

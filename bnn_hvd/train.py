@@ -13,7 +13,7 @@ import tensorflow as tf
 from bnn_hvd import checkpoint, cluster, machine, provenance, records, registry, rundir, seeds, uncertainty
 from bnn_hvd.checkpoint import Progress
 from bnn_hvd.cluster import Cluster
-from bnn_hvd.config import TrainConfig, resolve
+from bnn_hvd.config import TrainConfig, resolve, to_flagfile
 from bnn_hvd.data import sources, standardize
 from bnn_hvd.data.pipeline import Examples
 from bnn_hvd.errors import EXIT_INTERRUPTED, TrainingError
@@ -57,7 +57,12 @@ def main(config: TrainConfig) -> int:
             logbook.posterior(progress, network, *method.marginals(state))
             return scores
 
-        progress, scores = fit(state, progress, compile_loop(method, state, examples), plan, ranks, logbook, evaluate, stop)
+        if config.verbose:
+            logbook.say(network.table())
+        if progress.step == 0:
+            logbook.posterior(progress, network, *method.marginals(state))
+        loop = compile_loop(method, state, examples, config.batch_size)
+        progress, scores = fit(state, progress, loop, plan, ranks, logbook, evaluate, stop)
     if ranks.is_root:
         records.write_json(run / records.SUMMARY, summary(plan, progress, state, network, threads, scores))
     ranks.barrier()
@@ -111,13 +116,13 @@ def fit(
     return progress, scores
 
 
-def compile_loop(method: Any, state: Any, examples: Examples) -> Loop:
+def compile_loop(method: Any, state: Any, examples: Examples, batch_size: int) -> Loop:
     """Return the compiled loop over the steps of a call; it is traced once."""
     names: list[str] = []
 
     @tf.function(
         input_signature=[
-            tf.TensorSpec([None, None], tf.int32),
+            tf.TensorSpec([None, batch_size], tf.int32),
             tf.TensorSpec([None, 2], tf.int64),
             tf.TensorSpec([None], tf.float32),
             tf.TensorSpec([None], tf.float32),
@@ -224,13 +229,15 @@ def summary(
 
 def print_plan(config: TrainConfig, plan: Plan, network: Any, state: Any, ranks: Cluster) -> None:
     """Print what --dry_run shows."""
-    if ranks.is_root:
-        from bnn_hvd.config import to_flagfile
-
-        print(to_flagfile(config))
-        print(f"ranks                      {plan.size}")
-        print(f"training examples          {plan.num_train}")
-        print(f"steps                      {plan.total_steps} ({plan.steps_per_epoch} per epoch)")
-        print(f"weights                    {network.num_parameters} ({network.num_bayesian} with a distribution)")
-        print(f"trained parameters         {state.params.shape[0]}")
-        print(f"bytes all-reduced per step {4 * state.params.shape[0] if plan.size > 1 else 0}")
+    if not ranks.is_root:
+        return
+    trained = int(state.params.shape[0])
+    rows = {
+        "ranks": plan.size,
+        "training examples": plan.num_train,
+        "steps": f"{plan.total_steps} ({plan.steps_per_epoch} per epoch)",
+        "weights": f"{network.num_parameters} ({network.num_bayesian} with a distribution)",
+        "trained parameters": trained,
+        "bytes all-reduced per step": 4 * trained if plan.size > 1 else 0,
+    }
+    print(to_flagfile(config) + network.table(), *(f"{name:28}{value}" for name, value in rows.items()), sep="\n")

@@ -1,6 +1,5 @@
 """The figures: drawn from files alone, readable images with labelled axes, clear errors."""
 
-import json
 import subprocess
 import sys
 import xml.etree.ElementTree
@@ -9,12 +8,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 from matplotlib import image
+from matplotlib.collections import LineCollection
+from matplotlib.text import Text
 
 from bnn_hvd import plots, records, uncertainty
 from bnn_hvd.config import PlotConfig
 from bnn_hvd.errors import UserError
 
-FROM_TRAIN = {"learning_curves", "weight_posteriors"}
+FROM_TRAIN = ["learning_curves", "weight_posteriors"]
+FROM_PREDICT = ["predictive_draws_confident", "predictive_draws_doubtful", "reliability", "uncertainty_histogram"]
+REPOSITORY = Path(__file__).parent.parent
 EPOCHS, STEPS_PER_EPOCH, NUM_TRAIN = 10, 90, 1437
 
 
@@ -104,3 +107,181 @@ def _predictive(draws_SNC, labels_N, inputs, names):
         "probs_NC": draws_SNC.mean(0), "labels_N": labels_N, "draws_SKC": draws_SNC[:, chosen_K],
         "example_index_K": chosen_K, "examples_K": inputs[chosen_K], "class_names": np.array(names),
     }  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    return synthetic_run(tmp_path_factory.mktemp("runs") / "digits_BNN_conv_flip", ood=True)
+
+
+def plot(run, format="png"):
+    return plots.main(PlotConfig(run=str(run), format=format))
+
+
+def drawn(run, monkeypatch):
+    """Plot without writing; return {name: Figure}."""
+    figures = {}
+    monkeypatch.setattr(plots.style, "save", lambda figure, path: figures.setdefault(path.stem, figure))
+    plot(run)
+    return figures
+
+
+def texts(figure):
+    return " ".join(text.get_text() for text in figure.findobj(Text))
+
+
+def test_every_figure_is_written_named_and_not_blank(run, capsys):
+    assert plot(run) == 0
+    files = [run / records.PLOTS / f"{name}.png" for name in FROM_TRAIN + FROM_PREDICT]
+    assert capsys.readouterr().out.split() == [str(file) for file in files]
+    assert sorted((run / records.PLOTS).iterdir()) == sorted(files)  # and no temporary file is left
+    for file in files:
+        pixels_HWC = image.imread(file)
+        assert min(pixels_HWC.shape[:2]) >= 400
+        assert len(np.unique(pixels_HWC.reshape(-1, pixels_HWC.shape[-1]), axis=0)) > 100, file
+        assert np.mean(pixels_HWC[..., :3].min(axis=-1) < 0.97) > 0.02, file
+
+
+def test_vector_formats_are_whole_and_the_same_each_time(run):
+    contents = []
+    for _ in range(2):
+        plot(run, "PDF")
+        plot(run, "svg")
+        pdf, svg = ((run / records.PLOTS / f"reliability.{kind}").read_bytes() for kind in ("pdf", "svg"))
+        assert pdf.startswith(b"%PDF-")
+        assert b"%%EOF" in pdf[-16:]
+        assert xml.etree.ElementTree.fromstring(svg).tag.endswith("svg")
+        contents.append((pdf, svg))
+    assert contents[0] == contents[1]
+
+
+CASES = {
+    "images": {"ood": True},
+    "vectors": {"shape": (24,), "num_classes": 3},
+    "point": {"bayesian": False},
+    "two_classes": {"num_classes": 2, "class_names": ["benign", "malignant"], "shape": (8, 8, 3)},
+    "many_classes": {"num_classes": 26, "layers": [f"conv{i}" for i in range(15)]},
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_axes_are_labelled(case, tmp_path, monkeypatch):
+    figures = drawn(synthetic_run(tmp_path / case, **CASES[case]), monkeypatch)
+    assert list(figures) == FROM_TRAIN + FROM_PREDICT
+    for name, figure in figures.items():
+        assert case in figure.get_suptitle()
+        assert any(axes.get_xlabel() and axes.get_ylabel() for axes in figure.axes), name
+        for axes in figure.axes:
+            assert axes.has_data(), name
+            assert axes.get_xlabel() or axes.get_ylabel() or name.startswith("predictive"), name
+    assert "[nats]" in figures["uncertainty_histogram"].axes[0].get_xlabel()
+
+
+def test_learning_curves_have_a_panel_per_quantity_with_its_unit(run, monkeypatch):
+    panels = drawn(run, monkeypatch)["learning_curves"].axes
+    assert [axes.get_ylabel() for axes in panels] == ["nats per example", "fraction correct", "nats", "nats per example"]
+    train, test = (line for line in panels[0].get_lines() if not line.get_label().startswith("_"))
+    logged = [row["nll"] for row in records.read_jsonl(run / records.METRICS) if row["kind"] == "eval"]
+    assert test.get_ydata().tolist() == logged
+    assert train.get_xdata()[-1] > 9.5
+    assert "KL warm-up" in texts(panels[2].figure)
+
+
+def test_a_point_network_has_no_kl_no_elbo_and_no_standard_deviations(tmp_path, monkeypatch):
+    figures = drawn(synthetic_run(tmp_path / "cnn", bayesian=False), monkeypatch)
+    assert len(figures["learning_curves"].axes) == 2
+    assert [axes.get_xlabel() for axes in figures["weight_posteriors"].axes] == ["weight", "weight"]
+    assert "one draw" not in texts(figures["predictive_draws_doubtful"])
+
+
+def test_weight_posteriors_show_bayesian_layers_early_and_late(run, monkeypatch):
+    figure = drawn(run, monkeypatch)["weight_posteriors"]
+    assert [axes.get_title() for axes in figure.axes] == ["conv1/kernel"] * 2
+    assert [axes.get_xlabel() for axes in figure.axes] == ["posterior mean", "posterior standard deviation"]
+    labels = [text.get_text() for text in figure.legends[0].get_texts()]
+    assert (labels[0], labels[-1]) == ("epoch 1", "epoch 10")
+    early, late = figure.axes[0].get_lines()[0], figure.axes[0].get_lines()[-1]  # the means spread 3.6-fold
+    spread = [np.average(line.get_xdata() ** 2, weights=line.get_ydata()) ** 0.5 for line in (early, late)]
+    assert spread == pytest.approx([0.07, 0.25], rel=0.15)
+
+
+def test_predictive_draws_show_mean_truth_and_prediction(run, monkeypatch):
+    arrays = np.load(run / records.PREDICTIVE)
+    figures = drawn(run, monkeypatch)
+    for half, name in enumerate(FROM_PREDICT[:2]):
+        assert len(figures[name].axes) == 20
+        for i, k in enumerate(range(10 * half, 10 * half + 10)):
+            inset, panel = figures[name].axes[2 * i : 2 * i + 2]
+            label = arrays["labels_N"][arrays["example_index_K"][k]]
+            mean_C = arrays["draws_SKC"][:, k].mean(axis=0)
+            bars = [c.get_segments()[0][0, 1] for c in panel.collections if isinstance(c, LineCollection)]
+            assert bars == pytest.approx(mean_C, abs=1e-6)
+            assert panel.get_title(loc="left") == f"predicted {mean_C.argmax()}"
+            assert panel.patches[0].get_x() == label - 0.5  # the band
+            assert f"true: {label}\n" in inset.get_xlabel()
+            assert inset.get_images()[0].get_array().shape == (8, 8)
+
+
+def test_reliability_states_the_ece_of_the_file(run, monkeypatch):
+    arrays = np.load(run / records.PREDICTIVE)
+    figure = drawn(run, monkeypatch)["reliability"]
+    assert f"ECE {uncertainty.ece(arrays['probs_NC'], arrays['labels_N']):.4f}" in texts(figure)
+    assert figure.axes[1].patches[0].get_data().values.sum() == len(arrays["labels_N"])
+
+
+def test_uncertainty_histogram_states_the_auroc_where_there_is_other_data(run, tmp_path, monkeypatch):
+    arrays = np.load(run / records.PREDICTIVE)
+    panels = drawn(run, monkeypatch)["uncertainty_histogram"].axes
+    for axes, name in zip(panels[1:], ("predictive_entropy", "mutual_information"), strict=True):
+        area = uncertainty.auroc(arrays[f"{name}_N"], arrays[f"ood_{name}_M"])
+        assert axes.get_legend().get_title().get_text() == f"AUROC {area:.3f}"
+    plain = synthetic_run(tmp_path / "plain")
+    assert len(drawn(plain, monkeypatch)["uncertainty_histogram"].axes) == 1
+
+
+def test_what_predict_would_add_is_skipped_with_the_command_that_makes_it(tmp_path, capsys):
+    run = synthetic_run(tmp_path / "run", predicted=False)
+    assert plot(run) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[:2] == [str(run / records.PLOTS / f"{name}.png") for name in FROM_TRAIN]
+    assert [line.split()[0] for line in lines[2:]] == FROM_PREDICT
+    assert all(f"`python -m bnn_hvd predict --run={run}`" in line for line in lines[2:])
+
+
+def test_files_of_predict_alone_are_enough(run, tmp_path, capsys):
+    (tmp_path / records.PREDICTIVE).write_bytes((run / records.PREDICTIVE).read_bytes())
+    assert plot(tmp_path) == 0
+    assert len(list((tmp_path / records.PLOTS).glob("*.png"))) == 4
+
+
+def test_no_tensorflow_is_imported(run):
+    code = "import sys; from bnn_hvd import cli; code = cli.main(['bnn_hvd', 'plot', '--run', sys.argv[1]])"
+    code += "; sys.exit(code or bool({'tensorflow', 'horovod', 'matplotlib.pyplot'} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", code, run], capture_output=True, text=True, cwd=REPOSITORY)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda run: None, "there is no directory"),
+        (lambda run: run.mkdir(), "is not a run directory"),
+        (lambda run: (run.mkdir(), (run / records.CONFIG).write_text("--seed=0\n")), "nothing to plot yet"),
+        (lambda run: (run.mkdir(), (run / records.METRICS).write_text('{"kind": "tr')), "no row to plot"),
+        (lambda run: (run.mkdir(), (run / records.PREDICTIVE).write_bytes(b"PK\x03\x04half")), "is damaged"),
+        (lambda run: (run.mkdir(), np.savez(run / records.PREDICTIVE, probs_NC=np.ones(2))), "can't be plotted"),
+        (lambda run: (synthetic_run(run), (run / records.PLOTS).write_text("")), "can't be written"),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_plotted_is_a_users_error_with_the_path(make, message, tmp_path):
+    make(tmp_path / "run")
+    with pytest.raises(UserError, match=message) as caught:
+        plot(tmp_path / "run")
+    assert str(tmp_path / "run") in str(caught.value)
+
+
+def test_a_truncated_predictive_file_is_damaged(run, tmp_path):
+    whole = (run / records.PREDICTIVE).read_bytes()
+    (tmp_path / records.PREDICTIVE).write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(UserError, match="is damaged"):
+        plot(tmp_path)

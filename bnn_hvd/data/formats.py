@@ -9,7 +9,7 @@ import struct
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, ClassVar
 
 import numpy as np
 
@@ -45,13 +45,16 @@ def read_npz(path: Path) -> dict[str, np.ndarray]:
     Raises:
       UserError: it is no .npz file, is truncated or corrupt, lacks an array, or holds Python objects.
     """
-    with reading(path):
-        if not zipfile.is_zipfile(path):
+    if path.is_dir():
+        raise UserError(f"{path} is a folder: name the .npz file in it")
+    with reading(path), path.open("rb") as file:
+        if not zipfile.is_zipfile(file):
             raise UserError(
                 f"{path} is no .npz file, or a truncated one: give a whole .npz file, or the folder of the "
                 "unpacked files where the data set comes in several"
             )
-        with np.load(path, allow_pickle=False) as archive:
+        file.seek(0)
+        with np.load(file, allow_pickle=False) as archive:
             missing = [key for key in KEYS if key not in archive.files]
             if missing:
                 found = ", ".join(archive.files) or "nothing"
@@ -80,10 +83,12 @@ def read_idx(path: Path, ndim: int) -> np.ndarray:
         content = path.read_bytes()
         if content.startswith(GZIP_MAGIC):
             content = gzip.decompress(content)
+        start = 4 * (1 + ndim)
+        if len(content) < start:
+            raise broken(path, f"only {len(content)} bytes")
         magic, *shape = struct.unpack_from(f">{1 + ndim}I", content)
         if magic != IDX_UINT8 << 8 | ndim:
             raise broken(path, f"magic number {magic:#010x} instead of {IDX_UINT8 << 8 | ndim:#010x}")
-        start = 4 * (1 + ndim)
         if len(content) - start != math.prod(shape):
             raise broken(path, f"{len(content) - start} bytes of data where its header says {math.prod(shape)}")
         return np.frombuffer(content, np.uint8)[start:].reshape(shape)
@@ -171,7 +176,7 @@ def _encode(text: str, encoding: str) -> bytes:
 class ArrayUnpickler(pickle.Unpickler):
     """Reads number arrays, bytes, str, numbers, lists and dicts; anything else could run code and is refused."""
 
-    stand_ins = {
+    stand_ins: ClassVar = {
         ("numpy", "ndarray"): PickledArray,
         ("numpy", "dtype"): PickledType,
         ("multiarray", "_reconstruct"): PickledArray,

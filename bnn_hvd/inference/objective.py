@@ -1,4 +1,4 @@
-"""Likelihoods, the Normal prior and the KL divergence, in nats. The equations are in docs/maths.md."""
+"""What a step is given, likelihoods and the prior, in nats. The equations are in docs/maths.md."""
 
 import math
 from typing import NamedTuple
@@ -24,16 +24,6 @@ class Controls(NamedTuple):
 def categorical_nll(logits_NC: tf.Tensor, y_N: tf.Tensor) -> tf.Tensor:
     """Return -log p(y_n | logits_n) [N]."""
     return tf.nn.sparse_softmax_cross_entropy_with_logits(y_N, logits_NC)
-
-
-def kl_to_prior(loc: tf.Tensor, log_scale: tf.Tensor, scale: tf.Tensor, prior_scale: float) -> tf.Tensor:
-    """Return KL(N(loc, scale^2) || N(0, prior_scale^2)), summed over all weights.
-
-    In terms of log_scale it needs neither a logarithm nor a division per weight.
-    """
-    squares = tf.nn.l2_loss(loc) + tf.nn.l2_loss(scale)
-    constant = float(loc.shape[0]) * (math.log(prior_scale) - 0.5)
-    return squares / prior_scale**2 - tf.reduce_sum(log_scale) + constant
 
 
 def log_prior(theta: tf.Tensor, prior_scale: float) -> tf.Tensor:

@@ -6,12 +6,14 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from bnn_hvd import noise
 from bnn_hvd.cluster import Cluster
 from bnn_hvd.config import TrainConfig
 from bnn_hvd.inference import optimizers
 from bnn_hvd.inference.descent import State, batch_accuracy, descend
-from bnn_hvd.inference.objective import Batch, Controls, categorical_nll, kl_to_prior
-from bnn_hvd.models.layers import Flipout
+from bnn_hvd.inference.mean_field import perturb
+from bnn_hvd.inference.objective import Batch, Controls, categorical_nll
+from bnn_hvd.models.layers import Flipout, LocalReparam
 from bnn_hvd.models.network import Network
 
 
@@ -36,11 +38,9 @@ class VI:
     def step(self, state: State, batch: Batch, controls: Controls) -> dict[str, tf.Tensor]:
         def loss_of(params: tf.Tensor) -> dict[str, tf.Tensor]:
             loc, points, log_scale = self._split(params)
-            scale = tf.exp(log_scale)
-            weights = self._noisy_weights(loc, points, scale, controls.seed)
+            weights, kl = self._noisy_weights(loc, points, log_scale, controls.seed)
             logits = self.network.apply(weights, batch.x)
             nll = tf.reduce_mean(self.nll(logits, batch.y))
-            kl = kl_to_prior(loc, log_scale, scale, self.prior_scale)
             loss = nll + controls.kl_weight * kl / self.num_train
             return {"loss": loss, "nll": nll, "kl": kl, "accuracy": batch_accuracy(logits, batch.y)}
 
@@ -49,7 +49,7 @@ class VI:
     def draw(self, state: State, seeds_S2: tf.Tensor):  # type: ignore[no-untyped-def]
         """Return the network with S draws of the Bayesian weights; what all draws share stays single."""
         loc, points, log_scale = self._split(tf.convert_to_tensor(state.params))
-        eps_SB = tf.stack([tf.random.stateless_normal([loc.shape[0]], seed) for seed in tf.unstack(seeds_S2)])
+        eps_SB = tf.stack([noise.normals(seed, loc.shape[0]) for seed in tf.unstack(seeds_S2)])
         weights = {
             **self.network.unflatten(tf.concat([loc, points], 0)),
             **self.network.unflatten(loc + tf.exp(log_scale) * eps_SB, bayesian_only=True),
@@ -64,14 +64,23 @@ class VI:
         bayesian = self.network.num_bayesian
         return tf.split(params, [bayesian, self.network.num_parameters - bayesian, bayesian])
 
-    def _noisy_weights(self, loc: tf.Tensor, points: tf.Tensor, scale: tf.Tensor, seed: tf.Tensor) -> dict[str, Any]:
-        """Return the weights of one step; one draw of the noise serves all layers."""
-        perturbation = scale * tf.random.stateless_normal(loc.shape, seed)
+    def _noisy_weights(
+        self, loc: tf.Tensor, points: tf.Tensor, log_scale: tf.Tensor, seed: tf.Tensor
+    ) -> tuple[dict[str, Any], tf.Tensor]:
+        """Return the weights of one step, and the KL; one draw of the noise serves all layers."""
+        perturbation, kl = perturb(loc, log_scale, seed, tf.constant(self.prior_scale))
         if self.estimator == "reparam":
-            return self.network.unflatten(tf.concat([loc + perturbation, points], 0))
-        weights = self.network.unflatten(tf.concat([loc, points], 0))
-        for index, (name, part) in enumerate(self.network.unflatten(perturbation, bayesian_only=True).items()):
-            # A Bayesian bias has no input whose sign could decorrelate the examples: it is drawn as it is.
-            is_kernel = name.endswith("kernel")
-            weights[name] = Flipout(weights[name], part, seed + [0, index + 1]) if is_kernel else weights[name] + part
-        return weights
+            return self.network.unflatten(tf.concat([loc + perturbation, points], 0)), kl
+        weights: dict[str, Any] = self.network.unflatten(tf.concat([loc, points], 0))
+        perturbations = self.network.unflatten(perturbation, bayesian_only=True)
+        log_scales = self.network.unflatten(log_scale, bayesian_only=True)
+        for index, p in enumerate(self.network.bayesian, start=1):
+            if p.is_kernel and self.estimator == "flipout":
+                weights[p.name] = Flipout(weights[p.name], perturbations[p.name], seed + [0, index])
+            elif p.is_kernel and len(p.shape) == 2:
+                weights[p.name] = LocalReparam(weights[p.name], log_scales[p.name], seed + [0, index])
+            else:
+                # A bias has no input whose sign could decorrelate the examples, and the activations of
+                # a convolution share their weights: these are drawn as they are.
+                weights[p.name] += perturbations[p.name]
+        return weights, kl

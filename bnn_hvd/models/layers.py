@@ -15,6 +15,9 @@ from typing import Any, NamedTuple
 
 import tensorflow as tf
 
+from bnn_hvd import noise
+
+TINY = 1e-30
 Kernel = Any  # tf.Tensor | Flipout | LocalReparam
 
 
@@ -26,11 +29,21 @@ class Flipout(NamedTuple):
     seed: tf.Tensor  # [2], of the signs
 
 
+class LocalReparam(NamedTuple):
+    """Activations N(x @ loc, x^2 @ scale^2), drawn per example (Kingma et al. 2015, eq. 6)."""
+
+    loc: tf.Tensor
+    log_scale: tf.Tensor
+    seed: tf.Tensor  # [2], of the noise
+
+
 def dense(x: tf.Tensor, kernel: Kernel, bias: tf.Tensor) -> tf.Tensor:
     """Return x @ kernel + bias: [N, D] or [S, N, D] -> [N, out] or [S, N, out]."""
     if isinstance(kernel, Flipout):
-        r, t = signs(kernel.seed, x.shape[-1:], kernel.loc.shape[-1:], tf.shape(x)[0], x.dtype)
-        y = tf.matmul(x, kernel.loc) + tf.matmul(x * r, kernel.perturbation) * t
+        r, t = _signs(kernel, x)
+        y = tf.matmul(x, kernel.loc) + noise.flip(tf.matmul(noise.flip(x, r), kernel.perturbation), t)
+    elif isinstance(kernel, LocalReparam):
+        y = _dense_local(x, kernel)
     elif len(kernel.shape) == 3 and len(x.shape) == 2:
         y = _shared_input(tf.matmul, x, kernel)
     else:
@@ -41,8 +54,7 @@ def dense(x: tf.Tensor, kernel: Kernel, bias: tf.Tensor) -> tf.Tensor:
 def conv(x: tf.Tensor, kernel: Kernel, bias: tf.Tensor) -> tf.Tensor:
     """Return the SAME convolution, stride 1: [N, H, W, C] or [S, N, H, W, C] -> the same with C = out."""
     if isinstance(kernel, Flipout):
-        r, t = signs(kernel.seed, (1, 1, x.shape[-1]), (1, 1, kernel.loc.shape[-1]), tf.shape(x)[0], x.dtype)
-        y = _conv2d(x, kernel.loc) + _conv2d(x * r, kernel.perturbation) * t
+        y = _conv_flipout(x, kernel)
     elif len(kernel.shape) == 4:
         y = _fold(_conv2d, x, kernel) if len(x.shape) == 5 else _conv2d(x, kernel)
     elif len(x.shape) == 4:
@@ -73,14 +85,29 @@ def add_bias(y: tf.Tensor, bias: tf.Tensor, feature_axes: int) -> tf.Tensor:
     return y + tf.reshape(bias, [tf.shape(bias)[0], *[1] * feature_axes, bias.shape[-1]])
 
 
-def signs(
-    seed: tf.Tensor, shape_in: tuple, shape_out: tuple, num_examples: tf.Tensor, dtype: tf.DType
-) -> tuple[tf.Tensor, tf.Tensor]:
-    """Return independent signs {-1, +1} per example: [N, *shape_in] and [N, *shape_out]."""
-    size_in, size_out = tf.TensorShape(shape_in).num_elements(), tf.TensorShape(shape_out).num_elements()
-    bits = tf.random.stateless_uniform([num_examples, size_in + size_out], seed, 0, 2, dtype=tf.int32)
-    sign_in, sign_out = tf.split(tf.cast(2 * bits - 1, dtype), [size_in, size_out], axis=1)
-    return tf.reshape(sign_in, [-1, *shape_in]), tf.reshape(sign_out, [-1, *shape_out])
+def _signs(kernel: Flipout, x: tf.Tensor) -> list[tf.Tensor]:
+    """Return sign masks of each example, for its input and its output channels: [N, in] and [N, out]."""
+    sizes = [kernel.loc.shape[-2], kernel.loc.shape[-1]]
+    return tf.split(noise.sign_masks(kernel.seed, x.shape[0], sum(sizes)), sizes, axis=1)
+
+
+def _dense_local(x: tf.Tensor, kernel: LocalReparam) -> tf.Tensor:
+    mean = tf.matmul(x, kernel.loc)
+    variance = tf.matmul(x * x, tf.exp(2.0 * kernel.log_scale))
+    eps = tf.reshape(noise.normals(kernel.seed, x.shape[0] * mean.shape[1]), [x.shape[0], mean.shape[1]])
+    # An input of zeros has no variance, where the square root has no gradient.
+    return mean + tf.sqrt(tf.maximum(variance, TINY)) * eps
+
+
+def _conv_flipout(x: tf.Tensor, kernel: Flipout) -> tf.Tensor:
+    """The signs are constant over the image: one per example and channel."""
+    r, t = (mask[:, None, None, :] for mask in _signs(kernel, x))
+    if x.shape[-1] == 1:
+        # (x r) * P = r (x * P): with one channel in, both convolutions see the same x, and r t is one sign.
+        both = _conv2d(x, tf.concat([kernel.loc, kernel.perturbation], -1))
+        y, noisy = tf.split(both, 2, axis=-1)
+        return y + noise.flip(noisy, t)
+    return _conv2d(x, kernel.loc) + noise.flip(_conv2d(noise.flip(x, r), kernel.perturbation), t)
 
 
 def _conv2d(x: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:

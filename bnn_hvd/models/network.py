@@ -36,9 +36,13 @@ class Parameter:
         return int(np.prod(self.shape))
 
     @property
+    def is_kernel(self) -> bool:
+        return self.kind == "kernel"
+
+    @property
     def initial_scale(self) -> float:
         """Kernels start as N(0, 2 / fan_in) (He et al. 2015, eq. 10, for ReLU), biases at 0."""
-        return float(np.sqrt(2 / np.prod(self.shape[:-1]))) if self.kind == "kernel" else 0.0
+        return float(np.sqrt(2 / np.prod(self.shape[:-1]))) if self.is_kernel else 0.0
 
 
 class Layers:
@@ -68,6 +72,7 @@ class Network:
 
     Attributes:
       parameters: in the order of the flat vector, Bayesian ones first.
+      bayesian: those that have a distribution under vi.
       num_parameters: P, the length of the flat vector.
       num_bayesian: B, of its first part.
       widest: floats per example of the widest layer.
@@ -86,10 +91,11 @@ class Network:
         output = declared[-1].layer
         for i, p in enumerate(declared):
             in_layer = bayesian_layers == "all" or p.layer != output
-            declared[i] = dataclasses.replace(p, bayesian=in_layer and (p.kind == "kernel" or bayesian_biases))
+            declared[i] = dataclasses.replace(p, bayesian=in_layer and (p.is_kernel or bayesian_biases))
         self.parameters = sorted(declared, key=lambda p: not p.bayesian)
+        self.bayesian = [p for p in self.parameters if p.bayesian]
         self.num_parameters = sum(p.size for p in self.parameters)
-        self.num_bayesian = sum(p.size for p in self.parameters if p.bayesian)
+        self.num_bayesian = sum(p.size for p in self.bayesian)
 
     def _declare(self, example_shape: tuple[int, ...]) -> tuple[list[Parameter], int]:
         """Run the forward function once, on zeros, and note what it asks for."""
@@ -110,7 +116,7 @@ class Network:
 
     def unflatten(self, theta: tf.Tensor, bayesian_only: bool = False) -> dict[str, tf.Tensor]:
         """Return the parameters by name, from [P] or [S, P] (bayesian_only: from [B] or [S, B])."""
-        parameters = [p for p in self.parameters if p.bayesian or not bayesian_only]
+        parameters = self.bayesian if bayesian_only else self.parameters
         parts = tf.split(theta, [p.size for p in parameters], axis=-1)
         lead = theta.shape[:-1]
         return {p.name: tf.reshape(part, [*lead, *p.shape]) for p, part in zip(parameters, parts, strict=True)}
@@ -119,6 +125,13 @@ class Network:
         """Return the entries of each parameter in a flat array [P], or [B] for the Bayesian ones."""
         ends = np.cumsum([p.size for p in self.parameters])
         return {p.name: flat[end - p.size : end] for p, end in zip(self.parameters, ends, strict=True) if end <= len(flat)}
+
+    def table(self) -> str:
+        """Return one line per parameter: name, shape, number of weights, and whether they have a distribution."""
+        return "\n".join(
+            f"{p.name:16} {'x'.join(map(str, p.shape)):14} {p.size:9}  {'Bayesian' if p.bayesian else 'point'}"
+            for p in self.parameters
+        )
 
     def initial(self, seed: np.ndarray) -> tf.Tensor:
         """Return the theta [P] that training starts with."""

@@ -13,7 +13,7 @@ from bnn_hvd import records, uncertainty
 from bnn_hvd.plots import style
 
 NUM_BINS = 15  # of the reliability diagram and the ECE
-HISTOGRAM_BINS = 40
+MAX_HISTOGRAM_BINS = 40
 
 
 def reliability(run: Path) -> Figure:
@@ -85,14 +85,15 @@ def _in_against_out(axes: Axes, title: str, scores_N: np.ndarray, ood_scores_M: 
     area = uncertainty.auroc(scores_N, ood_scores_M)
     parts = {"in-distribution (test data)": scores_N, "out-of-distribution": ood_scores_M}
     _histograms(axes, f"{title}, in- against out-of-distribution", parts, (style.BLUE, style.VERMILION))
-    axes.get_legend().set_title(f"AUROC {area:.3f}")
+    axes.legend(loc="best", title=f"AUROC {area:.3f}", alignment="left", title_fontproperties={"weight": "bold"})
     axes.set_xlabel(f"{title.lower()} uncertainty [nats]")
 
 
 def _histograms(axes: Axes, title: str, parts: dict[str, np.ndarray], colours: tuple[str, ...]) -> None:
     """Overlay histograms in the same bins, as fractions on a log axis: most examples are near 0."""
     top = max(float(values.max()) for values in parts.values())
-    edges = np.linspace(0, max(top, 1e-3), HISTOGRAM_BINS + 1)
+    num_bins = min(MAX_HISTOGRAM_BINS, *(style.rice(len(values)) for values in parts.values()))
+    edges = np.linspace(0, max(top, 1e-3), num_bins + 1)
     smallest = min(1 / len(values) for values in parts.values())
     styles = ("-", "--", ":")
     for (name, values), colour, line in zip(parts.items(), colours, styles, strict=False):
@@ -103,4 +104,4 @@ def _histograms(axes: Axes, title: str, parts: dict[str, np.ndarray], colours: t
         axes.stairs(fraction_B, edges, baseline=smallest / 2, color=colour, linestyle=line, linewidth=1.8, label=label)
     axes.set_yscale("log")
     axes.set(title=title, ylabel="fraction of examples", xlim=(0, edges[-1]), ylim=(smallest / 2, 1.5))
-    axes.legend(loc="upper right")
+    axes.legend(loc="best")

@@ -5,9 +5,10 @@ Shapes: S draws, K chosen examples, C classes; H, W height and width of an image
 
 import math
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.gridspec import GridSpec
@@ -21,6 +22,7 @@ ENTROPIES = ("predictive_entropy", "expected_entropy", "mutual_information")  # 
 KEYS = ("draws_SKC", "example_index_K", "examples_K", "class_names", "labels_N", *(f"{e}_N" for e in ENTROPIES))
 MAX_SHARED_CLASSES = 12  # with more, each panel shows its own most probable ones
 MAX_SHOWN_CLASSES = 8
+MAX_LEVEL_CHARACTERS = 45  # longer class names are turned, or they would overlap
 JITTER = 0.32  # half the width, in classes, over which the draws are spread
 
 
@@ -29,7 +31,7 @@ class Chosen(NamedTuple):
 
     draws_SC: np.ndarray
     example: np.ndarray
-    index: int
+    test_index: int
     label: int
     total: float
     aleatoric: float
@@ -50,21 +52,23 @@ def _predictive_draws(run: Path, title: str, half: int) -> Figure:
     arrays = style.read_npz(run / records.PREDICTIVE, *KEYS)
     names = [shorten(name) for name in arrays["class_names"]]
     chosen = _chosen(arrays, half)
-    columns = 1 if len(chosen) <= 2 else 2
+    columns = 1 if len(chosen) <= 3 else 2
     rows = math.ceil(len(chosen) / columns)
     shared = len(names) <= MAX_SHARED_CLASSES
-    figure = style.figure(title, run, 6.2 * columns, 1.4 + (1.45 if shared else 1.65) * rows)
+    figure = style.figure(title, run, 6.5 * columns, 1.4 + (1.6 if shared else 1.85) * rows)
     spec = GridSpec(rows, 2 * columns, figure=figure, width_ratios=[1, 4] * columns)
     for i, example in enumerate(chosen):
         row, column = divmod(i, columns)
-        _draw_input(figure.add_subplot(spec[row, 2 * column]), example)
+        _draw_input(figure.add_subplot(spec[row, 2 * column]), example, names[example.label])
         axes = figure.add_subplot(spec[row, 2 * column + 1])
         shown = shown_classes(example)
         _draw_probabilities(axes, example, shown)
         _caption(axes, example, names)
         axes.set_ylabel("probability" if column == 0 else "")
-        _label_classes(axes, [names[c] for c in shown], full=not shared or i + columns >= len(chosen))
-    _legend(figure, len(arrays["draws_SKC"]))
+        is_last = i + columns >= len(chosen)
+        _label_classes(axes, [names[c] for c in shown], full=is_last or not shared)
+        axes.set_xlabel("class" if is_last else "")
+    _legend(figure, len(arrays["draws_SKC"]), 2 * columns)
     return figure
 
 
@@ -76,7 +80,7 @@ def _chosen(arrays: dict[str, np.ndarray], half: int) -> list[Chosen]:
 
 def _example(arrays: dict[str, np.ndarray], k: int) -> Chosen:
     index = int(arrays["example_index_K"][k])
-    entropies = [float(arrays[f"{name}_N"][index]) for name in ENTROPIES]
+    entropies = [max(0.0, float(arrays[f"{name}_N"][index])) for name in ENTROPIES]  # rounding: -1e-9, not "-0.00"
     return Chosen(arrays["draws_SKC"][:, k], arrays["examples_K"][k], index, int(arrays["labels_N"][index]), *entropies)
 
 
@@ -98,7 +102,8 @@ def _draw_probabilities(axes: Axes, example: Chosen, shown: list[int]) -> None:
         colour = style.BLUE if c == example.label else style.VERMILION
         if c == example.label:
             axes.axvspan(i - 0.5, i + 0.5, color=style.SKY, alpha=0.25, lw=0)
-        axes.scatter(i + offsets, draws[:, i], s=7, color=colour, alpha=alpha, lw=0, rasterized=True, clip_on=False)
+        if len(draws) > 1:  # else the mean says it all
+            axes.scatter(i + offsets, draws[:, i], s=7, color=colour, alpha=alpha, lw=0, rasterized=True, clip_on=False)
         axes.hlines(draws[:, i].mean(), i - 0.42, i + 0.42, color=style.BLACK, linewidth=2, zorder=3)
     axes.set(xlim=(-0.5, len(shown) - 0.5), ylim=(-0.02, 1.02), yticks=(0, 0.5, 1))
     axes.grid(False, axis="x")
@@ -110,32 +115,31 @@ def spread(count: int) -> np.ndarray:
 
 
 def _caption(axes: Axes, example: Chosen, names: list[str]) -> None:
-    """Say what it is and was taken for (in the colour of the wrong classes if it is one), and how sure that is."""
+    """Say what it was taken for, in the colour of the wrong classes if it is one, and how sure that is."""
     predicted = int(example.draws_SC.mean(axis=0).argmax())
     colour = style.BLACK if predicted == example.label else style.VERMILION
-    axes.set_title(f"true {names[example.label]}, predicted {names[predicted]}", loc="left", fontsize=9, color=colour)
+    axes.set_title(f"predicted {names[predicted]}", loc="left", fontsize=9, color=colour)
     sure = f"{example.total:.2f} = {example.aleatoric:.2f} aleatoric + {example.epistemic:.2f} epistemic nats"
     axes.set_title(sure, loc="right", fontsize=8)
 
 
 def _label_classes(axes: Axes, labels: list[str], full: bool) -> None:
     """Write the names under the lowest panel of a column; the others share them, unless each has its own."""
-    long = max(map(len, labels)) > 5
-    axes.set_xticks(range(len(labels)), labels if full else [], rotation=30 if long else 0, ha="right" if long else "center")
+    turned: dict[str, Any] = {"rotation": 30, "ha": "right"} if sum(map(len, labels)) > MAX_LEVEL_CHARACTERS else {}
+    axes.set_xticks(range(len(labels)), labels if full else [], **turned)
     axes.tick_params(axis="x", length=0)
-    axes.set_xlabel("class" if full else "")
 
 
-def _draw_input(axes: Axes, example: Chosen) -> None:
-    """Show an image as it is, and a vector as a line over its features."""
+def _draw_input(axes: Axes, example: Chosen, name: str) -> None:
+    """Show an image as it is, and a vector as a line over its features; below it, the true class."""
     if example.example.ndim == 1:
         axes.plot(example.example, color=style.BLACK, linewidth=1)
-        axes.set(xticks=[], yticks=[])
     else:
         axes.imshow(to_image(example.example), cmap="gray", interpolation="nearest")
-        axes.set(xticks=[], yticks=[])
+        axes.spines[:].set_visible(False)
         axes.grid(False)
-    axes.set_xlabel(f"test example {example.index}", fontsize=8)
+    axes.set(xticks=[], yticks=[])
+    axes.set_xlabel(f"true: {name}\n(test example {example.test_index})", fontsize=8)
 
 
 def to_image(example: np.ndarray) -> np.ndarray:
@@ -148,14 +152,17 @@ def to_image(example: np.ndarray) -> np.ndarray:
 
 
 def shorten(name: str, most: int = 12) -> str:
-    return name if len(name) <= most else name[: most - 1] + "…"
+    """Cut a long class name in its middle: `class_12` and `class_34` differ at the end."""
+    return name if len(name) <= most else name[: most // 2] + "…" + name[1 - most // 2 :]
 
 
-def _legend(figure: Figure, num_draws: int) -> None:
-    dot = {"linestyle": "", "marker": "o", "markersize": 5}
-    handles = [
-        Line2D([], [], color=style.BLUE, **dot), Patch(color=style.SKY, alpha=0.25),
-        Line2D([], [], color=style.VERMILION, **dot), Line2D([], [], color=style.BLACK, linewidth=2),
-    ]  # fmt: skip
-    labels = ["one draw, true class", "true class", "one draw, other classes", f"mean of {num_draws} draws"]
-    figure.legend(handles, labels, loc="outside lower center", ncols=4)
+def _legend(figure: Figure, num_draws: int, columns: int) -> None:
+    handles: dict[str, Artist] = {
+        "true class": Patch(color=style.SKY, alpha=0.25),
+        f"mean of {num_draws} draws": Line2D([], [], color=style.BLACK, linewidth=2),
+        "one draw, true class": Line2D([], [], color=style.BLUE, marker="o", markersize=5, linestyle=""),
+        "one draw, other classes": Line2D([], [], color=style.VERMILION, marker="o", markersize=5, linestyle=""),
+    }
+    if num_draws == 1:  # a point network has no dots
+        handles = {"true class": handles["true class"], "probability": handles["mean of 1 draws"]}
+    figure.legend(list(handles.values()), list(handles), loc="outside lower center", ncols=columns)

@@ -7,6 +7,7 @@ made without pyplot: no window, no display, no global state.
 import math
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -18,7 +19,7 @@ from bnn_hvd.errors import UserError
 BLACK, GREY, BLUE, SKY = "#000000", "#8c8c8c", "#0072B2", "#56B4E9"
 ORANGE, VERMILION, GREEN = "#E69F00", "#D55E00", "#009E73"
 
-RC = {
+RC: Any = {
     "font.size": 10, "axes.titlesize": 10, "axes.labelsize": 10, "legend.fontsize": 9,
     "xtick.labelsize": 9, "ytick.labelsize": 9, "figure.titlesize": 12, "figure.titleweight": "bold",
     "axes.spines.top": False, "axes.spines.right": False, "axes.grid": True, "axes.axisbelow": True,
@@ -27,7 +28,7 @@ RC = {
     "savefig.dpi": 150, "pdf.fonttype": 42,  # TrueType: text in a paper's figure stays text
     "svg.hashsalt": "bnn_hvd",  # with METADATA: the same run gives the same bytes
 }  # fmt: skip
-METADATA = {"png": {}, "pdf": {"CreationDate": None}, "svg": {"Date": None}}
+METADATA: dict[str, dict[str, Any]] = {"png": {}, "pdf": {"CreationDate": None}, "svg": {"Date": None}}
 
 
 def figure(title: str, run: Path, width: float, height: float) -> Figure:
@@ -60,6 +61,11 @@ def read_npz(path: Path, *required: str, optional: tuple[str, ...] = ()) -> dict
         raise UserError(f"{path.absolute()} can't be plotted: {error.args[0]}; write it again with this version") from None
     except (OSError, EOFError, ValueError, zipfile.BadZipFile) as error:
         raise UserError(f"{path.absolute()} is damaged ({error}): copy it again, or write it again") from None
+
+
+def rice(count: float) -> int:
+    """Return a number of histogram bins that `count` values can fill: 2 * cube root (Rice rule)."""
+    return max(1, math.ceil(2 * count ** (1 / 3)))
 
 
 def evenly(count: int, most: int) -> list[int]:

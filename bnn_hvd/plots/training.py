@@ -3,6 +3,7 @@
 Shapes: R rows of the log, B bins.
 """
 
+import math
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -17,6 +18,7 @@ from bnn_hvd.errors import UserError
 from bnn_hvd.plots import style
 
 SMOOTH_FROM_ROWS = 60  # a longer log is drawn as a running mean over a pale curve
+FEW_ROWS = 15  # a shorter one shows where its rows are
 MAX_SNAPSHOTS = 6
 MAX_HISTOGRAMS = 24
 
@@ -42,7 +44,7 @@ HISTOGRAMS = {"loc": "posterior mean", "scale": "posterior standard deviation"}
 def learning_curves(run: Path) -> Figure:
     """NLL and accuracy of both parts over the epochs, KL and ELBO of the training part (if it has them)."""
     rows = records.read_jsonl(run / records.METRICS)
-    panels = [panel for panel in PANELS if any(panel.key in row for row in rows)]
+    panels = [panel for panel in PANELS if len(series(rows, panel.key)[1])]
     if not panels:
         raise UserError(f"{(run / records.METRICS).absolute()} has no row to plot")
     figure = style.figure("Learning curves", run, 10, 1 + 2.9 * ((len(panels) + 1) // 2))
@@ -57,9 +59,9 @@ def _curves(axes: Axes, panel: Panel, rows: list[dict[str, Any]]) -> None:
     _test_curve(axes, *series(test, panel.key), test)
     axes.set(title=panel.title, xlabel="epoch", ylabel=panel.unit)
     if panel.key == "nll":
-        _log_axis(axes, [row["nll"] for row in rows if "nll" in row])
+        _log_axis(axes, series(rows, "nll")[1])
     elif panel.key == "accuracy":
-        _focus(axes, [row["accuracy"] for row in rows if "accuracy" in row])
+        _focus(axes, series(rows, "accuracy")[1])
     else:
         _shade_warmup(axes, train)
         axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.10g}"))
@@ -67,8 +69,8 @@ def _curves(axes: Axes, panel: Panel, rows: list[dict[str, Any]]) -> None:
 
 
 def series(rows: list[dict[str, Any]], key: str) -> tuple[np.ndarray, np.ndarray]:
-    """Return (epochs_R, values_R) of the rows that have the key."""
-    pairs = [(row["epoch"], row[key]) for row in rows if key in row]
+    """Return (epochs_R, values_R) of the rows that have a finite value under the key."""
+    pairs = [(row["epoch"], row[key]) for row in rows if key in row and math.isfinite(row[key])]
     epochs_values = np.array(pairs, np.float64).reshape(-1, 2)
     return epochs_values[:, 0], epochs_values[:, 1]
 
@@ -81,7 +83,7 @@ def _train_curve(axes: Axes, epochs_R: np.ndarray, values_R: np.ndarray) -> None
         axes.plot(epochs_R, values_R, color=style.SKY, linewidth=0.7, alpha=0.6)
     mean_R = np.convolve(values_R, np.ones(window) / window, "valid")
     label = f"train (running mean of {window} rows)" if window > 1 else "train"
-    marker = "." if len(values_R) == 1 else None
+    marker = "." if len(values_R) <= FEW_ROWS else None
     axes.plot(epochs_R[window // 2 :][: len(mean_R)], mean_R, color=style.BLUE, label=label, marker=marker)
 
 
@@ -92,18 +94,18 @@ def _test_curve(axes: Axes, epochs_R: np.ndarray, values_R: np.ndarray, rows: li
         axes.plot(epochs_R, values_R, color=style.VERMILION, marker="o", markersize=4.5, label=label)
 
 
-def _log_axis(axes: Axes, values: list[float]) -> None:
+def _log_axis(axes: Axes, values_R: np.ndarray) -> None:
     """A log axis with readable ticks, where the values span enough for one."""
-    if min(values) > 0 and max(values) > 5 * min(values):
+    if values_R.min() > 0 and values_R.max() > 5 * values_R.min():
         axes.set_yscale("log")
         axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
         axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
         axes.yaxis.set_minor_formatter(NullFormatter())
 
 
-def _focus(axes: Axes, values: list[float]) -> None:
+def _focus(axes: Axes, values_R: np.ndarray) -> None:
     """Leave the first few bad rows out of view, so that the end can be read."""
-    low, high = np.quantile(values, 0.05), max(values)
+    low, high = float(np.quantile(values_R, 0.05)), float(values_R.max())
     margin = max(0.06 * (high - low), 1e-3)
     axes.set_ylim(max(0.0, low - margin), high + margin)
 
@@ -167,14 +169,18 @@ def _overlay(axes: Axes, histograms: list[tuple[str, dict[str, np.ndarray], str]
         if i in (0, len(histograms) - 1):
             axes.fill_between(values, heights, color=colours[i], alpha=0.25, lw=0)
         axes.plot(values, heights, color=colours[i], label=time)
-        ranges.append(_bulk(counts_B, edges))
+        ranges.append(_bulk(values, heights))
     low, high = min(low for low, _ in ranges), max(high for _, high in ranges)
     margin = 0.05 * (high - low) or 1e-3
-    axes.set(xlim=(low - margin, high + margin), ylim=(0, 1.08))
+    low = max(low - margin, 0) if low >= 0 else low - margin  # no standard deviation below 0
+    axes.set(xlim=(low, high + margin), ylim=(0, 1.08), yticks=(0, 0.5, 1))
 
 
 def _density(counts_B: np.ndarray, edges: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return (values, heights) of a curve through the bins, lightly smoothed, with peak 1 and both ends at 0."""
+    """Return (values, heights) of a curve through the merged bins, lightly smoothed, peak 1, both ends at 0."""
+    size = math.ceil(len(counts_B) / style.rice(counts_B.sum()))  # few weights (biases) would look like a comb
+    counts_B = np.add.reduceat(counts_B, np.arange(0, len(counts_B), size))
+    edges = np.append(edges[:-1:size], edges[-1])
     width = np.diff(edges)
     counts = np.convolve(np.pad(counts_B, 2), (0.25, 0.5, 0.25), "same")
     density = counts / np.pad(np.maximum(width, 1e-30), 2, mode="edge")
@@ -183,8 +189,8 @@ def _density(counts_B: np.ndarray, edges: np.ndarray) -> tuple[np.ndarray, np.nd
     return np.array(values), density / max(density.max(), 1e-30)
 
 
-def _bulk(counts_B: np.ndarray, edges: np.ndarray) -> tuple[float, float]:
-    """Return the range that holds all but 0.3 % of the weights on either side."""
-    below_B = np.cumsum(counts_B) / max(counts_B.sum(), 1)
-    first, last = np.searchsorted(below_B, 0.003), np.searchsorted(below_B, 0.997)
-    return float(edges[first]), float(edges[min(int(last) + 1, len(edges) - 1)])
+def _bulk(values: np.ndarray, heights: np.ndarray) -> tuple[float, float]:
+    """Return the range of values that holds all but 0.3 % of a curve on either side."""
+    below = np.cumsum(heights) / max(heights.sum(), 1e-30)
+    first, last = np.searchsorted(below, (0.003, 0.997))
+    return float(values[max(first - 1, 0)]), float(values[min(last + 1, len(values) - 1)])

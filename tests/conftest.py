@@ -1,0 +1,17 @@
+"""Fixtures that all tests share."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+REPOSITORY = Path(__file__).parent.parent
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """The folder of real data: BNN_HVD_DATA, or ../shared/data beside the repository."""
+    folder = Path(os.environ.get("BNN_HVD_DATA", REPOSITORY.parent / "shared" / "data"))
+    if not (folder / "mnist.npz").is_file():
+        pytest.skip(f"no real data: {folder}/mnist.npz is missing (BNN_HVD_DATA names its folder)")
+    return folder
