@@ -57,7 +57,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def parse(config_type: type, args: Sequence[str]) -> Any:
-    """Return the checked config that the flags (and `--flagfile=`s) say."""
+    """Return the checked (and, for training, complete) config that the flags (and `--flagfile=`s) say."""
     values = flags.FlagValues()
     for field in dataclasses.fields(config_type):
         DEFINE[field.type](field.name, field.default, field.metadata["help"], flag_values=values)  # type: ignore
@@ -70,7 +70,7 @@ def parse(config_type: type, args: Sequence[str]) -> Any:
         raise UserError(f"{rest[1]!r} is not a flag: flags begin with --")
     parsed = config_type(**{f.name: values[f.name].value for f in dataclasses.fields(config_type)})
     config.check(parsed)
-    return parsed
+    return config.resolve(parsed) if config_type is config.TrainConfig else parsed
 
 
 def help_text(name: str) -> str:

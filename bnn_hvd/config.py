@@ -154,12 +154,11 @@ def check(config: Any) -> None:
 
 
 def resolve(config: TrainConfig) -> TrainConfig:
-    """Check the flags and fill in everything that was left open, from the model's row first.
+    """Fill in everything that was left open in checked flags, from the model's row first.
 
     Raises:
-      UserError: a value out of range, flags that contradict each other.
+      UserError: flags that contradict each other.
     """
-    check(config)
     if config.epochs is not None and config.steps is not None:
         raise UserError("--epochs and --steps both say how long to train: give one of them")
     if config.momentum >= 1:

@@ -13,7 +13,7 @@ import tensorflow as tf
 from bnn_hvd import checkpoint, cluster, machine, provenance, records, registry, rundir, seeds, uncertainty
 from bnn_hvd.checkpoint import Progress
 from bnn_hvd.cluster import Cluster
-from bnn_hvd.config import TrainConfig, resolve, to_flagfile
+from bnn_hvd.config import TrainConfig, to_flagfile
 from bnn_hvd.data import sources, standardize
 from bnn_hvd.data.pipeline import Examples
 from bnn_hvd.errors import EXIT_INTERRUPTED, TrainingError
@@ -30,8 +30,7 @@ Evaluate = Callable[[Progress], dict[str, Any]]
 
 
 def main(config: TrainConfig) -> int:
-    """Train, or go on where the run directory stands; returns the exit code."""
-    config = resolve(config)
+    """Train (a resolved config), or go on where the run directory stands; returns the exit code."""
     arrays = sources.load(config.dataset, config.data_dir)
     rundir.check_same_run(config)
     ranks = cluster.connect()

@@ -138,11 +138,12 @@ def test_every_figure_is_written_named_and_not_blank(run, capsys):
     for file in files:
         pixels_HWC = image.imread(file)
         assert min(pixels_HWC.shape[:2]) >= 400
-        assert len(np.unique(pixels_HWC.reshape(-1, pixels_HWC.shape[-1]), axis=0)) > 100, file
-        assert np.mean(pixels_HWC[..., :3].min(axis=-1) < 0.97) > 0.02, file
+        assert len(np.unique(pixels_HWC[..., :3] @ (1, 256, 65536))) > 100, file  # colours
+        assert np.mean(pixels_HWC[..., :3].min(axis=-1) < 0.97) > 0.02, file  # ink
 
 
-def test_vector_formats_are_whole_and_the_same_each_time(run):
+def test_vector_formats_are_whole_and_the_same_each_time(run, monkeypatch):
+    monkeypatch.setattr(plots, "FIGURES", {"reliability": plots.FIGURES["reliability"]})
     contents = []
     for _ in range(2):
         plot(run, "PDF")
@@ -257,7 +258,8 @@ def test_files_of_predict_alone_are_enough(run, tmp_path, capsys):
 def test_no_tensorflow_is_imported(run):
     code = "import sys; from bnn_hvd import cli; code = cli.main(['bnn_hvd', 'plot', '--run', sys.argv[1]])"
     code += "; sys.exit(code or bool({'tensorflow', 'horovod', 'matplotlib.pyplot'} & set(sys.modules)))"
-    done = subprocess.run([sys.executable, "-c", code, run], capture_output=True, text=True, cwd=REPOSITORY)
+    command = [sys.executable, "-c", code, run]
+    done = subprocess.run(command, check=False, capture_output=True, text=True, cwd=REPOSITORY)
     assert done.returncode == 0, done.stdout + done.stderr
 
 
