@@ -114,6 +114,12 @@ def run(tmp_path_factory):
     return synthetic_run(tmp_path_factory.mktemp("runs") / "digits_BNN_conv_flip", ood=True)
 
 
+@pytest.fixture(scope="module")
+def figures(run):
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        return drawn(run, monkeypatch)
+
+
 def plot(run, format="png"):
     return plots.main(PlotConfig(run=str(run), format=format))
 
@@ -178,8 +184,8 @@ def test_axes_are_labelled(case, tmp_path, monkeypatch):
     assert "[nats]" in figures["uncertainty_histogram"].axes[0].get_xlabel()
 
 
-def test_learning_curves_have_a_panel_per_quantity_with_its_unit(run, monkeypatch):
-    panels = drawn(run, monkeypatch)["learning_curves"].axes
+def test_learning_curves_have_a_panel_per_quantity_with_its_unit(run, figures):
+    panels = figures["learning_curves"].axes
     assert [axes.get_ylabel() for axes in panels] == ["nats per example", "fraction correct", "nats", "nats per example"]
     train, test = (line for line in panels[0].get_lines() if not line.get_label().startswith("_"))
     logged = [row["nll"] for row in records.read_jsonl(run / records.METRICS) if row["kind"] == "eval"]
@@ -195,8 +201,8 @@ def test_a_point_network_has_no_kl_no_elbo_and_no_standard_deviations(tmp_path, 
     assert "one draw" not in texts(figures["predictive_draws_doubtful"])
 
 
-def test_weight_posteriors_show_bayesian_layers_early_and_late(run, monkeypatch):
-    figure = drawn(run, monkeypatch)["weight_posteriors"]
+def test_weight_posteriors_show_bayesian_layers_early_and_late(run, figures):
+    figure = figures["weight_posteriors"]
     assert [axes.get_title() for axes in figure.axes] == ["conv1/kernel"] * 2
     assert [axes.get_xlabel() for axes in figure.axes] == ["posterior mean", "posterior standard deviation"]
     labels = [text.get_text() for text in figure.legends[0].get_texts()]
@@ -206,9 +212,8 @@ def test_weight_posteriors_show_bayesian_layers_early_and_late(run, monkeypatch)
     assert spread == pytest.approx([0.07, 0.25], rel=0.15)
 
 
-def test_predictive_draws_show_mean_truth_and_prediction(run, monkeypatch):
+def test_predictive_draws_show_mean_truth_and_prediction(run, figures):
     arrays = np.load(run / records.PREDICTIVE)
-    figures = drawn(run, monkeypatch)
     for half, name in enumerate(FROM_PREDICT[:2]):
         assert len(figures[name].axes) == 20
         for i, k in enumerate(range(10 * half, 10 * half + 10)):
@@ -223,16 +228,16 @@ def test_predictive_draws_show_mean_truth_and_prediction(run, monkeypatch):
             assert inset.get_images()[0].get_array().shape == (8, 8)
 
 
-def test_reliability_states_the_ece_of_the_file(run, monkeypatch):
+def test_reliability_states_the_ece_of_the_file(run, figures):
     arrays = np.load(run / records.PREDICTIVE)
-    figure = drawn(run, monkeypatch)["reliability"]
+    figure = figures["reliability"]
     assert f"ECE {uncertainty.ece(arrays['probs_NC'], arrays['labels_N']):.4f}" in texts(figure)
     assert figure.axes[1].patches[0].get_data().values.sum() == len(arrays["labels_N"])
 
 
-def test_uncertainty_histogram_states_the_auroc_where_there_is_other_data(run, tmp_path, monkeypatch):
+def test_uncertainty_histogram_states_the_auroc_where_there_is_other_data(run, figures, tmp_path, monkeypatch):
     arrays = np.load(run / records.PREDICTIVE)
-    panels = drawn(run, monkeypatch)["uncertainty_histogram"].axes
+    panels = figures["uncertainty_histogram"].axes
     for axes, name in zip(panels[1:], ("predictive_entropy", "mutual_information"), strict=True):
         area = uncertainty.auroc(arrays[f"{name}_N"], arrays[f"ood_{name}_M"])
         assert axes.get_legend().get_title().get_text() == f"AUROC {area:.3f}"
