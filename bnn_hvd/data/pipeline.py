@@ -1,10 +1,18 @@
 """Examples in memory as TensorFlow sees them: kept as they came (uint8), converted batch by batch."""
 
+from collections.abc import Callable
+from typing import NamedTuple
+
 import numpy as np
 import tensorflow as tf
 
 from bnn_hvd.data.standardize import Standardizer
-from bnn_hvd.inference.objective import Batch
+
+class Batch(NamedTuple):
+    """One rank's part of a step's batch: x [N, ...] float32, y [N] int32."""
+
+    x: tf.Tensor
+    y: tf.Tensor
 
 
 class Examples:
@@ -19,7 +27,7 @@ class Examples:
         return Batch(self.standardize(tf.gather(self.x, index_N)), tf.gather(self.y, index_N))
 
 
-def standardize_with(standardizer: Standardizer):  # type: ignore[no-untyped-def]
+def standardize_with(standardizer: Standardizer) -> Callable[[tf.Tensor], tf.Tensor]:
     """Return raw x [N, ...] -> (x - mean) * inv_std, float32."""
     mean, inv_std = tf.constant(standardizer.mean), tf.constant(standardizer.inv_std)
     return lambda x: (tf.cast(x, tf.float32) - mean) * inv_std

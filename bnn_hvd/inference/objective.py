@@ -6,13 +6,6 @@ from typing import NamedTuple
 import tensorflow as tf
 
 
-class Batch(NamedTuple):
-    """One rank's part of a step's batch: x [N, ...] float32, y [N] int32."""
-
-    x: tf.Tensor
-    y: tf.Tensor
-
-
 class Controls(NamedTuple):
     """What the host decides for one step."""
 

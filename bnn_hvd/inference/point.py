@@ -5,9 +5,10 @@ import tensorflow as tf
 
 from bnn_hvd.cluster import Cluster
 from bnn_hvd.config import TrainConfig
+from bnn_hvd.data.pipeline import Batch
 from bnn_hvd.inference import optimizers
 from bnn_hvd.inference.descent import State, batch_accuracy, descend
-from bnn_hvd.inference.objective import Batch, Controls, categorical_nll, log_prior
+from bnn_hvd.inference.objective import Controls, categorical_nll, log_prior
 from bnn_hvd.models.network import Network
 
 

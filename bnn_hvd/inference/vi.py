@@ -9,10 +9,11 @@ import tensorflow as tf
 from bnn_hvd import noise
 from bnn_hvd.cluster import Cluster
 from bnn_hvd.config import TrainConfig
+from bnn_hvd.data.pipeline import Batch
 from bnn_hvd.inference import optimizers
 from bnn_hvd.inference.descent import State, batch_accuracy, descend
 from bnn_hvd.inference.mean_field import perturb
-from bnn_hvd.inference.objective import Batch, Controls, categorical_nll
+from bnn_hvd.inference.objective import Controls, categorical_nll
 from bnn_hvd.models.layers import Flipout, LocalReparam
 from bnn_hvd.models.network import Network
 
