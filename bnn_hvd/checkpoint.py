@@ -47,7 +47,8 @@ def save(folder: Path, state: Any, progress: Progress, keep: int) -> Path:
     content = records.npz_bytes({**arrays, **fields})
     path = folder / f"step-{progress.step:010d}-{_digest(content)}.npz"
     records.write_bytes(path, content)
-    for old in list_newest_first(folder)[keep:]:
+    # The new one stays, though a damaged one may have a later step.
+    for old in [other for other in list_newest_first(folder) if other != path][keep - 1 :]:
         old.unlink()
     return path
 
