@@ -80,7 +80,6 @@ def fetch(remote: Remote, folder: Path) -> Path:
 
 
 def _keras_get_file() -> Callable[..., str]:
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     print("loading Keras, whose downloader this is ...", file=sys.stderr)
     from keras.utils import get_file
 

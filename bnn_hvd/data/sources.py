@@ -145,14 +145,15 @@ def _cifar_batches(folder: Path, files: CifarFiles, dataset: str) -> list[Path]:
             names = [f"{name}{suffix}" for name in (*files.train, files.test)]
             if any((base / name).is_file() for name in names):
                 return [_file(base, [name], dataset) for name in names]
-    names = [*files.train, files.test]
-    raise _missing(folder, [f"{dataset}.npz", *names, *(f"{name}.bin" for name in names)], dataset)
+    names = ", ".join([*files.train, files.test])
+    raise _missing(folder, f"{dataset}.npz, and no {names} (python batches, or binary ones with .bin)", dataset)
 
 
 def _idx_files(folder: Path) -> dict[str, Path]:
     spellings = {key: _idx_spellings(stem, _idx_ndim(key)) for key, stem in IDX_STEMS.items()}
     if not any((folder / name).is_file() for names in spellings.values() for name in names):
-        raise _missing(folder, ["mnist.npz", *(names[0] for names in spellings.values())], "mnist")
+        idx = ", ".join(names[0] for names in spellings.values())
+        raise _missing(folder, f"mnist.npz, and no {idx} (plain or .gz)", "mnist")
     return {key: _file(folder, names, "mnist") for key, names in spellings.items()}
 
 
@@ -169,7 +170,7 @@ def _file(folder: Path, names: Sequence[str], dataset: str) -> Path:
     for name in names:
         if (folder / name).is_file():
             return folder / name
-    raise _missing(folder, names, dataset)
+    raise _missing(folder, " or ".join(names), dataset)
 
 
 def _npz_or_folder(path: str, dataset: str) -> Path:
@@ -192,8 +193,8 @@ def _absolute(path: str) -> Path:
     return Path(path).expanduser().absolute()
 
 
-def _missing(folder: Path, names: Sequence[str], dataset: str) -> UserError:
-    return UserError(f"{folder} has no {' or '.join(names)}: --dataset={dataset} needs --data_dir={_way_out(dataset)}")
+def _missing(folder: Path, what: str, dataset: str) -> UserError:
+    return UserError(f"{folder} has no {what}: --dataset={dataset} needs --data_dir={_way_out(dataset)}")
 
 
 def _way_out(dataset: str) -> str:
