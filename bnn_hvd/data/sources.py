@@ -145,8 +145,8 @@ def _cifar_batches(folder: Path, files: CifarFiles, dataset: str) -> list[Path]:
             names = [f"{name}{suffix}" for name in (*files.train, files.test)]
             if any((base / name).is_file() for name in names):
                 return [_file(base, [name], dataset) for name in names]
-    names = ", ".join([*files.train, files.test])
-    raise _missing(folder, f"{dataset}.npz, and no {names} (python batches, or binary ones with .bin)", dataset)
+    batches = ", ".join([*files.train, files.test])
+    raise _missing(folder, f"{dataset}.npz, and no {batches} (python ones, or binary ones with .bin)", dataset)
 
 
 def _idx_files(folder: Path) -> dict[str, Path]:
