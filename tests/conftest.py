@@ -7,6 +7,10 @@ import pytest
 
 REPOSITORY = Path(__file__).parent.parent
 
+# Before anything imports TensorFlow: no start-up chatter; one thread, so that equal means equal bit for bit.
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+os.environ.setdefault("TF_NUM_INTRAOP_THREADS", "1")
+
 
 @pytest.fixture(scope="session")
 def shared_data() -> Path:

@@ -1,0 +1,108 @@
+"""What the tests compare with: written for clarity, in numpy and float64, and never in the package's own words."""
+
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import numpy as np
+
+RARE = 6.5  # standard deviations: passed by chance with 8e-11 per number that is looked at
+
+
+def z_scores(values_K: np.ndarray, expected: Any) -> np.ndarray:
+    """Return by how many standard errors the mean over K independent values is away from `expected`."""
+    values_K = np.asarray(values_K, np.float64)
+    error = values_K.std(0, ddof=1) / np.sqrt(len(values_K))
+    return (values_K.mean(0) - expected) / np.maximum(error, 1e-12)
+
+
+def covariance_z_scores(values_KD: np.ndarray, mean_D: np.ndarray, covariance_DD: np.ndarray) -> np.ndarray:
+    """Return by how many standard errors the second moments of K Gaussian vectors differ from `covariance_DD`."""
+    centred = np.asarray(values_KD, np.float64) - mean_D
+    variance_D = np.diag(covariance_DD)
+    error = np.sqrt((np.outer(variance_D, variance_D) + covariance_DD**2) / len(centred))
+    return (centred.T @ centred / len(centred) - covariance_DD) / error
+
+
+def correlate_same(x_NHWC: np.ndarray, kernel_hwCF: np.ndarray) -> np.ndarray:
+    """Return the SAME correlation, stride 1, term by term: y[p] = sum_q x[p + q - (width - 1) // 2] kernel[q]."""
+    height, width = kernel_hwCF.shape[:2]
+    top, left = (height - 1) // 2, (width - 1) // 2
+    padded = np.pad(x_NHWC.astype(np.float64), [(0, 0), (top, height - 1 - top), (left, width - 1 - left), (0, 0)])
+    y = np.zeros([*x_NHWC.shape[:3], kernel_hwCF.shape[3]])
+    for i in range(height):
+        for j in range(width):
+            y += padded[:, i : i + x_NHWC.shape[1], j : j + x_NHWC.shape[2]] @ kernel_hwCF[i, j].astype(np.float64)
+    return y
+
+
+def max_pool_same(x_NHWC: np.ndarray) -> np.ndarray:
+    """Return the maximum over 2x2, stride 2; odd sizes are padded at the end."""
+    _, height, width, _ = x_NHWC.shape
+    padded = np.pad(x_NHWC, [(0, 0), (0, height % 2), (0, width % 2), (0, 0)], constant_values=-np.inf)
+    quarters = [padded[:, i::2, j::2] for i in (0, 1) for j in (0, 1)]
+    return np.max(quarters, axis=0)
+
+
+def kl_normal(loc: np.ndarray, scale: np.ndarray, prior_scale: float) -> float:
+    """Return KL(N(loc, scale^2) || N(0, prior_scale^2)), summed, in nats (Kingma & Welling 2014, appendix B)."""
+    loc, scale = np.asarray(loc, np.float64), np.asarray(scale, np.float64)
+    return float(np.sum(np.log(prior_scale / scale) + (scale**2 + loc**2) / (2 * prior_scale**2) - 0.5))
+
+
+class FakeRank:
+    """One of several ranks that are threads of this process; eager only. The parts of Cluster that need others."""
+
+    local_size = 1
+    local_rank = 0
+
+    def __init__(self, rank: int, size: int, table: list[Any], barrier: threading.Barrier):
+        self.rank, self.size, self._table, self._barrier = rank, size, table, barrier
+
+    @property
+    def is_root(self) -> bool:
+        return self.rank == 0
+
+    def gather(self, value: Any) -> list[Any]:
+        self._table[self.rank] = value
+        self._barrier.wait()
+        everything = list(self._table)
+        self._barrier.wait()
+        return everything
+
+    def mean(self, tensors: Any) -> list[Any]:
+        rows = self.gather(list(tensors))
+        return [sum(column[1:], start=column[0]) / self.size for column in zip(*rows, strict=True)]
+
+    def any(self, flag: bool) -> bool:
+        return any(self.gather(flag))
+
+    def broadcast(self, value: Any) -> Any:
+        return self.gather(value)[0]
+
+    def broadcast_variables(self, variables: Any) -> None:
+        for variable, value in zip(variables, self.broadcast([v.numpy() for v in variables]), strict=True):
+            variable.assign(value)
+
+    def barrier(self) -> None:
+        self.gather(None)
+
+
+def run_ranks(size: int, function: Callable[[FakeRank], Any]) -> list[Any]:
+    """Return what `function(cluster)` returns on each of `size` ranks, which run side by side."""
+    table, barrier = [None] * size, threading.Barrier(size, timeout=60)
+
+    def on_rank(rank: int) -> Any:
+        try:
+            return function(FakeRank(rank, size, table, barrier))
+        except Exception:
+            barrier.abort()
+            raise
+
+    with ThreadPoolExecutor(size) as pool:
+        futures = [pool.submit(on_rank, rank) for rank in range(size)]
+    errors = [error for error in (future.exception() for future in futures) if error]
+    for error in sorted(errors, key=lambda e: isinstance(e, threading.BrokenBarrierError)):
+        raise error
+    return [future.result() for future in futures]
