@@ -6,7 +6,7 @@ the same on any number of ranks. Legend: S draws, N examples, C classes, K chose
 """
 
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import tensorflow as tf
@@ -21,8 +21,17 @@ from bnn_hvd.errors import UserError
 from bnn_hvd.models.network import build
 from bnn_hvd.records import Stopwatch
 
-CHUNK = 250  # examples per pass
-PASS_FLOATS = 8_000_000  # the largest activation of one pass, over its draws and examples
+
+class PassSize(NamedTuple):
+    """How many posterior draws and examples the network sees at once."""
+
+    draws: int
+    examples: int
+
+
+# Measured (docs/log.md). Dense layers multiply many draws in one product; convolutions are fastest one draw
+# at a time, on so few examples that their activations stay in the cache.
+DENSE_PASS, CONV_PASS = PassSize(draws=16, examples=250), PassSize(draws=1, examples=40)
 
 
 def main(config: PredictConfig) -> int:
@@ -118,24 +127,26 @@ class Predictor:
     def __init__(self, method: Any, state: Any, standardizer: Standardizer, ranks: Cluster, seed: int):
         self.method, self.state, self.ranks, self.seed = method, state, ranks, seed
         self.standardize = standardize_with(standardizer)
-        self.draws_per_pass = max(1, min(16, PASS_FLOATS // (CHUNK * method.network.widest)))
+        has_conv = any(len(p.shape) == 4 for p in method.network.bayesian)
+        self.size = CONV_PASS if has_conv else DENSE_PASS
         self._sums = tf.function(self._sums_of_pass)
 
     def predict(self, x: np.ndarray, num_draws: int) -> tuple[np.ndarray, np.ndarray]:
         """Return the mean probabilities [N, C] and the mean entropy of single draws [N], on every rank."""
         num_draws = self._distinct(num_draws)
-        mine = shards.slices(len(x), CHUNK, self.ranks.rank, self.ranks.size)
-        chunks = _pad_chunks([x[part] for part in mine], x.shape[1:], x.dtype)
-        probs = np.zeros([len(chunks) * CHUNK, self.method.network.num_outputs])
-        entropy = np.zeros([len(chunks) * CHUNK])
+        mine = shards.slices(len(x), self.size.examples, self.ranks.rank, self.ranks.size)
+        chunks = np.zeros([len(mine), self.size.examples, *x.shape[1:]], x.dtype)  # the last may stay partly zero
+        for chunk, part in zip(chunks, mine, strict=True):
+            chunk[: part.stop - part.start] = x[part]
+        probs = np.zeros([len(mine) * self.size.examples, self.method.network.num_outputs])
+        entropy = np.zeros(len(probs))
         for seeds_S2 in self._passes(num_draws):
-            if len(chunks):
+            if mine:
                 sums = self._sums(chunks, seeds_S2)
                 probs += sums[0].numpy()
                 entropy += sums[1].numpy()
-        lengths = [part.stop - part.start for part in mine]
-        kept = np.concatenate([np.arange(n) + i * CHUNK for i, n in enumerate(lengths)] or [np.zeros(0, int)])
-        parts = self.ranks.gather((probs[kept] / num_draws, entropy[kept] / num_draws))
+        num_mine = sum(part.stop - part.start for part in mine)
+        parts = self.ranks.gather((probs[:num_mine] / num_draws, entropy[:num_mine] / num_draws))
         return np.concatenate([p for p, _ in parts]).astype(np.float32), np.concatenate([e for _, e in parts])
 
     def score(self, x: np.ndarray, labels_N: np.ndarray, num_draws: int) -> dict[str, Any]:
@@ -156,7 +167,7 @@ class Predictor:
 
     def _passes(self, num_draws: int) -> list[np.ndarray]:
         all_seeds = np.stack([seeds.seed(self.seed, "draw", draw) for draw in range(num_draws)])
-        return np.split(all_seeds, range(self.draws_per_pass, num_draws, self.draws_per_pass))
+        return np.split(all_seeds, range(self.size.draws, num_draws, self.size.draws))
 
     def _sums_of_pass(self, chunks: tf.Tensor, seeds_S2: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """Return the sums over S draws of the probabilities and of their entropy, for all chunks."""
@@ -171,11 +182,3 @@ class Predictor:
             one_chunk, chunks, fn_output_signature=(tf.float32, tf.float32), parallel_iterations=1
         )
         return tf.reshape(probs, [-1, probs.shape[-1]]), tf.reshape(entropy, [-1])
-
-
-def _pad_chunks(parts: list[np.ndarray], example_shape: tuple[int, ...], dtype: Any) -> np.ndarray:
-    """Stack the chunks of one rank; a short one is filled up with zeros, so that all have one shape."""
-    chunks = np.zeros([len(parts), CHUNK, *example_shape], dtype)
-    for chunk, part in zip(chunks, parts, strict=True):
-        chunk[: len(part)] = part
-    return chunks

@@ -12,17 +12,19 @@ from bnn_hvd.config import TrainConfig
 from bnn_hvd.data.pipeline import Batch
 from bnn_hvd.inference import optimizers
 from bnn_hvd.inference.descent import State, batch_accuracy, descend
-from bnn_hvd.inference.mean_field import perturb
+from bnn_hvd.inference.mean_field import perturb, variance
 from bnn_hvd.inference.objective import Controls, categorical_nll
 from bnn_hvd.models.layers import Flipout, LocalReparam
-from bnn_hvd.models.network import Network
+from bnn_hvd.models.network import Network, split
+
+Parts = dict[str, tf.Tensor]  # by parameter name
 
 
 class VI:
     """loss = mean_n -log p(y_n | x_n, w) + kl_weight * KL(q || p) / num_train, in nats per example.
 
     q(w) = N(loc, scale^2) for the Bayesian weights; the others are points without a prior. The flat
-    parameter vector is [loc of the Bayesian weights (B), the points (P - B), log scale (B)].
+    parameter vector is [loc (B), log scale (B), points (P - B)].
     """
 
     stochastic = True
@@ -33,13 +35,13 @@ class VI:
         self.optimizer = optimizers.make(config.optimizer, config.momentum)
 
     def init(self, seed: np.ndarray) -> State:
-        log_scale = tf.fill([self.network.num_bayesian], math.log(self.init_scale))
-        return State(tf.concat([self.network.initial(seed), log_scale], 0), self.optimizer)
+        loc, points = split(self.network.initial(seed), self._sizes[::2])
+        return State(tf.concat([loc, tf.fill(loc.shape, math.log(self.init_scale)), points], 0), self.optimizer)
 
     def step(self, state: State, batch: Batch, controls: Controls) -> dict[str, tf.Tensor]:
         def loss_of(params: tf.Tensor) -> dict[str, tf.Tensor]:
-            loc, points, log_scale = self._split(params)
-            weights, kl = self._noisy_weights(loc, points, log_scale, controls.seed)
+            loc, log_scale, points = split(params, self._sizes)
+            weights, kl = self._noisy_weights(loc, log_scale, points, controls.seed)
             logits = self.network.apply(weights, batch.x)
             nll = tf.reduce_mean(self.nll(logits, batch.y))
             loss = nll + controls.kl_weight * kl / self.num_train
@@ -49,39 +51,51 @@ class VI:
 
     def draw(self, state: State, seeds_S2: tf.Tensor):  # type: ignore[no-untyped-def]
         """Return the network with S draws of the Bayesian weights; what all draws share stays single."""
-        loc, points, log_scale = self._split(tf.convert_to_tensor(state.params))
+        loc, log_scale, points = split(tf.convert_to_tensor(state.params), self._sizes)
         eps_SB = tf.stack([noise.normals(seed, loc.shape[0]) for seed in tf.unstack(seeds_S2)])
-        weights = {
-            **self.network.unflatten(tf.concat([loc, points], 0)),
-            **self.network.unflatten(loc + tf.exp(log_scale) * eps_SB, bayesian_only=True),
-        }
+        weights = self.network.unflatten_bayesian(loc + tf.exp(log_scale) * eps_SB)
+        weights |= self.network.unflatten_points(points)
         return lambda x: self.network.apply(weights, x)
 
     def marginals(self, state: State) -> tuple[np.ndarray, np.ndarray]:
-        params = state.params.numpy()
-        return params[: self.network.num_parameters], np.exp(params[self.network.num_parameters :])
+        loc, log_scale, points = np.split(state.params.numpy(), np.cumsum(self._sizes)[:-1])
+        return np.concatenate([loc, points]), np.exp(log_scale)
 
-    def _split(self, params: tf.Tensor) -> list[tf.Tensor]:
+    @property
+    def _sizes(self) -> list[int]:
         bayesian = self.network.num_bayesian
-        return tf.split(params, [bayesian, self.network.num_parameters - bayesian, bayesian])
+        return [bayesian, bayesian, self.network.num_parameters - bayesian]
 
     def _noisy_weights(
-        self, loc: tf.Tensor, points: tf.Tensor, log_scale: tf.Tensor, seed: tf.Tensor
+        self, loc: tf.Tensor, log_scale: tf.Tensor, points: tf.Tensor, seed: tf.Tensor
     ) -> tuple[dict[str, Any], tf.Tensor]:
         """Return the weights of one step, and the KL; one draw of the noise serves all layers."""
-        perturbation, kl = perturb(loc, log_scale, seed, tf.constant(self.prior_scale))
+        prior_scale = tf.constant(self.prior_scale)
+        locs, points_by_name = self.network.unflatten_bayesian(loc), self.network.unflatten_points(points)
+        if self.estimator == "local_reparam":
+            variances, kl = variance(loc, log_scale, prior_scale)
+            return points_by_name | self._local(locs, self.network.unflatten_bayesian(variances), seed), kl
+        perturbation, kl = perturb(loc, log_scale, seed, prior_scale)
         if self.estimator == "reparam":
-            return self.network.unflatten(tf.concat([loc + perturbation, points], 0)), kl
-        weights: dict[str, Any] = self.network.unflatten(tf.concat([loc, points], 0))
-        perturbations = self.network.unflatten(perturbation, bayesian_only=True)
-        log_scales = self.network.unflatten(log_scale, bayesian_only=True)
+            return points_by_name | self.network.unflatten_bayesian(loc + perturbation), kl
+        return points_by_name | self._flipout(locs, self.network.unflatten_bayesian(perturbation), seed), kl
+
+    def _flipout(self, locs: Parts, perturbations: Parts, seed: tf.Tensor) -> dict[str, Any]:
+        """A bias has no input whose sign could decorrelate the examples: it is drawn as it is."""
+        return {
+            p.name: Flipout(locs[p.name], perturbations[p.name], seed + [0, index])
+            if p.is_kernel
+            else locs[p.name] + perturbations[p.name]
+            for index, p in enumerate(self.network.bayesian, start=1)
+        }
+
+    def _local(self, locs: Parts, variances: Parts, seed: tf.Tensor) -> dict[str, Any]:
+        """Only a dense layer's activations are independent given the input; other weights are drawn as they are."""
+        weights: dict[str, Any] = {}
         for index, p in enumerate(self.network.bayesian, start=1):
-            if p.is_kernel and self.estimator == "flipout":
-                weights[p.name] = Flipout(weights[p.name], perturbations[p.name], seed + [0, index])
-            elif p.is_kernel and len(p.shape) == 2:
-                weights[p.name] = LocalReparam(weights[p.name], log_scales[p.name], seed + [0, index])
+            if p.is_kernel and len(p.shape) == 2:
+                weights[p.name] = LocalReparam(locs[p.name], variances[p.name], seed + [0, index])
             else:
-                # A bias has no input whose sign could decorrelate the examples, and the activations of
-                # a convolution share their weights: these are drawn as they are.
-                weights[p.name] += perturbations[p.name]
-        return weights, kl
+                eps = tf.reshape(noise.normals(seed + [0, index], p.size), p.shape)
+                weights[p.name] = locs[p.name] + tf.sqrt(variances[p.name]) * eps
+        return weights

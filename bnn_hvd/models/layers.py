@@ -30,62 +30,61 @@ class Flipout(NamedTuple):
 
 
 class LocalReparam(NamedTuple):
-    """Activations N(x @ loc, x^2 @ scale^2), drawn per example (Kingma et al. 2015, eq. 6)."""
+    """Activations N(x @ loc, x^2 @ variance), drawn per example (Kingma et al. 2015, eq. 6)."""
 
     loc: tf.Tensor
-    log_scale: tf.Tensor
+    variance: tf.Tensor
     seed: tf.Tensor  # [2], of the noise
 
 
 def dense(x: tf.Tensor, kernel: Kernel, bias: tf.Tensor) -> tf.Tensor:
     """Return x @ kernel + bias: [N, D] or [S, N, D] -> [N, out] or [S, N, out]."""
     if isinstance(kernel, Flipout):
-        r, t = _signs(kernel, x)
+        r, t = _sign_masks(kernel, x)
         y = tf.matmul(x, kernel.loc) + noise.flip(tf.matmul(noise.flip(x, r), kernel.perturbation), t)
     elif isinstance(kernel, LocalReparam):
         y = _dense_local(x, kernel)
     elif len(kernel.shape) == 3 and len(x.shape) == 2:
-        y = _shared_input(tf.matmul, x, kernel)
+        y = _dense_shared_input(x, kernel)
     else:
         y = tf.matmul(x, kernel)
-    return add_bias(y, bias, feature_axes=1)
+    return _add_bias(y, bias, example_axes=1)
 
 
-def conv(x: tf.Tensor, kernel: Kernel, bias: tf.Tensor) -> tf.Tensor:
-    """Return the SAME convolution, stride 1: [N, H, W, C] or [S, N, H, W, C] -> the same with C = out."""
+def conv(x: tf.Tensor, kernel: Kernel, bias: tf.Tensor, pool: bool = False) -> tf.Tensor:
+    """Return the SAME convolution, stride 1: [N, H, W, C] or [S, N, H, W, C] -> the same with C = out.
+
+    pool: followed by a max-pool of 2x2, stride 2, SAME. The maximum and the bias commute, and after the
+    pool there is a quarter of the numbers to add it to.
+    """
     if isinstance(kernel, Flipout):
         y = _conv_flipout(x, kernel)
-    elif len(kernel.shape) == 4:
-        y = _fold(_conv2d, x, kernel) if len(x.shape) == 5 else _conv2d(x, kernel)
-    elif len(x.shape) == 4:
-        y = _shared_input(_conv2d, x, kernel)
+    elif len(x.shape) == 5 or len(kernel.shape) == 5:
+        y = _conv_each_setting(x, kernel)
     else:
-        y = tf.stack([_conv2d(x_NHWC, k) for x_NHWC, k in zip(tf.unstack(x), tf.unstack(kernel), strict=True)])
-    return add_bias(y, bias, feature_axes=3)
-
-
-def max_pool(x: tf.Tensor) -> tf.Tensor:
-    """Return the maximum over 2x2, stride 2, SAME."""
-    pool = lambda x_NHWC, _: tf.nn.max_pool2d(x_NHWC, 2, 2, "SAME")  # noqa: E731
-    return _fold(pool, x, None) if len(x.shape) == 5 else pool(x, None)
+        y = _conv2d(x, kernel)
+    return _add_bias(_max_pool(y) if pool else y, bias, example_axes=3)
 
 
 def flatten(x: tf.Tensor, example_axes: int) -> tf.Tensor:
     """Join the last `example_axes` axes into one."""
-    lead = tf.shape(x)[:-example_axes]
-    return tf.reshape(x, tf.concat([lead, [x.shape[-example_axes:].num_elements()]], 0))
+    size = x.shape[-example_axes:].num_elements()
+    return tf.reshape(x, [*_lead(x, example_axes), size])
 
 
-def add_bias(y: tf.Tensor, bias: tf.Tensor, feature_axes: int) -> tf.Tensor:
+def _lead(x: tf.Tensor, example_axes: int) -> list:
+    """Return the sizes of the axes before the last `example_axes`; one of them may be unknown."""
+    return [-1 if size is None else size for size in x.shape[: len(x.shape) - example_axes]]
+
+
+def _add_bias(y: tf.Tensor, bias: tf.Tensor, example_axes: int) -> tf.Tensor:
     """Add a bias [C], or [S, C] where the S settings have their own."""
     if len(bias.shape) == 1:
-        return y + bias
-    if len(y.shape) == feature_axes + 1:
-        y = y[None]
-    return y + tf.reshape(bias, [tf.shape(bias)[0], *[1] * feature_axes, bias.shape[-1]])
+        return tf.nn.bias_add(y, bias)
+    return y + tf.reshape(bias, [bias.shape[0], *[1] * example_axes, bias.shape[1]])
 
 
-def _signs(kernel: Flipout, x: tf.Tensor) -> list[tf.Tensor]:
+def _sign_masks(kernel: Flipout, x: tf.Tensor) -> list[tf.Tensor]:
     """Return sign masks of each example, for its input and its output channels: [N, in] and [N, out]."""
     sizes = [kernel.loc.shape[-2], kernel.loc.shape[-1]]
     return tf.split(noise.sign_masks(kernel.seed, x.shape[0], sum(sizes)), sizes, axis=1)
@@ -93,47 +92,56 @@ def _signs(kernel: Flipout, x: tf.Tensor) -> list[tf.Tensor]:
 
 def _dense_local(x: tf.Tensor, kernel: LocalReparam) -> tf.Tensor:
     mean = tf.matmul(x, kernel.loc)
-    variance = tf.matmul(x * x, tf.exp(2.0 * kernel.log_scale))
-    eps = tf.reshape(noise.normals(kernel.seed, x.shape[0] * mean.shape[1]), [x.shape[0], mean.shape[1]])
+    variance = tf.matmul(x * x, kernel.variance)
+    eps = tf.reshape(noise.normals(kernel.seed, x.shape[0] * mean.shape[1]), mean.shape)
     # An input of zeros has no variance, where the square root has no gradient.
     return mean + tf.sqrt(tf.maximum(variance, TINY)) * eps
 
 
-def _conv_flipout(x: tf.Tensor, kernel: Flipout) -> tf.Tensor:
-    """The signs are constant over the image: one per example and channel."""
-    r, t = (mask[:, None, None, :] for mask in _signs(kernel, x))
-    if x.shape[-1] == 1:
-        # (x r) * P = r (x * P): with one channel in, both convolutions see the same x, and r t is one sign.
-        both = _conv2d(x, tf.concat([kernel.loc, kernel.perturbation], -1))
-        y, noisy = tf.split(both, 2, axis=-1)
-        return y + noise.flip(noisy, t)
-    return _conv2d(x, kernel.loc) + noise.flip(_conv2d(noise.flip(x, r), kernel.perturbation), t)
+def _dense_shared_input(x: tf.Tensor, kernel_SDC: tf.Tensor) -> tf.Tensor:
+    """Multiply one input with S kernels side by side, in one product."""
+    stacked = tf.reshape(tf.transpose(kernel_SDC, [1, 0, 2]), [x.shape[-1], -1])
+    y = tf.reshape(tf.matmul(x, stacked), [-1, kernel_SDC.shape[0], kernel_SDC.shape[2]])
+    return tf.transpose(y, [1, 0, 2])
 
 
 def _conv2d(x: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
     return tf.nn.conv2d(x, kernel, strides=1, padding="SAME")
 
 
-def _shared_input(product: Any, x: tf.Tensor, kernel_S: tf.Tensor) -> tf.Tensor:
-    """Apply S kernels to one input in one product: their outputs stand side by side."""
-    num_settings, out = tf.shape(kernel_S)[0], kernel_S.shape[-1]
-    stacked = tf.concat(tf.unstack(kernel_S), axis=-1) if kernel_S.shape[0] else _stack_dynamic(kernel_S)
-    y = product(x, stacked)
-    y = tf.reshape(y, tf.concat([tf.shape(y)[:-1], [num_settings, out]], 0))
-    rank = len(x.shape)
-    return tf.transpose(y, [rank - 1, *range(rank - 1), rank])
+def _conv_flipout(x: tf.Tensor, kernel: Flipout) -> tf.Tensor:
+    """The signs are constant over the image: one per example and channel."""
+    r, t = (mask[:, None, None, :] for mask in _sign_masks(kernel, x))
+    if x.shape[-1] > 1:
+        return _conv2d(x, kernel.loc) + noise.flip(_conv2d(noise.flip(x, r), kernel.perturbation), t)
+    # With one channel in, (x r) * P = r (x * P), and r t is one sign per filter. Each example then has a
+    # kernel of its own, loc + t P, no larger than a patch: one product instead of two convolutions.
+    places, filters = kernel.loc.shape[:3].num_elements(), kernel.loc.shape[3]
+    loc, perturbation = (tf.reshape(part, [1, places, filters]) for part in (kernel.loc, kernel.perturbation))
+    patches = tf.reshape(_patches(x, kernel.loc.shape), [x.shape[0], -1, places])
+    y = tf.matmul(patches, loc + noise.flip(tf.tile(perturbation, [x.shape[0], 1, 1]), t[:, 0]))
+    return tf.reshape(y, [*x.shape[:3], filters])
 
 
-def _stack_dynamic(kernel_S: tf.Tensor) -> tf.Tensor:
-    rank = len(kernel_S.shape)
-    moved = tf.transpose(kernel_S, [*range(1, rank - 1), 0, rank - 1])
-    return tf.reshape(moved, [*kernel_S.shape[1:-1], -1])
+def _patches(x: tf.Tensor, kernel_shape: tf.TensorShape) -> tf.Tensor:
+    """Return the inputs under each place of a kernel, [N, H, W, places]: a convolution with one-hot filters.
+
+    tf.image.extract_patches says the same and takes many times as long.
+    """
+    places = kernel_shape[:3].num_elements()
+    return _conv2d(x, tf.reshape(tf.eye(places), [*kernel_shape[:3], places]))
 
 
-def _fold(function: Any, x: tf.Tensor, kernel: Any) -> tf.Tensor:
-    """Apply a function of [N, ...] to [S, N, ...], S and N as one axis."""
-    lead = tf.shape(x)[:2]
-    y = function(tf.reshape(x, tf.concat([[-1], tf.shape(x)[2:]], 0)), kernel)
-    folded = tf.reshape(y, tf.concat([lead, tf.shape(y)[1:]], 0))
-    folded.set_shape([x.shape[0], x.shape[1], *y.shape[1:]])
-    return folded
+def _conv_each_setting(x: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
+    """One convolution after the other: grouped or stacked ones measured slower (docs/log.md)."""
+    num_settings = kernel.shape[0] if len(kernel.shape) == 5 else x.shape[0]
+    inputs = tf.unstack(x, num_settings) if len(x.shape) == 5 else [x] * num_settings
+    kernels = tf.unstack(kernel, num_settings) if len(kernel.shape) == 5 else [kernel] * num_settings
+    return tf.stack([_conv2d(one, its_kernel) for one, its_kernel in zip(inputs, kernels, strict=True)])
+
+
+def _max_pool(x: tf.Tensor) -> tf.Tensor:
+    """Return the maximum over 2x2, stride 2, SAME; the axes before H, W, C are folded into one for it."""
+    lead = _lead(x, 3)
+    y = tf.nn.max_pool2d(tf.reshape(x, [-1, *x.shape[-3:]]), 2, 2, "SAME")
+    return tf.reshape(y, [*lead, *y.shape[1:]])

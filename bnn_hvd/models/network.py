@@ -18,6 +18,9 @@ from bnn_hvd.errors import UserError
 from bnn_hvd.models import layers
 
 
+CACHE_LINE = 16  # floats
+
+
 @dataclasses.dataclass(frozen=True)
 class Parameter:
     """A kernel or a bias: `bayesian` where it has a distribution under vi."""
@@ -51,31 +54,28 @@ class Layers:
     def __init__(self, take: Callable[[Parameter], Any], num_outputs: int):
         self._take = take
         self.num_outputs = num_outputs
-        self.widest = 0  # floats per example of the widest layer so far
 
     def dense(self, name: str, x: tf.Tensor, units: int) -> tf.Tensor:
-        return self._layer(layers.dense, name, x, (x.shape[-1], units))
+        return layers.dense(x, *self._weights(name, (x.shape[-1], units)))
 
-    def conv(self, name: str, x: tf.Tensor, filters: int, width: int) -> tf.Tensor:
+    def conv(self, name: str, x: tf.Tensor, filters: int, width: int, pool: bool = False) -> tf.Tensor:
+        """SAME convolution; `pool`: with a max-pool of 2x2 after it."""
         if len(x.shape) < 4:
             raise UserError(f"this network takes images, and the data are vectors of {x.shape[-1]}: try --network=fc")
-        return self._layer(layers.conv, name, x, (width, width, x.shape[-1], filters))
+        return layers.conv(x, *self._weights(name, (width, width, x.shape[-1], filters)), pool)
 
-    def _layer(self, function: Callable, name: str, x: tf.Tensor, shape: tuple[int, ...]) -> tf.Tensor:
-        y = function(x, self._take(Parameter(name, "kernel", shape)), self._take(Parameter(name, "bias", shape[-1:])))
-        self.widest = max(self.widest, int(np.prod([n for n in y.shape[1:] if n])))
-        return y
+    def _weights(self, layer: str, shape: tuple[int, ...]) -> tuple[Any, Any]:
+        return self._take(Parameter(layer, "kernel", shape)), self._take(Parameter(layer, "bias", shape[-1:]))
 
 
 class Network:
     """`forward(layers, x) -> logits`, for examples of one shape.
 
     Attributes:
-      parameters: in the order of the flat vector, Bayesian ones first.
-      bayesian: those that have a distribution under vi.
+      parameters: in the order of the flat vector: Bayesian ones first, odd sizes last (see `split`).
+      bayesian, points: those that have a distribution under vi, and the others.
       num_parameters: P, the length of the flat vector.
       num_bayesian: B, of its first part.
-      widest: floats per example of the widest layer.
     """
 
     def __init__(
@@ -87,17 +87,18 @@ class Network:
         bayesian_biases: bool = False,
     ):
         self.forward, self.num_outputs = forward, num_outputs
-        declared, self.widest = self._declare(example_shape)
+        declared = self._declare(example_shape)
         output = declared[-1].layer
         for i, p in enumerate(declared):
             in_layer = bayesian_layers == "all" or p.layer != output
             declared[i] = dataclasses.replace(p, bayesian=in_layer and (p.is_kernel or bayesian_biases))
-        self.parameters = sorted(declared, key=lambda p: not p.bayesian)
+        self.parameters = sorted(declared, key=lambda p: (not p.bayesian, bool(p.size % CACHE_LINE)))
         self.bayesian = [p for p in self.parameters if p.bayesian]
+        self.points = [p for p in self.parameters if not p.bayesian]
         self.num_parameters = sum(p.size for p in self.parameters)
         self.num_bayesian = sum(p.size for p in self.bayesian)
 
-    def _declare(self, example_shape: tuple[int, ...]) -> tuple[list[Parameter], int]:
+    def _declare(self, example_shape: tuple[int, ...]) -> list[Parameter]:
         """Run the forward function once, on zeros, and note what it asks for."""
         declared: list[Parameter] = []
 
@@ -106,20 +107,24 @@ class Network:
             declared.append(parameter)
             return tf.zeros(parameter.shape)
 
-        net = Layers(take, self.num_outputs)
-        self.forward(net, tf.zeros([1, *example_shape]))
-        return declared, net.widest
+        self.forward(Layers(take, self.num_outputs), tf.zeros([1, *example_shape]))
+        return declared
 
     def apply(self, weights: Mapping[str, Any], x: tf.Tensor) -> tf.Tensor:
         """Return logits [N, C], or [S, N, C] where weights have an axis S."""
         return self.forward(Layers(lambda parameter: weights[parameter.name], self.num_outputs), x)
 
-    def unflatten(self, theta: tf.Tensor, bayesian_only: bool = False) -> dict[str, tf.Tensor]:
-        """Return the parameters by name, from [P] or [S, P] (bayesian_only: from [B] or [S, B])."""
-        parameters = self.bayesian if bayesian_only else self.parameters
-        parts = tf.split(theta, [p.size for p in parameters], axis=-1)
-        lead = theta.shape[:-1]
-        return {p.name: tf.reshape(part, [*lead, *p.shape]) for p, part in zip(parameters, parts, strict=True)}
+    def unflatten(self, theta: tf.Tensor) -> dict[str, tf.Tensor]:
+        """Return all parameters by name, from [P] or [S, P]."""
+        return _named_parts(theta, self.parameters)
+
+    def unflatten_bayesian(self, theta: tf.Tensor) -> dict[str, tf.Tensor]:
+        """Return the Bayesian parameters by name, from [B] or [S, B]."""
+        return _named_parts(theta, self.bayesian)
+
+    def unflatten_points(self, theta: tf.Tensor) -> dict[str, tf.Tensor]:
+        """Return the other parameters by name, from [P - B] or [S, P - B]."""
+        return _named_parts(theta, self.points)
 
     def slices(self, flat: np.ndarray) -> dict[str, np.ndarray]:
         """Return the entries of each parameter in a flat array [P], or [B] for the Bayesian ones."""
@@ -137,6 +142,30 @@ class Network:
         """Return the theta [P] that training starts with."""
         scale = np.concatenate([np.full(p.size, p.initial_scale, np.float32) for p in self.parameters])
         return tf.random.stateless_normal([self.num_parameters], seed) * scale
+
+
+def split(flat: tf.Tensor, sizes: list[int]) -> list[tf.Tensor]:
+    """Split the last axis, without copying where a part of a [P] begins and ends on a cache line.
+
+    TensorFlow's split copies; its slices are views of aligned memory, but their gradients are padded
+    and added up. So: slices forward, and the gradients concatenated once.
+    """
+
+    @tf.custom_gradient
+    def slices(flat: tf.Tensor):  # type: ignore[no-untyped-def]
+        ends = [int(end) for end in np.cumsum(sizes)]
+        parts = [flat[..., end - size : end] for size, end in zip(sizes, ends, strict=True)]
+        return parts, lambda *gradients: tf.concat(gradients, -1)
+
+    return slices(flat)
+
+
+def _named_parts(flat: tf.Tensor, parameters: list[Parameter]) -> dict[str, tf.Tensor]:
+    if len(parameters) < 2:
+        parts = [flat] * len(parameters)
+    else:
+        parts = split(flat, [p.size for p in parameters])
+    return {p.name: tf.reshape(part, [*flat.shape[:-1], *p.shape]) for p, part in zip(parameters, parts, strict=True)}
 
 
 def build(config: TrainConfig, example_shape: tuple[int, ...], num_outputs: int) -> Network:

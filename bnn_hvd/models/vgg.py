@@ -10,6 +10,6 @@ def vgg3(net: Layers, x: tf.Tensor) -> tf.Tensor:
     """Three blocks of two 3x3 convs and a max-pool (32, 64, 128 filters), dense 128, dense output."""
     for block, filters in enumerate((32, 64, 128), start=1):
         x = tf.nn.relu(net.conv(f"conv{block}a", x, filters, 3))
-        x = tf.nn.relu(layers.max_pool(net.conv(f"conv{block}b", x, filters, 3)))
+        x = tf.nn.relu(net.conv(f"conv{block}b", x, filters, 3, pool=True))  # the maximum and ReLU commute
     x = tf.nn.relu(net.dense("dense1", layers.flatten(x, 3), 128))
     return net.dense("logits", x, net.num_outputs)
