@@ -215,7 +215,8 @@ def to_flagfile(config: Any) -> str:
     lines = []
     for field in dataclasses.fields(config):
         value = getattr(config, field.name)
-        if value not in ("", None) and field.name != "dry_run":
+        made_up = field.name == "model" and value not in registry.MODELS  # by `model_name`: no flag takes it
+        if value not in ("", None) and field.name != "dry_run" and not made_up:
             lines.append(f"--{field.name}={str(value).lower() if isinstance(value, bool) else value}")
     return "\n".join(lines) + "\n"
 

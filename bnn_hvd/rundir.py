@@ -36,7 +36,7 @@ def read_config(run: Path) -> TrainConfig:
     path = run / records.CONFIG
     if not path.exists():
         raise UserError(f"{run.absolute()} is not a run directory: it has no {records.CONFIG}; `train` makes one")
-    stored = config.from_flagfile(path.read_text(), path, TrainConfig)
+    stored = config.resolve(config.from_flagfile(path.read_text(), path, TrainConfig))
     return dataclasses.replace(stored, run=str(run))
 
 

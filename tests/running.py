@@ -1,0 +1,160 @@
+"""How the end-to-end tests start bnn_hvd: one process or two ranks, one command or several in a process.
+
+TensorFlow takes seconds to import, so tests share runs, and `several` runs many commands in one process.
+"""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import psutil
+import pytest
+
+TESTS = Path(__file__).resolve().parent
+REPOSITORY = TESTS.parent
+HOROVODRUN = Path(sys.executable).parent / "horovodrun"
+TIMEOUT_S = 300  # of one job; a quiet machine takes 10
+CLI = ["-m", "bnn_hvd"]
+
+# A tiny run whose course depends on all that a resumed run must restore: noise, epoch, schedule, optimizer.
+TINY = (
+    "--model=BNN_FC_flip", "--batch_size=32", "--kl_warmup_epochs=2", "--eval_every_epochs=4", "--eval_draws=2",
+    "--threads=1", "--seed=7",
+)  # fmt: skip
+# The same run, slow enough to be interrupted in the middle: every step is a call and a row.
+SLOW = ("--steps_per_call=1", "--log_every_steps=1", "--checkpoint_every_steps=10")
+
+needs_horovodrun = pytest.mark.skipif(
+    not HOROVODRUN.exists(), reason=f"two ranks need Horovod's launcher, and there is no {HOROVODRUN}"
+)
+
+
+class Outcome(NamedTuple):
+    """What one command did on one rank."""
+
+    code: int
+    stdout: str
+    stderr: str
+
+
+def bnn_hvd(*flags: str, ranks: int = 1, env: dict[str, str] | None = None) -> subprocess.CompletedProcess:
+    """Run `python -m bnn_hvd *flags` to its end, on many ranks through horovodrun."""
+    return python(*CLI, *flags, ranks=ranks, env=env)
+
+
+def python(*args: str | Path, ranks: int = 1, env: dict[str, str] | None = None) -> subprocess.CompletedProcess:
+    """Run `python *args` to its end, on many ranks through horovodrun."""
+    return subprocess.run(
+        command(args, ranks), env=environment(env), capture_output=True, text=True, timeout=TIMEOUT_S, check=False
+    )
+
+
+def start(*args: str | Path, ranks: int = 1) -> subprocess.Popen:
+    """Start `python *args` and return at once; its output goes nowhere."""
+    return subprocess.Popen(
+        command(args, ranks), env=environment(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+
+
+def command(args: Iterable[str | Path], ranks: int) -> list[str]:
+    launcher = [sys.executable, str(HOROVODRUN), "-np", str(ranks)] if ranks > 1 else []
+    return [*launcher, sys.executable, *map(str, args)]
+
+
+def environment(extra: dict[str, str] | None = None) -> dict[str, str]:
+    """Return the environment of a job: this checkout's package, and a launcher that finds its own programs."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("OMPI_", "PMI_", "PMIX_"))}
+    return {
+        **kept,
+        "PATH": f"{HOROVODRUN.parent}{os.pathsep}{os.environ['PATH']}",
+        "PYTHONPATH": str(REPOSITORY),
+        "OMPI_MCA_mpi_yield_when_idle": "1",  # a rank that waits leaves its core to the other
+        **(extra or {}),
+    }
+
+
+def several(folder: Path, *commands: Sequence[str], ranks: int = 1) -> list[list[Outcome]]:
+    """Run commands one after another in one process per rank; returns their outcomes [command][rank]."""
+    job = python(*several_args(folder, *commands), ranks=ranks)
+    assert job.returncode == 0, job.stderr
+    return outcomes(folder, len(commands), ranks)
+
+
+def several_args(folder: Path, *commands: Sequence[str]) -> list[str | Path]:
+    """Return what `python` is to be given to run these commands; `folder` takes their output."""
+    folder.mkdir()
+    (folder / "commands.json").write_text(json.dumps([[str(word) for word in words] for words in commands]))
+    return [TESTS / "several.py", folder]
+
+
+def outcomes(folder: Path, num_commands: int, ranks: int) -> list[list[Outcome]]:
+    def read(name: str) -> Outcome:
+        code, out, err = ((folder / f"{name}.{part}").read_text() for part in ("code", "out", "err"))
+        return Outcome(int(code), out, err)
+
+    return [[read(f"{i}.rank{rank}") for rank in range(ranks)] for i in range(num_commands)]
+
+
+def wait_until(condition: Callable[[], Any], job: subprocess.Popen) -> Any:
+    """Return the first true value of `condition`, which is asked while the job runs."""
+    deadline = time.monotonic() + TIMEOUT_S
+    while time.monotonic() < deadline:
+        if value := condition():
+            return value
+        assert job.poll() is None, f"the job ended with code {job.returncode} before {condition.__name__}"
+        time.sleep(0.01)
+    raise TimeoutError(condition.__name__)
+
+
+def processes(job: subprocess.Popen, script: str | None = None) -> list[psutil.Process]:
+    """Return the processes of a job; with `script`, only the Python ones that run it (the ranks)."""
+    everyone = [psutil.Process(job.pid), *psutil.Process(job.pid).children(recursive=True)]
+    if script is None:
+        return everyone
+    return [process for process in everyone if script in "".join(process.cmdline()[1:2])]
+
+
+def kill_all(job: subprocess.Popen) -> None:
+    """kill -9 of every process of a job at once, as a batch system or a lost node does it."""
+    for process in processes(job):
+        process.send_signal(signal.SIGKILL)
+    job.wait(timeout=TIMEOUT_S)
+
+
+def read_json(run: Path, name: str = "summary.json") -> Any:
+    return json.loads((run / name).read_text())
+
+
+def rows(run: Path, kind: str | None = None) -> list[dict[str, Any]]:
+    """Return the rows of metrics.jsonl (of one kind), every line of it whole."""
+    lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    return [row for row in lines if kind in (None, row["kind"])]
+
+
+def newest_step(run: Path) -> int:
+    """Return the step of the newest checkpoint, 0 if there is none."""
+    return max((int(path.name.split("-")[1]) for path in (run / "checkpoints").glob("step-*.npz")), default=0)
+
+
+def errors(text: str) -> list[str]:
+    """Return the error lines of a stderr, which also has TensorFlow's remarks."""
+    return [line for line in text.splitlines() if "bnn_hvd: error" in line]
+
+
+def write_npz(path: Path, num_train: int = 96, num_test: int = 40, num_features: int = 6, **changes: Any) -> Path:
+    """Write a data set of 3 classes that can be learnt, with arrays replaced by `changes`."""
+    rng = np.random.default_rng(0)
+    arrays: dict[str, np.ndarray] = {}
+    for part, size in (("train", num_train), ("test", num_test)):
+        y = np.arange(size) % 3
+        arrays[f"x_{part}"] = (rng.normal(size=(size, num_features)) + y[:, None]).astype(np.float32)
+        arrays[f"y_{part}"] = y.astype(np.int64)
+    np.savez(path, **{**arrays, **changes})
+    return path

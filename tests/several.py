@@ -1,0 +1,28 @@
+"""Run several bnn_hvd commands in this process: `python several.py FOLDER`, also under horovodrun.
+
+Reads FOLDER/commands.json; writes FOLDER/<command>.rank<rank>.{out,err,code}.
+"""
+
+import json
+import os
+import sys
+from pathlib import Path
+
+from bnn_hvd import cli, launcher
+
+
+def main(folder: Path) -> None:
+    for i, words in enumerate(json.loads((folder / "commands.json").read_text())):
+        name = f"{i}.rank{launcher.world_rank()}"
+        for descriptor, part in ((1, "out"), (2, "err")):  # of the process, so that TensorFlow's lines are in it
+            file = os.open(folder / f"{name}.{part}", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+            os.dup2(file, descriptor)
+            os.close(file)
+        code = cli.main(["bnn_hvd", *words])
+        sys.stdout.flush()
+        sys.stderr.flush()
+        (folder / f"{name}.code").write_text(str(code))
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))

@@ -1,0 +1,175 @@
+"""Flags, their defaults and contradictions, config.cfg, and the help; all without TensorFlow."""
+
+import dataclasses
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from bnn_hvd import cli, config, registry
+from bnn_hvd.config import PlotConfig, PredictConfig, TrainConfig
+from bnn_hvd.errors import UserError
+
+REPOSITORY = Path(__file__).parent.parent
+FIELDS = {f.name: f for f in dataclasses.fields(TrainConfig)}
+
+
+def resolve(**flags) -> TrainConfig:
+    return config.resolve(TrainConfig(**flags))
+
+
+def test_what_is_left_open_is_filled_in():
+    resolved = resolve()
+    assert (resolved.network, resolved.method, resolved.estimator) == ("conv", "vi", "flipout")
+    assert (resolved.epochs, resolved.steps) == (10, None)
+    assert resolved.model == "BNN_conv_flip"
+    assert resolved.run == "runs/digits_BNN_conv_flip"
+    assert config.resolve(resolved) == resolved
+
+
+def test_steps_leave_the_epochs_open():
+    assert (resolve(steps=7).epochs, resolve(steps=7).steps) == (None, 7)
+
+
+@pytest.mark.parametrize("name", registry.MODELS)
+@pytest.mark.parametrize("spelling", [str, str.lower, str.upper])
+def test_a_model_is_short_for_its_row(name, spelling):
+    resolved = resolve(model=spelling(name))
+    assert resolved.model == name
+    assert {key: getattr(resolved, key) for key in registry.MODELS[name]} == registry.MODELS[name]
+    assert resolve(**registry.MODELS[name]) == resolved  # and the row has the name
+
+
+def test_flags_without_a_model_make_a_name():
+    assert resolve(network="vgg3", method="point").model == "vgg3_point"
+    assert resolve(network="fc", estimator="local_reparam").model == "fc_vi_local_reparam"
+
+
+def test_a_model_and_the_same_flag_agree_and_another_one_contradicts():
+    assert resolve(model="CNN_FC", network="FC") == resolve(model="CNN_FC")
+    with pytest.raises(UserError, match="--network=conv contradicts --model=CNN_FC.*--network=fc"):
+        resolve(model="cnn_fc", network="conv")
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        ({"epochs": 2, "steps": 3}, "--epochs and --steps"),
+        ({"momentum": 1.0}, "--momentum=1.0 must be below 1"),
+    ],
+)
+def test_contradictions(flags, message):
+    with pytest.raises(UserError, match=message):
+        resolve(**flags)
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        ({"batch_size": 0}, "--batch_size=0 must be at least 1"),
+        ({"epochs": 0}, "--epochs=0 must be at least 1"),
+        ({"steps": -1}, "--steps=-1 must be at least 1"),
+        ({"learning_rate": float("nan")}, "--learning_rate=nan must be at least 0"),
+        ({"prior_scale": 0.0}, "--prior_scale=0.0 must be at least 1e-12"),
+        ({"network": "resnet"}, "unknown --network 'resnet'; known: fc, conv, vgg3"),
+        ({"estimator": "flip"}, "unknown --estimator 'flip'; known: flipout, reparam, local_reparam"),
+    ],
+)
+def test_bounds_and_choices(flags, message):
+    with pytest.raises(UserError) as error:
+        config.check(TrainConfig(**flags))
+    assert str(error.value).startswith(message)
+
+
+@pytest.mark.parametrize("config_type", [PredictConfig, PlotConfig])
+def test_a_verb_that_reads_a_run_needs_one(config_type):
+    with pytest.raises(UserError, match="--run is required"):
+        config.check(config_type())
+
+
+def test_differences_name_the_flags_that_make_a_run_what_it_is():
+    old = resolve(model="CNN_FC", seed=1)
+    assert config.differences(old, old) == []
+    machine = dataclasses.replace(old, run="x", epochs=99, threads=3, steps_per_call=1, keep=9, data_dir="elsewhere")
+    assert config.differences(old, machine) == []
+    changed = dataclasses.replace(old, seed=2, batch_size=16)
+    assert config.differences(old, changed) == ["--seed: 1 there, 2 here", "--batch_size: 64 there, 16 here"]
+    assert config.differences(old, resolve(model="BNN_FC_flip", seed=1)) == ["--method: point there, vi here"]
+
+
+def random_config(rng: np.random.Generator) -> TrainConfig:
+    """Return a config whose every field is drawn, from its choices or of its type."""
+    values = {}
+    for name, field in FIELDS.items():
+        if choices := field.metadata["choices"]:
+            values[name] = str(rng.choice(choices))
+        elif field.type is bool:
+            values[name] = bool(rng.random() < 0.5)
+        elif field.type is float:
+            values[name] = float(rng.choice([rng.random() * 0.99, 10 ** rng.uniform(-12, 0) * 0.99]))
+        elif field.type is str:
+            values[name] = "a folder/with = signs, #3 and ünicode"
+        else:
+            values[name] = int(rng.integers(1, 2**31))
+    values["steps" if rng.random() < 0.5 else "epochs"] = None
+    values |= {"model": "", "dry_run": False}
+    return config.resolve(TrainConfig(**values))
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_config_cfg_repeats_the_run(seed):
+    """The file that is written into the run directory, read by ourselves and as a flagfile by absl."""
+    written = random_config(np.random.default_rng(seed))
+    text = config.to_flagfile(written)
+    assert config.resolve(config.from_flagfile(text, Path("config.cfg"), TrainConfig)) == written
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_config_cfg_is_a_flagfile(seed, tmp_path):
+    written = random_config(np.random.default_rng(seed))
+    (tmp_path / "config.cfg").write_text(config.to_flagfile(written))
+    assert cli.parse(TrainConfig, [f"--flagfile={tmp_path / 'config.cfg'}"]) == written
+
+
+def test_config_cfg_with_a_flag_of_another_version_says_so():
+    with pytest.raises(UserError, match=r"config.cfg has flags that this version does not know: temperature"):
+        config.from_flagfile("--seed=1\n--temperature=2\n", Path("config.cfg"), TrainConfig)
+
+
+@pytest.mark.parametrize("verb", cli.VERBS)
+def test_help_has_every_flag_with_its_choices(verb):
+    text = cli.help_text(verb)
+    lines = text.splitlines()
+    for other in cli.VERBS:
+        assert other in text
+    for field in dataclasses.fields(cli.VERBS[verb].config_type):
+        flag = next(i for i, line in enumerate(lines) if line.split("=")[0] == f"  --{field.name}")
+        assert len(field.metadata["help"]) > 9, f"--{field.name} has no help worth reading"
+        assert lines[flag + 1].strip() == field.metadata["help"]
+        for choice in field.metadata["choices"]:
+            assert any(choice in line for line in lines[flag + 2 : flag + 2 + len(field.metadata["choices"])]), choice
+
+
+@pytest.mark.parametrize("name", ["num_draws", "threads", "max_runtime_s", "checkpoint_every_steps"])
+def test_help_shows_defaults(name):
+    verb = "predict" if name == "num_draws" else "train"
+    field = next(f for f in dataclasses.fields(cli.VERBS[verb].config_type) if f.name == name)
+    assert f"  --{name}={field.default}" in cli.help_text(verb).splitlines()
+
+
+@pytest.mark.parametrize("verb", cli.VERBS)
+def test_help_is_quick_and_imports_no_tensorflow(verb):
+    """Under a second, by the best of a few tries: the machine may be busy with something else."""
+    code = (
+        "import sys; from bnn_hvd.cli import main; code = main(['bnn_hvd', sys.argv[1], '--help']); "
+        "sys.exit(code or 'tensorflow' in sys.modules or 'horovod' in sys.modules)"
+    )
+    seconds = []
+    while len(seconds) < 4 and min(seconds, default=9) > 1:
+        start = time.perf_counter()
+        subprocess.run([sys.executable, "-c", code, verb], cwd=REPOSITORY, check=True, stdout=subprocess.DEVNULL)
+        seconds.append(time.perf_counter() - start)
+    assert min(seconds) < 1, seconds
