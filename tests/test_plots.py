@@ -206,6 +206,7 @@ def test_weight_posteriors_show_bayesian_layers_early_and_late(run, figures):
     assert [axes.get_xlabel() for axes in figure.axes] == ["posterior mean", "posterior standard deviation"]
     labels = [text.get_text() for text in figure.legends[0].get_texts()]
     assert (labels[0], labels[-1]) == ("epoch 1", "epoch 10")
+    assert figure.axes[1].get_xlim()[0] >= 0
     early, late = figure.axes[0].get_lines()[0], figure.axes[0].get_lines()[-1]  # the means spread 3.6-fold
     spread = [np.average(line.get_xdata() ** 2, weights=line.get_ydata()) ** 0.5 for line in (early, late)]
     assert spread == pytest.approx([0.07, 0.25], rel=0.15)

@@ -11,7 +11,7 @@ import numpy as np
 from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
 from bnn_hvd import records
 from bnn_hvd.errors import UserError
@@ -172,13 +172,14 @@ def _overlay(axes: Axes, histograms: list[tuple[str, dict[str, np.ndarray], str]
         ranges.append(_bulk(values, heights))
     low, high = min(low for low, _ in ranges), max(high for _, high in ranges)
     margin = 0.05 * (high - low) or 1e-3
-    low = max(low - margin, 0) if low >= 0 else low - margin  # no standard deviation below 0
+    low = max(low - margin, 0) if name.endswith("scale") else low - margin  # no standard deviation is below 0
     axes.set(xlim=(low, high + margin), ylim=(0, 1.08), yticks=(0, 0.5, 1))
+    axes.xaxis.set_major_locator(MaxNLocator(4))
 
 
 def _density(counts_B: np.ndarray, edges: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return (values, heights) of a curve through the merged bins, lightly smoothed, peak 1, both ends at 0."""
-    size = math.ceil(len(counts_B) / style.rice(counts_B.sum()))  # few weights (biases) would look like a comb
+    size = max(1, len(counts_B) // style.rice(counts_B.sum()))  # few weights (biases) would look like a comb
     counts_B = np.add.reduceat(counts_B, np.arange(0, len(counts_B), size))
     edges = np.append(edges[:-1:size], edges[-1])
     width = np.diff(edges)
