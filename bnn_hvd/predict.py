@@ -39,7 +39,7 @@ def main(config: PredictConfig) -> int:
     run = Path(config.run)
     trained = rundir.read_config(run)
     arrays = sources.load(trained.dataset, config.data_dir or trained.data_dir)
-    described = records.read_json(run / records.DATA)
+    described = rundir.read_data(run)
     check_fits(arrays, described, config.data_dir or trained.data_dir)
     ood = sources.load(trained.dataset, config.ood_data_dir) if config.ood_data_dir else None
     if ood:

@@ -40,6 +40,14 @@ def read_config(run: Path) -> TrainConfig:
     return dataclasses.replace(stored, run=str(run))
 
 
+def read_data(run: Path) -> dict[str, Any]:
+    """Return the description of the data that a run was trained on."""
+    path = run / records.DATA
+    if not path.exists():
+        raise UserError(f"{run.absolute()} has no {records.DATA}: run `train` on it first")
+    return records.read_json(path)
+
+
 def read_checkpoint(run: Path) -> dict[str, Any]:
     """Return the arrays of the newest good checkpoint, or say that there is none."""
     arrays = checkpoint.read_newest_good(run / records.CHECKPOINTS)

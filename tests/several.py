@@ -6,6 +6,7 @@ Reads FOLDER/commands.json; writes FOLDER/<command>.rank<rank>.{out,err,code}.
 import json
 import os
 import sys
+import traceback
 from pathlib import Path
 
 from bnn_hvd import cli, launcher
@@ -18,7 +19,11 @@ def main(folder: Path) -> None:
             file = os.open(folder / f"{name}.{part}", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
             os.dup2(file, descriptor)
             os.close(file)
-        code = cli.main(["bnn_hvd", *words])
+        try:
+            code = cli.main(["bnn_hvd", *words])
+        except Exception:  # noqa: BLE001 - what would end a process of its own, with a traceback and code 1
+            traceback.print_exc()
+            code = 1
         sys.stdout.flush()
         sys.stderr.flush()
         (folder / f"{name}.code").write_text(str(code))

@@ -1,0 +1,267 @@
+"""Bad input: exit code 2, one line that says what is wrong and the way out, nothing written. And --dry_run."""
+
+import json
+import re
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import running
+
+from bnn_hvd import cli, registry
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch):
+    """Work in an empty directory, where a run would show."""
+    monkeypatch.chdir(tmp_path)
+    for name in ("TF_CPP_MIN_LOG_LEVEL", "XLA_FLAGS"):  # main sets them for its process, which is ours
+        monkeypatch.setenv(name, "0" if name.startswith("TF") else "")
+    return tmp_path
+
+
+@pytest.fixture
+def refused(here, capfd):
+    """Run a command in this process; returns its error after checking that it is one, and that nothing is written."""
+
+    def run(*words: str) -> str:
+        before = sorted(here.rglob("*"))
+        code = cli.main(["bnn_hvd", *map(str, words)])
+        written = capfd.readouterr()
+        assert sorted(here.rglob("*")) == before
+        return the_error(running.Outcome(code, written.out, written.err))
+
+    return run
+
+
+def the_error(outcome: running.Outcome) -> str:
+    """Return the one line of an error, after checking that a user gets nothing else to read."""
+    assert outcome.code == 2, outcome
+    assert outcome.stdout == ""
+    assert "Traceback" not in outcome.stderr
+    lines = [line for line in outcome.stderr.splitlines() if "bnn_hvd" in line]
+    assert len(lines) == 1, lines
+    assert lines[0].startswith("bnn_hvd: error: "), lines
+    return lines[0]
+
+
+def test_unknown_verb_with_the_list(refused):
+    assert refused("trian").endswith("unknown verb 'trian'; known: train, predict, plot, prepare_data")
+
+
+@pytest.mark.parametrize(
+    ("words", "nearest"),
+    [
+        (["--batchsize=32"], "batch_size"),
+        (["train", "--learning_rat=1"], "learning_rate"),
+        (["predict", "--num_drwas=3"], "num_draws"),
+    ],
+)
+def test_unknown_flag_with_the_nearest(refused, words, nearest):
+    message = refused(*words)
+    assert words[-1].split("=")[0].strip("-") in message
+    assert nearest in message.split("Did you mean", 1)[-1]
+
+
+@pytest.mark.parametrize(
+    ("flag", "known"),
+    [
+        ("--model=BNN_conv", registry.MODELS),
+        ("--dataset=imagenet", registry.DATASETS),
+        ("--network=mlp", registry.NETWORKS),
+        ("--method=mcmc", registry.METHODS),
+        ("--optimizer=lbfgs", ["adam", "sgd"]),
+    ],
+)
+def test_unknown_name_with_the_list(refused, flag, known):
+    name, value = flag.strip("-").split("=")
+    assert refused("train", flag).endswith(f"unknown --{name} {value!r}; known: {', '.join(known)}")
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--batch_size=0"], "--batch_size=0 must be at least 1"),
+        (["--batch_size=many"], "batch_size"),
+        (["--epochs=2", "--steps=3"], "--epochs and --steps"),
+        (["--seed=-1"], "--seed=-1 must be at least 0"),
+        (["--model=CNN_FC", "--network=conv"], "contradicts --model=CNN_FC"),
+        (["--steps=3", "more"], "'more' is not a flag"),
+        (["--flagfile=missing.cfg"], "missing.cfg"),
+        (["predict"], "--run is required"),
+        (["plot"], "--run is required"),
+        (["predict", "--run=x", "--num_draws=0"], "--num_draws=0 must be at least 1"),
+    ],
+)
+def test_bad_flags(refused, words, message):
+    assert message in refused(*words)
+
+
+@pytest.mark.parametrize("verb", ["predict", "plot"])
+def test_no_run_directory(refused, here, verb):
+    assert str(here / "nowhere") in refused(verb, "--run=nowhere")
+    (here / "empty").mkdir()
+    message = refused(verb, "--run=empty")
+    assert f"{here / 'empty'} is not a run directory" in message
+
+
+@pytest.mark.parametrize("dataset", ["npz", "mnist", "cifar10"])
+def test_missing_file_with_its_full_path(refused, here, dataset):
+    message = refused(f"--dataset={dataset}", "--data_dir=somewhere/file.npz")
+    assert f"{here / 'somewhere' / 'file.npz'} does not exist" in message
+    assert "needs --data_dir" in refused(f"--dataset={dataset}")
+
+
+def nan_at(shape, *index):
+    x = np.zeros(shape, np.float32)
+    x[index] = np.nan
+    return x
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"y_train": np.arange(96) % 3 - 1}, "y_train has the label -1, out of range"),
+        ({"y_test": np.arange(40) + 1000}, "label 1039"),
+        ({"x_train": nan_at([96, 6], 5, 2)}, "x_train is NaN or infinite, first at index [5, 2]"),
+        ({"x_test": nan_at([40, 6], 0, 0)}, "x_test is NaN or infinite"),
+        ({"x_test": np.zeros([40, 7], np.float32)}, "shape [6] but x_test has examples of shape [7]"),
+        ({"y_train": np.zeros(95, np.int64)}, "96 examples but y_train has 95 labels"),
+        ({"x_train": np.zeros([0, 6], np.float32), "y_train": np.zeros(0, np.int64)}, "x_train is empty"),
+        ({"x_train": np.array([["a"] * 6] * 96)}, "no numbers"),
+    ],
+)
+def test_data_that_can_not_be_trained_on(refused, here, changes, message):
+    path = running.write_npz(here / "data.npz", **changes)
+    error = refused("--dataset=npz", "--data_dir=data.npz")
+    assert message in error
+    assert str(path) in error
+
+
+@pytest.mark.parametrize("damage", ["truncated", "flipped", "text", "empty"])
+def test_corrupt_npz(refused, here, damage):
+    path = running.write_npz(here / "data.npz")
+    content = path.read_bytes()
+    middle = len(content) // 3
+    flipped = content[:middle] + bytes(255 - byte for byte in content[middle : middle + 64]) + content[middle + 64 :]
+    damaged = {"truncated": content[:-200], "flipped": flipped, "text": b"no numbers here\n", "empty": b""}
+    path.write_bytes(damaged[damage])
+    assert str(path) in refused("--dataset=npz", "--data_dir=data.npz")
+
+
+def test_labels_out_of_the_range_of_a_known_data_set(refused, here):
+    images = {"x_train": np.zeros([96, 28, 28], np.uint8), "x_test": np.zeros([40, 28, 28], np.uint8)}
+    running.write_npz(here / "mnist.npz", y_test=np.full(40, 10), **images)
+    assert "y_test has the label 10, out of range" in refused("--dataset=mnist", "--data_dir=mnist.npz")
+
+
+@pytest.fixture(scope="module")
+def job(tmp_path_factory):
+    """The commands that are refused late, after TensorFlow has started, and the dry runs: one process for all."""
+    folder = tmp_path_factory.mktemp("cli")
+    small = running.write_npz(folder / "small.npz", num_train=31)
+    wide = running.write_npz(folder / "wide.npz", num_features=9)
+    good = running.write_npz(folder / "good.npz")
+    (folder / "file").write_text("in the way")
+    train = [
+        "train", "--dataset=npz", "--network=fc", "--method=point", "--batch_size=32", "--steps=3", "--threads=1",
+    ]  # fmt: skip
+    train_good = [*train, f"--data_dir={good}"]
+    (folder / "flags.cfg").write_text("# comment\n--network=fc\n--seed=5\n--batch_size=32\n--steps=70\n--threads=1\n")
+    trained = running.several(folder / "trained", [*train_good, f"--run={folder / 'run'}"])
+    for name in ("empty", "none", "truncated", "half"):
+        shutil.copytree(folder / "run", folder / name)
+    shutil.rmtree(folder / "none" / "checkpoints")
+    (folder / "half" / "data.json").unlink()
+    for checkpoint in (folder / "empty" / "checkpoints").iterdir():
+        checkpoint.unlink()
+    for checkpoint in (folder / "truncated" / "checkpoints").iterdir():
+        checkpoint.write_bytes(checkpoint.read_bytes()[:-100])
+    commands = {
+        "fewer": [*train, f"--data_dir={small}", f"--run={folder / 'new'}"],
+        "unwritable": [*train_good, f"--run={folder / 'file' / 'below'}"],
+        "other": [*train_good, f"--run={folder / 'run'}", "--seed=1", "--batch_size=16"],
+        "empty": ["predict", f"--run={folder / 'empty'}", "--threads=1"],
+        "none": ["predict", f"--run={folder / 'none'}", "--threads=1"],
+        "truncated": ["predict", f"--run={folder / 'truncated'}", "--threads=1"],
+        "half": ["predict", f"--run={folder / 'half'}", "--threads=1"],
+        "wide": ["predict", f"--run={folder / 'run'}", f"--data_dir={wide}", "--threads=1"],
+        "dry": [f"--flagfile={folder / 'flags.cfg'}", "--dry_run", f"--run={folder / 'new'}"],
+        "dry_fewer": [*train, f"--data_dir={small}", f"--run={folder / 'new'}", "--dry_run"],
+    }
+    before = state(folder)
+    outcomes = running.several(folder / "outcomes", *commands.values())
+    after = {path: content for path, content in state(folder).items() if folder / "outcomes" not in path.parents}
+    assert [ranks[0].code for ranks in trained] == [0]
+    return folder, {name: ranks[0] for name, ranks in zip(commands, outcomes, strict=True)}, before, after
+
+
+def state(folder: Path) -> dict[Path, bytes]:
+    return {path: path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
+
+
+def test_refused_and_dry_runs_write_nothing(job):
+    _, _, before, after = job
+    assert before == after
+
+
+@pytest.mark.parametrize("name", ["fewer", "dry_fewer"])
+def test_fewer_examples_than_a_global_batch(job, name):
+    error = the_error(job[1][name])
+    assert "31 training examples are fewer than 1 ranks x batch size 32" in error
+    assert "lower --batch_size to at most 31" in error
+
+
+def test_run_directory_that_can_not_be_written(job):
+    folder, outcome, *_ = job
+    assert f"{folder / 'file' / 'below'} can't be written" in the_error(outcome["unwritable"])
+
+
+def test_run_directory_of_another_configuration(job):
+    folder, outcome, *_ = job
+    error = the_error(outcome["other"])
+    assert "(--seed: 0 there, 1 here; --batch_size: 32 there, 16 here)" in error
+    assert f"--flagfile={folder / 'run' / 'config.cfg'}" in error
+    assert "another --run" in error
+
+
+@pytest.mark.parametrize("name", ["empty", "none"])
+def test_predict_without_a_checkpoint(job, name):
+    folder, outcome, *_ = job
+    error = the_error(outcome[name])
+    assert f"{folder / name / 'checkpoints'} has no readable checkpoint" in error
+    assert "run `train`" in error
+
+
+def test_predict_with_an_unreadable_checkpoint(job):
+    folder, outcome, *_ = job
+    truncated = outcome["truncated"]
+    warning = next(line for line in truncated.stderr.splitlines() if line.startswith("bnn_hvd: warning"))
+    assert "does not match the checksum in its name" in warning
+    rest = truncated._replace(stderr=truncated.stderr.replace(warning + "\n", ""))
+    assert f"{folder / 'truncated' / 'checkpoints'} has no readable checkpoint" in the_error(rest)
+
+
+def test_predict_with_a_run_that_lacks_a_file(job):
+    folder, outcome, *_ = job
+    assert f"{folder / 'half'}" in the_error(outcome["half"])
+
+
+def test_predict_with_data_of_another_shape(job):
+    assert "wide.npz has examples of shape [9], the run was trained on [6]" in the_error(job[1]["wide"])
+
+
+def test_dry_run_prints_the_plan(job):
+    """Without a verb, which means train, and with a flagfile."""
+    outcome = job[1]["dry"]
+    assert outcome.code == 0
+    printed = outcome.stdout
+    for flag in ("network=fc", "method=vi", "estimator=flipout", "dataset=digits", "seed=5", "steps=70", "threads=1"):
+        assert f"--{flag}\n" in printed
+    weights, bayesian = 64 * 64 + 64 + 64 * 10 + 10, 64 * 64
+    assert re.search(rf"^weights +{weights} \({bayesian} with a distribution\)$", printed, re.MULTILINE)
+    assert re.search(rf"^trained parameters +{weights + bayesian}$", printed, re.MULTILINE)
+    assert re.search(r"^steps +70 \(44 per epoch\)$", printed, re.MULTILINE)
+    assert re.search(r"^bytes all-reduced per step +0$", printed, re.MULTILINE)  # one rank
+    assert json.dumps("dense1/kernel")[1:-1] in printed
