@@ -65,7 +65,8 @@ def _metrics(rng, bayesian, num_classes):
 def _posterior(rng, epoch, layers, bayesian):
     arrays = {}
     for layer in layers:
-        values = {f"{layer}/kernel/loc": rng.normal(0, 0.05 + 0.02 * epoch, 1600), f"{layer}/bias/loc": rng.normal(0, 0.02, 64)}
+        values = {f"{layer}/kernel/loc": rng.normal(0, 0.05 + 0.02 * epoch, 1600)}
+        values[f"{layer}/bias/loc"] = rng.normal(0, 0.02, 64)
         if layer in bayesian:
             values[f"{layer}/kernel/scale"] = 0.03 * np.exp(0.12 * epoch * rng.normal(0.5, 0.5, 1600))
         for name, value in values.items():
@@ -185,7 +186,8 @@ def test_axes_are_labelled(case, tmp_path, monkeypatch):
 
 def test_learning_curves_have_a_panel_per_quantity_with_its_unit(run, figures):
     panels = figures["learning_curves"].axes
-    assert [axes.get_ylabel() for axes in panels] == ["nats per example", "fraction correct", "nats", "nats per example"]
+    units = ["nats per example", "fraction correct", "nats", "nats per example"]
+    assert [axes.get_ylabel() for axes in panels] == units
     train, test = (line for line in panels[0].get_lines() if not line.get_label().startswith("_"))
     logged = [row["nll"] for row in records.read_jsonl(run / records.METRICS) if row["kind"] == "eval"]
     assert test.get_ydata().tolist() == logged

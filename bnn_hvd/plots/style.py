@@ -58,7 +58,7 @@ def read_npz(path: Path, *required: str, optional: tuple[str, ...] = ()) -> dict
             wanted = required + tuple(key for key in optional if key in arrays) or tuple(arrays)
             return {key: arrays[key] for key in wanted}
     except KeyError as error:
-        raise UserError(f"{path.absolute()} can't be plotted: {error.args[0]}; write it again with this version") from None
+        raise UserError(f"{path.absolute()} can't be plotted: {error.args[0]}; write it again") from None
     except (OSError, EOFError, ValueError, zipfile.BadZipFile) as error:
         raise UserError(f"{path.absolute()} is damaged ({error}): copy it again, or write it again") from None
 

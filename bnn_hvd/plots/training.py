@@ -186,8 +186,8 @@ def _density(counts_B: np.ndarray, edges: np.ndarray) -> tuple[np.ndarray, np.nd
     counts = np.convolve(np.pad(counts_B, 2), (0.25, 0.5, 0.25), "same")
     density = counts / np.pad(np.maximum(width, 1e-30), 2, mode="edge")
     centres = (edges[:-1] + edges[1:]) / 2
-    values = [centres[0] - 2 * width[0], centres[0] - width[0], *centres, centres[-1] + width[-1], centres[-1] + 2 * width[-1]]
-    return np.array(values), density / max(density.max(), 1e-30)
+    before, after = centres[0] - width[0] * np.array([2, 1]), centres[-1] + width[-1] * np.array([1, 2])
+    return np.concatenate([before, centres, after]), density / max(density.max(), 1e-30)
 
 
 def _bulk(values: np.ndarray, heights: np.ndarray) -> tuple[float, float]:
