@@ -13,7 +13,7 @@ import tensorflow as tf
 
 from bnn_hvd import checkpoint, cluster, machine, records, registry, rundir, seeds, uncertainty
 from bnn_hvd.cluster import Cluster
-from bnn_hvd.config import PredictConfig
+from bnn_hvd.config import PredictConfig, TrainConfig
 from bnn_hvd.data import shards, sources
 from bnn_hvd.data.pipeline import standardize_with
 from bnn_hvd.data.standardize import Standardizer
@@ -38,12 +38,9 @@ def main(config: PredictConfig) -> int:
     """Predict the test part of a run's data, or of other data; returns the exit code."""
     run = Path(config.run)
     trained = rundir.read_config(run)
-    arrays = sources.load(trained.dataset, config.data_dir or trained.data_dir)
     described = rundir.read_data(run)
-    check_fits(arrays, described, config.data_dir or trained.data_dir)
-    ood = sources.load(trained.dataset, config.ood_data_dir) if config.ood_data_dir else None
-    if ood:
-        check_fits(ood, described, config.ood_data_dir, same_classes=False)
+    arrays = load_like(trained, described, config.data_dir)
+    ood = load_like(trained, described, config.ood_data_dir, same_classes=False) if config.ood_data_dir else None
 
     ranks = cluster.connect()
     threads = machine.set_up(config.threads, ranks)
@@ -79,13 +76,24 @@ def main(config: PredictConfig) -> int:
     return 0
 
 
-def check_fits(arrays: sources.Arrays, described: dict[str, Any], data_dir: str, same_classes: bool = True) -> None:
-    """Raise UserError unless the run's network can take these examples (and knows their labels)."""
+def load_like(
+    trained: TrainConfig, described: dict[str, Any], data_dir: str, same_classes: bool = True
+) -> sources.Arrays:
+    """Read other data in the format of the run's own (or the run's own), that its network can take.
+
+    Raises:
+      UserError: examples of another shape, or labels that the run does not know.
+    """
+    if data_dir and trained.dataset == "digits":  # they are built in: other data for them come as an .npz
+        arrays = sources.load("npz", data_dir)
+    else:
+        arrays = sources.load(trained.dataset, data_dir or trained.data_dir)
     shape, largest = list(arrays.x_test.shape[1:]), int(arrays.y_test.max(initial=0))
     if shape != described["example_shape"]:
         raise UserError(f"{data_dir} has examples of shape {shape}, the run was trained on {described['example_shape']}")
     if same_classes and largest >= described["num_classes"]:
         raise UserError(f"{data_dir} has the label {largest}, the run knows {described['num_classes']} classes")
+    return arrays
 
 
 def distribution(probs_NC: np.ndarray, expected_entropy_N: np.ndarray) -> dict[str, np.ndarray]:

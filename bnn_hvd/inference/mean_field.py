@@ -11,27 +11,28 @@ from bnn_hvd import noise
 
 @tf.custom_gradient
 def perturb(loc: tf.Tensor, log_scale: tf.Tensor, seed: tf.Tensor, prior_scale: tf.Tensor):  # type: ignore[no-untyped-def]
-    """Return (scale * eps [B], KL(q || N(0, prior_scale^2)) summed), with eps a standard normal draw."""
+    """Return (loc, scale * eps [B], KL(q || N(0, prior_scale^2)) summed), with eps a standard normal draw.
+
+    loc is handed through, so that its gradients from the data and from the KL are added in one loop.
+    """
     pairs, kl = _perturbation_and_kl(loc, log_scale, seed, prior_scale)
     perturbation = noise.as_floats(pairs, log_scale.shape[0])
 
-    def gradient(to_perturbation: tf.Tensor, to_kl: tf.Tensor):  # type: ignore[no-untyped-def]
-        to_loc, to_log_scale = _gradient(loc, log_scale, prior_scale, perturbation, to_perturbation, to_kl)
-        return to_loc, to_log_scale, None, None
+    def gradient(to_loc: tf.Tensor, to_perturbation: tf.Tensor, to_kl: tf.Tensor):  # type: ignore[no-untyped-def]
+        return *_gradient(loc, log_scale, prior_scale, perturbation, to_loc, to_perturbation, to_kl), None, None
 
-    return (perturbation, kl), gradient
+    return (tf.identity(loc), perturbation, kl), gradient
 
 
 @tf.custom_gradient
 def variance(loc: tf.Tensor, log_scale: tf.Tensor, prior_scale: tf.Tensor):  # type: ignore[no-untyped-def]
-    """Return (scale^2 [B], KL(q || N(0, prior_scale^2)) summed)."""
+    """Return (loc, scale^2 [B], KL(q || N(0, prior_scale^2)) summed); loc as in `perturb`."""
     squares, kl = _variance_and_kl(loc, log_scale, prior_scale)
 
-    def gradient(to_variance: tf.Tensor, to_kl: tf.Tensor):  # type: ignore[no-untyped-def]
-        to_loc, to_log_scale = _gradient(loc, log_scale, prior_scale, 2.0 * squares, to_variance, to_kl)
-        return to_loc, to_log_scale, None
+    def gradient(to_loc: tf.Tensor, to_variance: tf.Tensor, to_kl: tf.Tensor):  # type: ignore[no-untyped-def]
+        return *_gradient(loc, log_scale, prior_scale, squares, to_loc, 2.0 * to_variance, to_kl), None
 
-    return (squares, kl), gradient
+    return (tf.identity(loc), squares, kl), gradient
 
 
 def kl_to_prior(loc: tf.Tensor, log_scale: tf.Tensor, prior_scale: float) -> tf.Tensor:
@@ -61,9 +62,10 @@ def _variance_and_kl(loc, log_scale, prior_scale):  # type: ignore[no-untyped-de
 
 
 @noise.compiled
-def _gradient(loc, log_scale, prior_scale, output_slope, to_output, to_kl):  # type: ignore[no-untyped-def]
-    """Gradients to loc and log_scale; output_slope is the output's derivative by log_scale."""
+def _gradient(loc, log_scale, prior_scale, output, to_loc, to_output, to_kl):  # type: ignore[no-untyped-def]
+    """Gradients to loc and log_scale, for an output whose derivative by log_scale is the output itself."""
     precision = 1.0 / prior_scale**2
-    to_loc = to_kl * precision * loc
-    to_log_scale = to_output * output_slope + to_kl * (precision * tf.exp(2.0 * log_scale) - 1.0)
-    return to_loc, to_log_scale
+    return (
+        to_loc + to_kl * precision * loc,
+        to_output * output + to_kl * (precision * tf.exp(2.0 * log_scale) - 1.0),
+    )

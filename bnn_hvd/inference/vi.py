@@ -70,15 +70,15 @@ class VI:
         self, loc: tf.Tensor, log_scale: tf.Tensor, points: tf.Tensor, seed: tf.Tensor
     ) -> tuple[dict[str, Any], tf.Tensor]:
         """Return the weights of one step, and the KL; one draw of the noise serves all layers."""
-        prior_scale = tf.constant(self.prior_scale)
-        locs, points_by_name = self.network.unflatten_bayesian(loc), self.network.unflatten_points(points)
+        prior_scale, named = tf.constant(self.prior_scale), self.network.unflatten_bayesian
+        weights: dict[str, Any] = self.network.unflatten_points(points)
         if self.estimator == "local_reparam":
-            variances, kl = variance(loc, log_scale, prior_scale)
-            return points_by_name | self._local(locs, self.network.unflatten_bayesian(variances), seed), kl
-        perturbation, kl = perturb(loc, log_scale, seed, prior_scale)
+            loc, squares, kl = variance(loc, log_scale, prior_scale)
+            return weights | self._local(named(loc), named(squares), seed), kl
+        loc, perturbation, kl = perturb(loc, log_scale, seed, prior_scale)
         if self.estimator == "reparam":
-            return points_by_name | self.network.unflatten_bayesian(loc + perturbation), kl
-        return points_by_name | self._flipout(locs, self.network.unflatten_bayesian(perturbation), seed), kl
+            return weights | named(loc + perturbation), kl
+        return weights | self._flipout(named(loc), named(perturbation), seed), kl
 
     def _flipout(self, locs: Parts, perturbations: Parts, seed: tf.Tensor) -> dict[str, Any]:
         """A bias has no input whose sign could decorrelate the examples: it is drawn as it is."""
