@@ -55,14 +55,15 @@ class Logbook:
             records.append_jsonl(self.run / records.TIMINGS, row)
 
     def steps(self, progress: Progress, history: dict[str, np.ndarray], call: Call) -> None:
-        """Take the scalars of each step of a call; every --log_every_steps their means become a row."""
+        """Take the scalars of each step of a call; every --log_every_steps, and at the end of an epoch, their means become a row."""
         if self.quiet:
             return
         self._window.append(history)
         if self._bar:
             self._bar.update(call.steps)
         every = self.plan.config.log_every_steps
-        if progress.step // every == (progress.step - call.steps) // every and not self.plan.finished(progress):
+        due = progress.step // every > (progress.step - call.steps) // every
+        if not (due or progress.offset == 0 or self.plan.finished(progress)):
             return
         means = {
             name: float(np.mean(np.concatenate([part[name] for part in self._window])))
