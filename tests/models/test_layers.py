@@ -57,9 +57,9 @@ class Case:
 
     def output(self, estimator: str, loc, log_scale, seed) -> tf.Tensor:
         """Return the layer's output [examples, ...] for one draw of the noise."""
-        parts = [mean_field.perturb(loc, log_scale, seed, tf.constant(1.0))[0]]
-        parts += [mean_field.variance(loc, log_scale, tf.constant(1.0))[0], loc]
-        perturbation, variance, loc = (tf.reshape(part, self.shape) for part in parts)
+        *_, perturbation, _ = mean_field.perturb(loc, log_scale, seed, tf.constant(1.0))
+        *_, variance, _ = mean_field.variance(loc, log_scale, tf.constant(1.0))
+        loc, perturbation, variance = (tf.reshape(part, self.shape) for part in (loc, perturbation, variance))
         kernel = {
             "reparam": loc + perturbation,
             "flipout": Flipout(loc, perturbation, seed + [0, 1]),

@@ -1,0 +1,91 @@
+"""Update rules against their papers, in float64 numpy, and against Keras."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from bnn_hvd.inference import optimizers
+from bnn_hvd.inference.descent import State
+
+STEPS, SIZE = 50, 20
+RANDOM = np.random.default_rng(0)
+START = RANDOM.normal(size=SIZE)
+GRADIENTS = RANDOM.normal(size=[STEPS, SIZE]) * np.logspace(-4, 2, SIZE)  # of all sizes
+RATES = 0.01 * np.linspace(1, 3, STEPS)  # as in a warm-up
+
+
+def ours(name: str, momentum: float) -> tuple[np.ndarray, State]:
+    optimizer = optimizers.make(name, momentum)
+    state = State(tf.constant(START, tf.float32), optimizer)
+
+    @tf.function
+    def step(gradient, rate):
+        optimizer.apply(state.params, state.slots, gradient, rate, state.step)
+        state.step.assign_add(1)
+
+    path = []
+    for gradient, rate in zip(GRADIENTS, RATES, strict=True):
+        step(tf.constant(gradient, tf.float32), tf.constant(rate, tf.float32))
+        path.append(state.params.numpy())
+    return np.array(path), state
+
+
+def adam() -> np.ndarray:
+    """Kingma & Ba 2015, algorithm 1, with epsilon outside of the bias correction, as in its section 2."""
+    theta, m, v, path = START.copy(), 0.0, 0.0, []
+    for t, (g, rate) in enumerate(zip(GRADIENTS, RATES, strict=True), start=1):
+        m, v = 0.9 * m + 0.1 * g, 0.999 * v + 0.001 * g**2
+        theta = theta - rate * np.sqrt(1 - 0.999**t) / (1 - 0.9**t) * m / (np.sqrt(v) + 1e-8)
+        path.append(theta)
+    return np.array(path)
+
+
+def sgd(momentum: float) -> np.ndarray:
+    """Heavy ball, with the learning rate inside of the velocity, as Keras has it."""
+    theta, velocity, path = START.copy(), 0.0, []
+    for g, rate in zip(GRADIENTS, RATES, strict=True):
+        velocity = momentum * velocity - rate * g
+        theta = theta + velocity
+        path.append(theta)
+    return np.array(path)
+
+
+@pytest.mark.parametrize(
+    ("name", "momentum", "expected"), [("adam", 0.9, adam()), ("sgd", 0.0, sgd(0.0)), ("sgd", 0.9, sgd(0.9))]
+)
+def test_fifty_steps_are_those_of_the_paper(name, momentum, expected):
+    """Without the bias correction, or with the step counted from 1, the first steps differ by more than 40 %."""
+    path, state = ours(name, momentum)
+    np.testing.assert_allclose(path, expected, rtol=1e-4, atol=1e-5)
+    assert int(state.step) == STEPS
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize(("name", "momentum"), [("adam", 0.9), ("sgd", 0.0), ("sgd", 0.9)])
+def test_fifty_steps_are_those_of_keras(name, momentum):
+    import keras
+
+    peer = keras.optimizers.Adam(epsilon=1e-8) if name == "adam" else keras.optimizers.SGD(momentum=momentum)
+    params = keras.Variable(START, dtype="float32")
+    for gradient, rate in zip(GRADIENTS, RATES, strict=True):
+        peer.learning_rate = rate
+        peer.apply([tf.constant(gradient, tf.float32)], [params])
+    np.testing.assert_allclose(ours(name, momentum)[0][-1], params.numpy(), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize(("name", "momentum"), [("adam", 0.9), ("sgd", 0.0), ("sgd", 0.9)])
+def test_everything_that_a_rule_remembers_is_in_the_state(name, momentum):
+    """So a checkpoint has it; names must differ, as a checkpoint tells variables apart by name."""
+    _, state = ours(name, momentum)
+    count = {"adam": 2, "sgd": int(momentum > 0)}[name]
+    names = [variable.name for variable in state.variables]
+    assert len(set(names)) == len(names) == 2 + count
+    assert {id(slot) for slot in state.slots.values()} <= {id(variable) for variable in state.variables}
+
+
+def test_a_learning_rate_of_zero_changes_nothing():
+    for name in ("adam", "sgd"):
+        optimizer = optimizers.make(name, 0.9)
+        state = State(tf.constant(START, tf.float32), optimizer)
+        optimizer.apply(state.params, state.slots, tf.ones([SIZE]), tf.constant(0.0), state.step)
+        np.testing.assert_array_equal(state.params, START.astype(np.float32))
