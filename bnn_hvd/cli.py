@@ -15,10 +15,21 @@ from bnn_hvd.errors import TrainingError, UserError
 
 
 class Verb(NamedTuple):
-    """`target` (module:function) is handed the parsed `config_type`; it returns the exit code."""
+    """`target` (module:function) is handed the parsed `config_type`; it returns the exit code.
+
+    A word right after the verb is the value of the flag `word`, if the verb has one.
+    """
 
     config_type: type
     target: str
+    word: str = ""
+
+
+class KeptFlagfile(flags.FlagValues):
+    """For a verb that has `--flagfile` among its own flags: a file to name, not one to read."""
+
+    def read_flags_from_files(self, argv: Sequence[str], force_gnu: bool = True) -> list[str]:
+        return list(argv)
 
 
 VERBS = {
@@ -26,6 +37,7 @@ VERBS = {
     "predict": Verb(config.PredictConfig, "bnn_hvd.predict:main"),
     "plot": Verb(config.PlotConfig, "bnn_hvd.plots:main"),
     "prepare_data": Verb(config.PrepareDataConfig, "bnn_hvd.data.download:main"),
+    "job": Verb(config.JobConfig, "bnn_hvd.jobs:main", word="scheduler"),
 }
 
 DEFINE = {
@@ -46,6 +58,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         if {"--help", "-h", "--helpfull", "-help"} & set(args[1:]):
             print(help_text(name))
             return 0
+        if VERBS[name].word and len(args) > 1 and not args[1].startswith("-"):
+            args[1] = f"--{VERBS[name].word}={args[1]}"
         parsed = parse(VERBS[name].config_type, args[1:])  # before the slow imports of the verb
         return pkgutil.resolve_name(VERBS[name].target)(parsed)
     except (UserError, TrainingError) as error:
@@ -58,7 +72,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def parse(config_type: type, args: Sequence[str]) -> Any:
     """Return the checked (and, for training, complete) config that the flags (and `--flagfile=`s) say."""
-    values = flags.FlagValues()
+    own_flagfile = "flagfile" in config_type.__dataclass_fields__
+    values = KeptFlagfile() if own_flagfile else flags.FlagValues()
     for field in dataclasses.fields(config_type):
         DEFINE[field.type](field.name, field.default, field.metadata["help"], flag_values=values)  # type: ignore
     try:

@@ -138,6 +138,24 @@ class PrepareDataConfig:
     data_dir: str = flag("data", "data", "folder to put the file into")
 
 
+@dataclasses.dataclass(frozen=True)
+class JobConfig:
+    """Print the job script for a batch system: job theta, job pbs, job slurm or job balsam."""
+
+    scheduler: str = flag(
+        "", "script", "whose script; the word after `job` is short for it", choices=("theta", "pbs", "slurm", "balsam")
+    )
+    flagfile: str = flag("configs/quickstart.cfg", "script", "flags of the training, as the job will see the file")
+    name: str = flag("bnn_hvd", "script", "name of the job in the queue")
+    nodes: int = flag(2, "size", "nodes", minimum=1)
+    ranks_per_node: int = flag(4, "size", "ranks on each node: one per GPU, or per few cores", minimum=1)
+    threads_per_rank: int = flag(8, "size", "threads of each rank", minimum=1)
+    walltime: str = flag("01:00:00", "size", "time after which the job is stopped, HH:MM:SS or minutes")
+    queue: str = flag("", "site", "queue or partition")
+    account: str = flag("", "site", "project that pays")
+    filesystems: str = flag("home:eagle", "site", "file systems that theta and pbs wait for, a:b; empty for none")
+
+
 Config = TypeVar("Config", TrainConfig, PredictConfig, PlotConfig, PrepareDataConfig)
 
 

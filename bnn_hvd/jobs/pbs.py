@@ -1,0 +1,71 @@
+"""PBS Professional with Cray's PALS: Polaris and Aurora at ALCF, and machines like them."""
+
+from bnn_hvd.jobs.parts import directive, fill
+from bnn_hvd.jobs.spec import JobSpec
+
+TEMPLATE = """\
+#!/bin/bash
+# PBS (Polaris, Aurora): @NODES@ nodes x @PPN@ ranks x @THREADS@ threads, @WALLTIME@. Printed by
+#   python -m bnn_hvd job pbs @COMMAND@
+# Submit it from the folder that the flagfile and the run directory are relative to; the settings below
+# can be given with -v:
+#   qsub [-v FLAGFILE=configs/another.cfg] scripts/submit_pbs.sh
+
+# The name in the queue
+#PBS -N @NAME@
+# Nodes
+#PBS -l select=@NODES@
+# One job at a time on a node, each chunk on a node of its own
+#PBS -l place=scatter:excl
+# Time after which the job is killed
+#PBS -l walltime=@WALLTIME@
+@FILESYSTEMS@
+@QUEUE@
+@ACCOUNT@
+# PBS may start the job again after a node failed or after a preemption
+#PBS -r y
+# Errors and output in one file
+#PBS -j oe
+
+cd "${PBS_O_WORKDIR:-.}" || exit 2  # PBS starts in the home folder; this is where qsub was called
+@SETTINGS@
+RESTARTS=${RESTARTS:-0}           # how often it has done so; counted below
+export OMP_NUM_THREADS=@THREADS@
+
+PPN=@PPN@                              # ranks per node
+NODES=$(sort -u "$PBS_NODEFILE" | wc -l)  # each node that PBS gave is at least one line of this file
+
+# PBS sends no early signal: at the walltime it sends TERM and, seconds later, KILL. So the program gets a
+# time limit of its own, counted from when it trains, that leaves @MARGIN_S@ s to start and to write the last checkpoint.
+MAX_RUNTIME_S=$((@WALLTIME_S@ - @MARGIN_S@))
+
+#   -n, --ppn            ranks in all, and on each node
+#   --depth, --cpu-bind  each rank keeps @THREADS@ cores of its own; the program starts as many threads
+@RUN@
+
+@CODES@
+# To go on, the job submits itself again: `qrerun`, which would requeue it, is for operators of PBS only.
+# $0 is the copy of this script that PBS runs; options given to qsub by hand are not repeated.
+if [ "$CODE" -eq 75 ] && [ "$RESTARTS" -lt "$MAX_RESTARTS" ]; then
+    qsub -v "RESTARTS=$((RESTARTS + 1)),MAX_RESTARTS=$MAX_RESTARTS,FLAGFILE=$FLAGFILE,VENV=$VENV" "$0" ||
+        echo "The run is not finished, and could not be submitted again from here: qsub it once more." >&2
+fi
+exit "$CODE"
+"""
+
+LAUNCH = """\
+mpiexec -n $((NODES * PPN)) --ppn "$PPN" --depth="$OMP_NUM_THREADS" --cpu-bind depth \\
+    python -m bnn_hvd train --flagfile="$FLAGFILE" --threads="$OMP_NUM_THREADS" --max_runtime_s="$MAX_RUNTIME_S" "$@\""""
+
+
+def script(spec: JobSpec) -> str:
+    """Return the text of the PBS script."""
+    return fill(
+        TEMPLATE, spec, LAUNCH=LAUNCH, SIGNAL="TERM", TRAPPED="TERM USR1",
+        FILESYSTEMS=directive(
+            "#PBS", "-l filesystems=", spec.filesystems,
+            "The file systems that must be up (Polaris: home:eagle, Aurora: home:flare)",
+        ),
+        QUEUE=directive("#PBS", "-q ", spec.queue, "The queue"),
+        ACCOUNT=directive("#PBS", "-A ", spec.account, "The project that pays"),
+    )  # fmt: skip

@@ -1,0 +1,67 @@
+"""Slurm: sbatch and srun."""
+
+from bnn_hvd.jobs.parts import directive, fill
+from bnn_hvd.jobs.spec import JobSpec
+
+TEMPLATE = """\
+#!/bin/bash
+# Slurm: @NODES@ nodes x @PPN@ ranks x @THREADS@ threads, @WALLTIME@. Printed by
+#   python -m bnn_hvd job slurm @COMMAND@
+# Submit it from the folder that the flagfile and the run directory are relative to; options of sbatch
+# win over the lines below, and what follows the script's name is handed to `train`:
+#   sbatch [--nodes=4] scripts/submit_slurm.sh [--run=runs/another --seed=1]
+
+# The name in the queue
+#SBATCH --job-name=@NAME@
+# Nodes
+#SBATCH --nodes=@NODES@
+# Ranks on each of them
+#SBATCH --ntasks-per-node=@PPN@
+# Cores for each rank: its threads
+#SBATCH --cpus-per-task=@THREADS@
+# Time after which the job is killed
+#SBATCH --time=@WALLTIME@
+@QUEUE@
+@ACCOUNT@
+# 120 s before that, send USR1 to this script (B:), not to the ranks: see the trap
+#SBATCH --signal=B:USR1@120
+# The job may be started again: by itself (below), after a node failed, after a preemption
+#SBATCH --requeue
+# The output of the next start goes after that of the last one, into one file
+#SBATCH --open-mode=append
+#SBATCH --output=%x-%j.out
+
+@SETTINGS@
+SRUN_MPI=${SRUN_MPI:-pmix}        # how srun starts MPI; `srun --mpi=list` shows what there is
+export OMP_NUM_THREADS=${SLURM_CPUS_PER_TASK:-1}
+
+# No --max_runtime_s: the signal comes from the scheduler itself, so it stays right with `sbatch --time`.
+#   --mpi             the plugin that the site's MPI was built for
+#   --cpus-per-task   again, because srun no longer inherits it from sbatch (since Slurm 22.05)
+#   --cpu-bind=cores  each rank keeps its own cores; the program sees them and starts as many threads
+#   --wait=30         30 s after the first rank has ended, however it did, end the others
+@RUN@
+
+@CODES@
+# `scontrol requeue` puts this same job (id, output file) into the queue again; not one that was cancelled.
+if [ "$CODE" -eq 75 ] && [ "${SLURM_RESTART_COUNT:-0}" -lt "$MAX_RESTARTS" ] &&
+    [ "$(squeue --noheader --jobs="$SLURM_JOB_ID" --format=%T)" = RUNNING ]; then
+    scontrol requeue "$SLURM_JOB_ID"
+fi
+exit "$CODE"
+"""
+
+# srun hands on USR1 as it is. TERM would make it kill the ranks before they write anything, so a TERM to
+# this script is handed on as USR1, too.
+LAUNCH = """\
+srun --mpi="$SRUN_MPI" --cpus-per-task="$OMP_NUM_THREADS" --cpu-bind=cores --wait=30 \\
+    python -m bnn_hvd train --flagfile="$FLAGFILE" --threads="$OMP_NUM_THREADS" "$@\""""
+
+
+def script(spec: JobSpec) -> str:
+    """Return the text of the sbatch script."""
+    return fill(
+        TEMPLATE, spec, LAUNCH=LAUNCH, SIGNAL="USR1", TRAPPED="USR1 TERM",
+        QUEUE=directive("#SBATCH", "--partition=", spec.queue, "The partition"),
+        ACCOUNT=directive("#SBATCH", "--account=", spec.account, "The project that pays"),
+    )  # fmt: skip

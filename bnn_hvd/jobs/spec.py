@@ -1,0 +1,94 @@
+"""What a batch job asks for, checked: the one input of every job script."""
+
+import dataclasses
+import re
+import shlex
+
+from bnn_hvd.errors import UserError
+
+# Names go into directives (#SBATCH, #PBS, #COBALT), which have no quotes.
+PLAIN = re.compile(r"[A-Za-z0-9_.:+@-]*")
+COUNTS = ("nodes", "ranks_per_node", "threads_per_rank")
+NAMES = ("queue", "account", "filesystems", "name")
+SHORTEST_S = 300  # two minutes of it are for the start and for the last checkpoint
+
+
+@dataclasses.dataclass(frozen=True)
+class JobSpec:
+    """Nodes, ranks and threads of a job, how long it may take, where it runs, and what it trains.
+
+    `walltime` is HH:MM:SS or minutes; `queue`, `account` and `filesystems` may be empty, for the
+    scheduler's own defaults.
+    """
+
+    nodes: int = 2
+    ranks_per_node: int = 4
+    threads_per_rank: int = 8
+    walltime: str = "01:00:00"
+    queue: str = ""
+    account: str = ""
+    filesystems: str = "home:eagle"
+    flagfile: str = "configs/quickstart.cfg"
+    name: str = "bnn_hvd"
+
+    def __post_init__(self) -> None:
+        for field in COUNTS:
+            if getattr(self, field) < 1:
+                raise UserError(f"--{field}={getattr(self, field)} must be at least 1")
+        for field in NAMES:
+            if not PLAIN.fullmatch(getattr(self, field)):
+                raise UserError(
+                    f"--{field}={getattr(self, field)!r} can't stand in a job script: letters, digits and _ . : + @ - only"
+                )
+        if not self.name or not self.name[0].isalpha():
+            raise UserError(f"--name={self.name!r} must begin with a letter")
+        if not self.flagfile or not self.flagfile.isprintable():
+            raise UserError("--flagfile is required: the flags of the training, one a line (see configs/)")
+        if self.walltime_s < SHORTEST_S:
+            raise UserError(f"--walltime={self.walltime} must be at least {hh_mm_ss(SHORTEST_S)}")
+
+    @property
+    def ranks(self) -> int:
+        return self.nodes * self.ranks_per_node
+
+    @property
+    def walltime_s(self) -> int:
+        return parse_walltime(self.walltime)
+
+    @property
+    def walltime_minutes(self) -> int:
+        """Whole minutes, rounded up, for the schedulers that count in them."""
+        return -(-self.walltime_s // 60)
+
+    @property
+    def margin_s(self) -> int:
+        """Seconds to keep free at the end: a tenth of the walltime, from two to ten minutes.
+
+        In it fit the rest of a call of the training loop, an evaluation, the checkpoint, and the end of all ranks.
+        """
+        return min(max(self.walltime_s // 10, 120), 600)
+
+    @property
+    def command(self) -> str:
+        """The command that makes this job's script again, without the scheduler."""
+        words = [
+            f"--{field.name}={shlex.quote(str(getattr(self, field.name)))}"
+            for field in dataclasses.fields(self)
+            if getattr(self, field.name) != field.default
+        ]
+        return " ".join(words)
+
+
+def parse_walltime(text: str) -> int:
+    """Return the seconds in `HH:MM:SS` or in a number of minutes."""
+    if re.fullmatch(r"\d{1,6}", text, re.ASCII):
+        return 60 * int(text)
+    match = re.fullmatch(r"(\d{1,4}):([0-5]\d):([0-5]\d)", text, re.ASCII)
+    if not match:
+        raise UserError(f"--walltime={text!r} must be HH:MM:SS or a number of minutes")
+    hours, minutes, seconds = map(int, match.groups())
+    return 3600 * hours + 60 * minutes + seconds
+
+
+def hh_mm_ss(seconds: int) -> str:
+    return f"{seconds // 3600:02}:{seconds // 60 % 60:02}:{seconds % 60:02}"

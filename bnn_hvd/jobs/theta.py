@@ -1,0 +1,67 @@
+"""Cobalt and ALPS: Theta (Cray XC40, KNL) at ALCF, and machines like it."""
+
+from bnn_hvd.jobs.parts import fill
+from bnn_hvd.jobs.spec import JobSpec
+
+TEMPLATE = """\
+#!/bin/bash
+@DIRECTIVES@
+# Cobalt and aprun (Theta): @NODES@ nodes x @PPN@ ranks x @THREADS@ threads, @WALLTIME@. Printed by
+#   python -m bnn_hvd job theta @COMMAND@
+# Submit it from the folder that the flagfile and the run directory are relative to; options of qsub win
+# over the lines above, and what follows the script's name is handed to `train`. It must be executable:
+#   qsub [-A project] scripts/submit_theta.sh [--run=runs/another --seed=1]
+#
+# Cobalt reads the lines above only where they stand, right under the first, so they are explained here:
+#   -n nodes; -t minutes after which the job is killed; -q queue; -A project that pays; -O name of the
+#   output files; --attrs: the fast memory (MCDRAM) as a cache, and the file systems that must be up
+
+@SETTINGS@
+RESTARTS=${RESTARTS:-0}           # how often it has done so; counted below
+
+PPN=@PPN@  # ranks per node
+T=@THREADS@  # threads per rank
+export PMI_NO_FORK=1  # Cray's MPI must not fork a helper: processes that Python starts would hang in it
+
+# Cobalt sends no early signal: at the limit it sends TERM and, seconds later, KILL. So the program gets a
+# time limit of its own, counted from when it trains, that leaves @MARGIN_S@ s to start and to write the last checkpoint.
+MAX_RUNTIME_S=$((@WALLTIME_S@ - @MARGIN_S@))
+
+#   -n, -N     ranks in all, and on each node; COBALT_JOBSIZE is the number of nodes that Cobalt gave
+#   -cc depth  each rank keeps cores of its own: as many as -d says
+#   -d, -j 2   that many hardware threads per rank, two on each core
+#   -e         the threads of the mathematical libraries
+#   -b         python is found on the nodes; do not copy it there
+@RUN@
+
+@CODES@
+# To go on, the job submits itself again.
+if [ "$CODE" -eq 75 ] && [ "$RESTARTS" -lt "$MAX_RESTARTS" ]; then
+    qsub --env "RESTARTS=$((RESTARTS + 1)):MAX_RESTARTS=$MAX_RESTARTS:FLAGFILE=$FLAGFILE:VENV=$VENV" "$0" "$@" ||
+        echo "The run is not finished, and could not be submitted again from here: qsub it once more." >&2
+fi
+exit "$CODE"
+"""
+
+LAUNCH = """\
+aprun -n $((COBALT_JOBSIZE*PPN)) -N $PPN -cc depth -d $T -j 2 -e OMP_NUM_THREADS=$T -b \\
+    python -m bnn_hvd train --flagfile="$FLAGFILE" --threads="$T" --max_runtime_s="$MAX_RUNTIME_S" "$@\""""
+
+
+def script(spec: JobSpec) -> str:
+    """Return the text of the Cobalt script."""
+    return fill(
+        TEMPLATE, spec, LAUNCH=LAUNCH, SIGNAL="TERM", TRAPPED="TERM USR1", DIRECTIVES="\n".join(directives(spec))
+    )
+
+
+def directives(spec: JobSpec) -> list[str]:
+    """Return the #COBALT lines; a value that was not given has none."""
+    attributes = "mcdram=cache:numa=quad"
+    if spec.filesystems:
+        attributes += ":filesystems=" + spec.filesystems.replace(":", ",")
+    values = {
+        "-n": spec.nodes, "-t": spec.walltime_minutes, "-q": spec.queue, "-A": spec.account, "-O": spec.name,
+        "--attrs": attributes,
+    }  # fmt: skip
+    return [f"#COBALT {option} {value}" for option, value in values.items() if value]
