@@ -30,6 +30,7 @@ class Logbook:
             return
         for name in (records.METRICS, records.TIMINGS):
             records.drop_rows_after(run / name, progress.step)
+        self._evaluated = {row["step"] for row in records.read_jsonl(run / records.METRICS) if row["kind"] == "eval"}
         self._board = tf.summary.create_file_writer(str(run / records.TENSORBOARD))
         on_terminal = sys.stderr.isatty()
         self._bar = tqdm(total=plan.total_steps, initial=progress.step, unit="step") if on_terminal else None
@@ -83,7 +84,8 @@ class Logbook:
     def evaluation(self, progress: Progress, scores: dict[str, Any]) -> None:
         if self.quiet:
             return
-        self._row(progress, "eval", scores)
+        if progress.step not in self._evaluated:  # a finished run that is started again is evaluated again
+            self._row(progress, "eval", scores)
         epoch = self.plan.fractional_epoch(progress)
         self.say(
             f"epoch {epoch:g}: test accuracy {scores['accuracy']:.4f}  nll {scores['nll']:.4f}  ece {scores['ece']:.4f}"

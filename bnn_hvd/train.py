@@ -44,7 +44,8 @@ def main(config: TrainConfig) -> int:
         return 0
 
     standardizer = standardize.fit(arrays.x_train, config.standardize)
-    progress = restore(state, Path(config.run), ranks)
+    # With another number of ranks than before, what is left of the epoch may fill no batch.
+    progress = plan.advance(restore(state, Path(config.run), ranks), 0)
     run = open_run(config, arrays, standardizer, threads, ranks)
     examples = Examples(arrays.x_train, arrays.y_train, standardizer)
     predictor = Predictor(method, state, standardizer, ranks, config.seed)
@@ -101,6 +102,8 @@ def fit(
         first_call = False
 
         stopping = ranks.any(stop.requested())
+        if stopping or plan.evaluation_due(progress) or plan.checkpoint_due(progress):
+            assert_weights_finite(state, progress.step, ranks)
         if plan.evaluation_due(progress):
             watch = Stopwatch()
             scores = evaluate(progress)
@@ -152,6 +155,14 @@ def assert_finite(loss_here_T: np.ndarray, first_step: int, ranks: Cluster) -> N
         f"the loss is not finite at step {first_step + step} on rank {rank}; the last checkpoint is kept. "
         "Lower --learning_rate, or look at the data of that step"
     )
+
+
+def assert_weights_finite(state: Any, step: int, ranks: Cluster) -> None:
+    """Stop before weights that a finite loss led to infinity are evaluated, or become the newest checkpoint."""
+    if ranks.any(not np.isfinite(state.params.numpy()).all()):
+        raise TrainingError(
+            f"the weights are not finite after step {step}; the last checkpoint is kept. Lower --learning_rate"
+        )
 
 
 def count(progress: Progress, steps: int, seconds: float, first_call: bool, plan: Plan) -> Progress:

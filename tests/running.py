@@ -42,6 +42,7 @@ class Outcome(NamedTuple):
     code: int
     stdout: str
     stderr: str
+    peak_mb: float = 0.0  # of the process so far
 
 
 def bnn_hvd(*flags: str, ranks: int = 1, env: dict[str, str] | None = None) -> subprocess.CompletedProcess:
@@ -96,8 +97,8 @@ def several_args(folder: Path, *commands: Sequence[str]) -> list[str | Path]:
 
 def outcomes(folder: Path, num_commands: int, ranks: int) -> list[list[Outcome]]:
     def read(name: str) -> Outcome:
-        code, out, err = ((folder / f"{name}.{part}").read_text() for part in ("code", "out", "err"))
-        return Outcome(int(code), out, err)
+        code, out, err, peak = ((folder / f"{name}.{part}").read_text() for part in ("code", "out", "err", "peak"))
+        return Outcome(int(code), out, err, int(peak) / 1024)
 
     return [[read(f"{i}.rank{rank}") for rank in range(ranks)] for i in range(num_commands)]
 

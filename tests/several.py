@@ -1,10 +1,11 @@
 """Run several bnn_hvd commands in this process: `python several.py FOLDER`, also under horovodrun.
 
-Reads FOLDER/commands.json; writes FOLDER/<command>.rank<rank>.{out,err,code}.
+Reads FOLDER/commands.json; writes FOLDER/<command>.rank<rank>.{out,err,code,peak}.
 """
 
 import json
 import os
+import resource
 import sys
 import traceback
 from pathlib import Path
@@ -27,6 +28,7 @@ def main(folder: Path) -> None:
         sys.stdout.flush()
         sys.stderr.flush()
         (folder / f"{name}.code").write_text(str(code))
+        (folder / f"{name}.peak").write_text(str(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss))  # kB, on Linux
 
 
 if __name__ == "__main__":
