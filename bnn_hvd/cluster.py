@@ -7,6 +7,7 @@ without Horovod, `Hvd` is all the ranks that the launcher started.
 import hashlib
 import os
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
@@ -102,8 +103,11 @@ class Hvd:
         self.gather(None)
 
 
-def connect() -> Cluster:
+def connect(stall_timeout_s: float = 0.0, timeline: Path | None = None) -> Cluster:
     """Join the ranks that the launcher started; one process without a launcher stays alone.
+
+    stall_timeout_s: Horovod reports ranks that keep the others waiting after half of it, and ends the job
+    after all of it (0: never). timeline: where Horovod writes its timeline.
 
     Raises:
       UserError: Horovod sees another number of ranks than the launcher started. A Horovod that was
@@ -114,6 +118,11 @@ def connect() -> Cluster:
     # Coordination costs more than the gradients: Horovod's default cycle of 1 ms would triple the
     # latency of a small all-reduce. Set by the user, it stays.
     os.environ.setdefault("HOROVOD_CYCLE_TIME", "0.1")
+    if stall_timeout_s:
+        os.environ.setdefault("HOROVOD_STALL_CHECK_TIME_SECONDS", str(max(1, round(stall_timeout_s / 2))))
+        os.environ.setdefault("HOROVOD_STALL_SHUTDOWN_TIME_SECONDS", str(max(2, round(stall_timeout_s))))
+    if timeline:
+        os.environ.setdefault("HOROVOD_TIMELINE", str(timeline))
     import horovod.tensorflow as hvd
 
     hvd.init()
@@ -131,6 +140,18 @@ def _mpi_size() -> int:
     from mpi4py import MPI
 
     return MPI.COMM_WORLD.Get_size()
+
+
+def check_agreement(cluster: Cluster, facts: dict[str, str], host: str) -> None:
+    """Raise UserError, naming the host, unless the facts (versions, code, flags) are the same on every rank."""
+    everyone = cluster.gather((host, facts))
+    for rank, (its_host, its_facts) in enumerate(everyone):
+        for name, value in everyone[0][1].items():
+            if its_facts.get(name) != value:
+                raise UserError(
+                    f"rank {rank} on {its_host} has {name} {its_facts.get(name)}, rank 0 on {everyone[0][0]} has "
+                    f"{value}: start all ranks from the same environment and with the same flags"
+                )
 
 
 def assert_same(cluster: Cluster, what: str, content: bytes) -> None:

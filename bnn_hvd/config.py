@@ -108,6 +108,13 @@ class TrainConfig:
     )
     eval_draws: int = flag(10, "machine", "posterior draws per evaluation", minimum=1, identity=False)
     log_every_steps: int = flag(100, "machine", "steps between lines of metrics.jsonl", minimum=1, identity=False)
+    stage_dir: str = flag(
+        "", "machine", "node-local folder to copy the data to, once per host, before reading them", identity=False
+    )
+    stall_timeout_s: float = flag(
+        600.0, "machine", "end the job when a rank makes the others wait so long; 0: never", minimum=0, identity=False
+    )
+    timeline: bool = flag(False, "machine", "write Horovod's timeline into the run directory", identity=False)
     verbose: bool = flag(False, "machine", "print the parameters of each layer before training", identity=False)
 
 

@@ -1,5 +1,6 @@
 """Where a result comes from: versions, hosts, command, revision and environment."""
 
+import hashlib
 import importlib.metadata
 import os
 import platform
@@ -10,8 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import bnn_hvd
+from bnn_hvd import launcher
 
 PACKAGES = ("tensorflow", "tensorflow-cpu", "tensorflow-probability", "keras", "horovod", "mpi4py", "numpy")
+PACKAGE = Path(__file__).resolve().parent
 ENVIRONMENT = ("OMP_", "KMP_", "TF_", "XLA_", "HOROVOD_", "CUDA_VISIBLE", "SLURM_JOB", "PBS_JOBID", "COBALT_JOB")
 
 
@@ -31,12 +34,18 @@ def session(hosts: list[str], ranks: int, threads: int) -> dict[str, Any]:
     }
 
 
+def fingerprint(flags: str) -> dict[str, str]:
+    """Return what must be the same on all ranks: versions, code, flags and the size of the world."""
+    code = hashlib.sha256(b"".join(path.read_bytes() for path in sorted(PACKAGE.rglob("*.py")))).hexdigest()[:12]
+    facts = {"python": platform.python_version(), "code": code, "flags": flags, "world size": str(launcher.world_size())}
+    return facts | {name: version for name in PACKAGES if (version := _version(name))}
+
+
 def git_revision() -> str | None:
     """Return the commit of the checkout that this package runs from, with `+changes` where it was edited."""
-    where = Path(__file__).resolve().parent
     try:
         commit, status = (
-            subprocess.run(["git", "-C", where, *command], capture_output=True, text=True, check=True).stdout.strip()
+            subprocess.run(["git", "-C", PACKAGE, *command], capture_output=True, text=True, check=True).stdout.strip()
             for command in (["rev-parse", "HEAD"], ["status", "--porcelain", "--untracked-files=no", "."])
         )
     except (OSError, subprocess.CalledProcessError):

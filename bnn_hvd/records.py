@@ -29,6 +29,8 @@ TENSORBOARD = "tensorboard"
 PREDICTIVE = "predictive.npz"
 UNCERTAINTY = "uncertainty.json"
 PLOTS = "plots"
+TIMELINE = "timeline.json"  # Horovod's, for chrome://tracing
+LOCK = ".lock"  # held by the job that trains on the run directory
 
 
 @contextlib.contextmanager

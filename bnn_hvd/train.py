@@ -14,7 +14,7 @@ from bnn_hvd import checkpoint, cluster, machine, provenance, records, registry,
 from bnn_hvd.checkpoint import Progress
 from bnn_hvd.cluster import Cluster
 from bnn_hvd.config import TrainConfig, to_flagfile
-from bnn_hvd.data import sources, standardize
+from bnn_hvd.data import sources, staging, standardize
 from bnn_hvd.data.pipeline import Examples
 from bnn_hvd.errors import EXIT_INTERRUPTED, TrainingError
 from bnn_hvd.inference.objective import Controls
@@ -31,9 +31,10 @@ Evaluate = Callable[[Progress], dict[str, Any]]
 
 def main(config: TrainConfig) -> int:
     """Train (a resolved config), or go on where the run directory stands; returns the exit code."""
-    arrays = sources.load(config.dataset, config.data_dir)
     rundir.check_same_run(config)
-    ranks = cluster.connect()
+    ranks = cluster.connect(config.stall_timeout_s, Path(config.run, records.TIMELINE) if config.timeline else None)
+    cluster.check_agreement(ranks, provenance.fingerprint(to_flagfile(config)), socket.gethostname())
+    arrays = sources.load(config.dataset, staging.stage(config.data_dir, config.stage_dir, ranks))
     threads = machine.set_up(config.threads, ranks)
     plan = Plan(config, len(arrays.x_train), ranks.rank, ranks.size)
     network = build(config, arrays.x_train.shape[1:], arrays.num_classes)

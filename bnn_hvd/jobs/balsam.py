@@ -11,13 +11,14 @@ TEMPLATE = """\
 # scripts/balsam/app.py has told the site what bnn_hvd is (scripts/balsam/README.md).
 set -euo pipefail
 
-FLAGFILE=${FLAGFILE:-@FLAGFILE@}   # flags of the training, one a line
-FLAGFILE=$(readlink -f -- "$FLAGFILE")  # the job runs in a folder of its own
+# Flags of the training, one a line; a full path, because the job runs in a folder of its own
+FLAGFILE=${FLAGFILE:-@FLAGFILE@}
+FLAGFILE=$(readlink -f -- "$FLAGFILE")
 
 # The job: its folder below the site's data/, in which the run directory `run` will be; the application
 # that app.py registered; its size, which Balsam turns into the site's launcher line.
 balsam job create --yes --workdir=@NAME@ --app=TrainBNN --tag name=@NAME@ \\
-    --param flagfile="$FLAGFILE" --param model= --param seed= --param threads=@THREADS@ \\
+    --param flagfile="$FLAGFILE" --param threads=@THREADS@ \\
     --num-nodes=@NODES@ --ranks-per-node=@PPN@ --threads-per-rank=@THREADS@
 
 # The BatchJob: nodes from the scheduler, for jobs with this tag. A run that the walltime stops goes on, in

@@ -12,22 +12,32 @@ NAME = re.compile(r"@([A-Z_]+)@")
 
 # Settings that a submission may override, and the environment.
 SETTINGS = """\
-FLAGFILE=${FLAGFILE:-@FLAGFILE@}  # flags of the training, one a line
-VENV=${VENV:-.venv}               # virtual environment with bnn_hvd; skipped where there is none
-MAX_RESTARTS=${MAX_RESTARTS:-20}  # how often the job may put itself into the queue again
+# Flags of the training, one a line
+FLAGFILE=${FLAGFILE:-@FLAGFILE@}
+# Virtual environment with bnn_hvd; skipped where there is none
+VENV=${VENV:-.venv}
+# How often the job may put itself into the queue again
+MAX_RESTARTS=${MAX_RESTARTS:-20}
 
 if [ -f "$VENV/bin/activate" ]; then
     . "$VENV/bin/activate"
 fi
-export PYTHONUNBUFFERED=1         # lines of the log appear when they are written
+# Lines of the log appear when they are written
+export PYTHONUNBUFFERED=1
 """
 
-# @LAUNCH@ runs in the background because bash handles a signal at once only while it `wait`s.
+# @LAUNCH@ runs in the background because bash handles a signal at once only while it `wait`s. USR1 and not TERM
+# goes to the launchers: on a TERM of their own, some kill the ranks before these have written anything.
 RUN = """\
 # A signal to this script is handed on to the launcher, which hands it to every rank. Each notes it,
 # all agree on a step, rank 0 writes a checkpoint, and the program ends with exit code 75.
-CHILD=""
-trap 'SIGNALLED=yes; [ -n "$CHILD" ] && kill -@SIGNAL@ "$CHILD" 2>/dev/null' @TRAPPED@
+CHILD="" CANCELLED=""
+hand_on() {
+    SIGNALLED=yes
+    [ -n "$CHILD" ] && kill -USR1 "$CHILD" 2>/dev/null
+}
+trap hand_on USR1
+trap 'hand_on; CANCELLED=yes' TERM  # the user or the scheduler ends this job: save, but do not queue it again
 
 @LAUNCH@ &
 CHILD=$!

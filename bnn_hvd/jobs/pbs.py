@@ -27,26 +27,27 @@ TEMPLATE = """\
 # Errors and output in one file
 #PBS -j oe
 
-cd "${PBS_O_WORKDIR:-.}" || exit 2  # PBS starts in the home folder; this is where qsub was called
-@SETTINGS@
-RESTARTS=${RESTARTS:-0}           # how often it has done so; counted below
-export OMP_NUM_THREADS=@THREADS@
+# PBS starts in the home folder; this is where qsub was called
+cd "${PBS_O_WORKDIR:-.}" || exit 2
 
-PPN=@PPN@                              # ranks per node
-NODES=$(sort -u "$PBS_NODEFILE" | wc -l)  # each node that PBS gave is at least one line of this file
+@SETTINGS@
+# How often it has done so; counted below
+RESTARTS=${RESTARTS:-0}
+# Threads of each rank, ranks per node, and nodes: the different lines of the file that PBS made
+export OMP_NUM_THREADS=@THREADS@
+PPN=@PPN@
+NODES=$(sort -u "$PBS_NODEFILE" | wc -l)
 
 # PBS sends no early signal: at the walltime it sends TERM and, seconds later, KILL. So the program gets a
-# time limit of its own, counted from when it trains, that leaves @MARGIN_S@ s to start and to write the last checkpoint.
+# time limit of its own, counted from when it trains: @MARGIN_S@ s are left to start and to write a checkpoint.
 MAX_RUNTIME_S=$((@WALLTIME_S@ - @MARGIN_S@))
 
-#   -n, --ppn            ranks in all, and on each node
-#   --depth, --cpu-bind  each rank keeps @THREADS@ cores of its own; the program starts as many threads
 @RUN@
 
 @CODES@
 # To go on, the job submits itself again: `qrerun`, which would requeue it, is for operators of PBS only.
 # $0 is the copy of this script that PBS runs; options given to qsub by hand are not repeated.
-if [ "$CODE" -eq 75 ] && [ "$RESTARTS" -lt "$MAX_RESTARTS" ]; then
+if [ "$CODE" -eq 75 ] && [ -z "$CANCELLED" ] && [ "$RESTARTS" -lt "$MAX_RESTARTS" ]; then
     qsub -v "RESTARTS=$((RESTARTS + 1)),MAX_RESTARTS=$MAX_RESTARTS,FLAGFILE=$FLAGFILE,VENV=$VENV" "$0" ||
         echo "The run is not finished, and could not be submitted again from here: qsub it once more." >&2
 fi
@@ -54,14 +55,17 @@ exit "$CODE"
 """
 
 LAUNCH = """\
+#   -n, --ppn            ranks in all, and on each node
+#   --depth, --cpu-bind  each rank keeps @THREADS@ cores of its own; the program starts as many threads
 mpiexec -n $((NODES * PPN)) --ppn "$PPN" --depth="$OMP_NUM_THREADS" --cpu-bind depth \\
-    python -m bnn_hvd train --flagfile="$FLAGFILE" --threads="$OMP_NUM_THREADS" --max_runtime_s="$MAX_RUNTIME_S" "$@\""""
+    python -m bnn_hvd train --flagfile="$FLAGFILE" --threads="$OMP_NUM_THREADS" \\
+    --max_runtime_s="$MAX_RUNTIME_S" "$@\""""
 
 
 def script(spec: JobSpec) -> str:
     """Return the text of the PBS script."""
     return fill(
-        TEMPLATE, spec, LAUNCH=LAUNCH, SIGNAL="TERM", TRAPPED="TERM USR1",
+        TEMPLATE, spec, LAUNCH=LAUNCH,
         FILESYSTEMS=directive(
             "#PBS", "-l filesystems=", spec.filesystems,
             "The file systems that must be up (Polaris: home:eagle, Aurora: home:flare)",

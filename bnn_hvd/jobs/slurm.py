@@ -32,28 +32,27 @@ TEMPLATE = """\
 #SBATCH --output=%x-%j.out
 
 @SETTINGS@
-SRUN_MPI=${SRUN_MPI:-pmix}        # how srun starts MPI; `srun --mpi=list` shows what there is
+# How srun starts MPI: the plugin that the site's MPI was built for, from `srun --mpi=list`
+SRUN_MPI=${SRUN_MPI:-pmix}
+# Threads of each rank: the cores that it was given
 export OMP_NUM_THREADS=${SLURM_CPUS_PER_TASK:-1}
 
-# No --max_runtime_s: the signal comes from the scheduler itself, so it stays right with `sbatch --time`.
-#   --mpi             the plugin that the site's MPI was built for
-#   --cpus-per-task   again, because srun no longer inherits it from sbatch (since Slurm 22.05)
-#   --cpu-bind=cores  each rank keeps its own cores; the program sees them and starts as many threads
-#   --wait=30         30 s after the first rank has ended, however it did, end the others
 @RUN@
 
 @CODES@
 # `scontrol requeue` puts this same job (id, output file) into the queue again; not one that was cancelled.
-if [ "$CODE" -eq 75 ] && [ "${SLURM_RESTART_COUNT:-0}" -lt "$MAX_RESTARTS" ] &&
+if [ "$CODE" -eq 75 ] && [ -z "$CANCELLED" ] && [ "${SLURM_RESTART_COUNT:-0}" -lt "$MAX_RESTARTS" ] &&
     [ "$(squeue --noheader --jobs="$SLURM_JOB_ID" --format=%T)" = RUNNING ]; then
     scontrol requeue "$SLURM_JOB_ID"
 fi
 exit "$CODE"
 """
 
-# srun hands on USR1 as it is. TERM would make it kill the ranks before they write anything, so a TERM to
-# this script is handed on as USR1, too.
 LAUNCH = """\
+#   --cpus-per-task   again, because srun no longer inherits it from sbatch (since Slurm 22.05)
+#   --cpu-bind=cores  each rank keeps its own cores; the program sees them and starts as many threads
+#   --wait=30         30 s after the first rank has ended, however it did, end the others
+# No --max_runtime_s: the signal comes from the scheduler itself, so it stays right with `sbatch --time`.
 srun --mpi="$SRUN_MPI" --cpus-per-task="$OMP_NUM_THREADS" --cpu-bind=cores --wait=30 \\
     python -m bnn_hvd train --flagfile="$FLAGFILE" --threads="$OMP_NUM_THREADS" "$@\""""
 
@@ -61,7 +60,7 @@ srun --mpi="$SRUN_MPI" --cpus-per-task="$OMP_NUM_THREADS" --cpu-bind=cores --wai
 def script(spec: JobSpec) -> str:
     """Return the text of the sbatch script."""
     return fill(
-        TEMPLATE, spec, LAUNCH=LAUNCH, SIGNAL="USR1", TRAPPED="USR1 TERM",
+        TEMPLATE, spec, LAUNCH=LAUNCH,
         QUEUE=directive("#SBATCH", "--partition=", spec.queue, "The partition"),
         ACCOUNT=directive("#SBATCH", "--account=", spec.account, "The project that pays"),
     )  # fmt: skip

@@ -38,7 +38,7 @@ class JobSpec:
         for field in NAMES:
             if not PLAIN.fullmatch(getattr(self, field)):
                 raise UserError(
-                    f"--{field}={getattr(self, field)!r} can't stand in a job script: letters, digits and _ . : + @ - only"
+                    f"--{field}={getattr(self, field)!r} can't stand in a job script: only letters, digits, _.:+@-"
                 )
         if not self.name or not self.name[0].isalpha():
             raise UserError(f"--name={self.name!r} must begin with a letter")

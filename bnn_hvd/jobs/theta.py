@@ -17,26 +17,24 @@ TEMPLATE = """\
 #   output files; --attrs: the fast memory (MCDRAM) as a cache, and the file systems that must be up
 
 @SETTINGS@
-RESTARTS=${RESTARTS:-0}           # how often it has done so; counted below
+# How often it has done so; counted below
+RESTARTS=${RESTARTS:-0}
 
-PPN=@PPN@  # ranks per node
-T=@THREADS@  # threads per rank
-export PMI_NO_FORK=1  # Cray's MPI must not fork a helper: processes that Python starts would hang in it
+# Ranks per node, and threads of each
+PPN=@PPN@
+T=@THREADS@
+# Cray's process manager must not fork a helper for processes that Python starts: they could hang in it
+export PMI_NO_FORK=1
 
 # Cobalt sends no early signal: at the limit it sends TERM and, seconds later, KILL. So the program gets a
-# time limit of its own, counted from when it trains, that leaves @MARGIN_S@ s to start and to write the last checkpoint.
+# time limit of its own, counted from when it trains: @MARGIN_S@ s are left to start and to write a checkpoint.
 MAX_RUNTIME_S=$((@WALLTIME_S@ - @MARGIN_S@))
 
-#   -n, -N     ranks in all, and on each node; COBALT_JOBSIZE is the number of nodes that Cobalt gave
-#   -cc depth  each rank keeps cores of its own: as many as -d says
-#   -d, -j 2   that many hardware threads per rank, two on each core
-#   -e         the threads of the mathematical libraries
-#   -b         python is found on the nodes; do not copy it there
 @RUN@
 
 @CODES@
-# To go on, the job submits itself again.
-if [ "$CODE" -eq 75 ] && [ "$RESTARTS" -lt "$MAX_RESTARTS" ]; then
+# To go on, the job submits itself again; options given to qsub by hand are not repeated.
+if [ "$CODE" -eq 75 ] && [ -z "$CANCELLED" ] && [ "$RESTARTS" -lt "$MAX_RESTARTS" ]; then
     qsub --env "RESTARTS=$((RESTARTS + 1)):MAX_RESTARTS=$MAX_RESTARTS:FLAGFILE=$FLAGFILE:VENV=$VENV" "$0" "$@" ||
         echo "The run is not finished, and could not be submitted again from here: qsub it once more." >&2
 fi
@@ -44,15 +42,18 @@ exit "$CODE"
 """
 
 LAUNCH = """\
+#   -n, -N     ranks in all, and on each node; COBALT_JOBSIZE is the number of nodes that Cobalt gave
+#   -cc depth  each rank keeps cores of its own: as many as -d says
+#   -d, -j 2   that many hardware threads per rank, two on each core
+#   -e         the threads of the mathematical libraries
+#   -b         python is found on the nodes; do not copy it there
 aprun -n $((COBALT_JOBSIZE*PPN)) -N $PPN -cc depth -d $T -j 2 -e OMP_NUM_THREADS=$T -b \\
     python -m bnn_hvd train --flagfile="$FLAGFILE" --threads="$T" --max_runtime_s="$MAX_RUNTIME_S" "$@\""""
 
 
 def script(spec: JobSpec) -> str:
     """Return the text of the Cobalt script."""
-    return fill(
-        TEMPLATE, spec, LAUNCH=LAUNCH, SIGNAL="TERM", TRAPPED="TERM USR1", DIRECTIVES="\n".join(directives(spec))
-    )
+    return fill(TEMPLATE, spec, LAUNCH=LAUNCH, DIRECTIVES="\n".join(directives(spec)))
 
 
 def directives(spec: JobSpec) -> list[str]:
