@@ -1,0 +1,48 @@
+"""`python -m benchmarks [PART ...]`: measure, and write out/<part>.json and out/<part>.md."""
+
+import argparse
+import importlib
+import sys
+
+from benchmarks import report, torch_peer
+
+PARTS = {
+    "layers": "a training step beside TensorFlow Probability's and bayesian-torch's",
+    "allreduce": "latency and bandwidth of an all-reduce against message size",
+    "scaling": "weak scaling from one rank to two",
+    "training": "a training run of MNIST against its steps alone",
+    "predict": "posterior draws of a test set beside a plain loop over TFP's model",
+    "startup": "seconds from the command to the first step, and of --help",
+}
+
+
+def main() -> int:
+    options = parse()
+    if options.parts == ["torch-env"]:
+        return 0 if torch_peer.environment(create=True) else 1
+    missed = []
+    for part in options.parts or PARTS:
+        quietness = report.Quietness()
+        result = importlib.import_module(f"benchmarks.{part}").run(options.quick)
+        path = report.write(result, quietness.text(), options.keep)
+        print(path.read_text(), f"written: {path}\n", sep="\n", flush=True)
+        missed += [bar for bar in result.bars if not bar.met]
+    if missed:
+        print("missed:", report.table_of_bars(missed), sep="\n\n")
+    return 0
+
+
+def parse() -> argparse.Namespace:
+    parts = "\n".join(f"  {name:10} {what}" for name, what in PARTS.items())
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks", formatter_class=argparse.RawDescriptionHelpFormatter,
+        description=f"{__doc__}\n\nparts:\n{parts}\n  torch-env  only install bayesian-torch, in an environment of its own",
+    )  # fmt: skip
+    parser.add_argument("parts", nargs="*", metavar="PART", choices=[*PARTS, "torch-env", []], help="default: all")
+    parser.add_argument("--quick", action="store_true", help="little of everything, to see that it works; not the times")
+    parser.add_argument("--keep", action="store_true", help="write the report to results/, too")
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

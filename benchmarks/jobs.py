@@ -1,0 +1,41 @@
+"""Jobs of one rank or more: a module of this package in new processes, each of which returns a result."""
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from benchmarks.workers import REPOSITORY, environment
+
+TIMEOUT_S = 600
+
+
+def run(module: str, spec: dict[str, Any], ranks: int = 1, launcher_flags: tuple[str, ...] = (), **variables: str) -> Any:
+    """Run `python -m MODULE SPEC OUT` (through horovodrun if on many ranks), and return what rank 0 wrote to OUT."""
+    with tempfile.TemporaryDirectory() as folder:
+        out = Path(folder, "out.json")
+        horovodrun = [sys.executable, str(Path(sys.executable).parent / "horovodrun"), "-np", str(ranks), *launcher_flags]
+        command = [*(horovodrun if ranks > 1 else []), sys.executable, "-m", module, json.dumps(spec), str(out)]
+        kept = {name: value for name, value in environment(1).items() if not name.startswith(("OMPI_", "PMI"))}
+        job = subprocess.run(
+            command, cwd=REPOSITORY, env=kept | variables, capture_output=True, text=True, timeout=TIMEOUT_S, check=False
+        )
+        if job.returncode:
+            raise RuntimeError(f"{' '.join(command)} ended with code {job.returncode}:\n{(job.stdout + job.stderr)[-3000:]}")
+        return json.loads(out.read_text())
+
+
+def given() -> tuple[dict[str, Any], Path]:
+    """Return the SPEC and OUT of this process."""
+    return json.loads(sys.argv[1]), Path(sys.argv[2])
+
+
+def finish(out: Path, result: Any, rank: int = 0) -> None:
+    """Let rank 0 write the result."""
+    if rank == 0:
+        temporary = out.with_suffix(".tmp")
+        temporary.write_text(json.dumps(result))
+        os.replace(temporary, out)

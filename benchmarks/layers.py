@@ -1,0 +1,98 @@
+"""A training step of each network and kind, beside TensorFlow Probability's layers and bayesian-torch's."""
+
+import contextlib
+from typing import Any
+
+from benchmarks import ours, torch_peer, workload
+from benchmarks.report import Bar, Report, Row, find, ratio, table
+from benchmarks.workers import Worker, alternate
+
+OURS, TFP, TORCH = ours.NAME, "tfp", "bayesian-torch"
+ROUNDS, TARGET_S = 15, 0.1
+# (network, kind, library) / (network, kind, library) of one network: at most so much, on one thread.
+LIMITS = {
+    ("fc", "flipout", OURS, "flipout", TFP): 0.30,
+    ("fc", "flipout", OURS, "point", OURS): 5,
+    ("fc", "local_reparam", OURS, "point", OURS): 2.5,
+    ("fc", "flipout", OURS, "flipout", TORCH): 0.45,
+    ("conv", "flipout", OURS, "flipout", TFP): 0.70,
+    ("conv", "flipout", OURS, "point", OURS): 1.6,
+    ("conv", "reparam", OURS, "point", OURS): 1.05,
+    ("conv", "flipout", OURS, "flipout", TORCH): 0.20,
+    ("vgg3", "flipout", OURS, "point", OURS): 2.1,
+}
+NAMES = {"fc": "FC 784-64-10", "conv": "conv 5x5x64", "vgg3": "CIFAR10_BNN_model"}
+NOTES = """
+A step: a batch of 64 gathered from the whole data set (uint8) in memory, standardised, forward, backward, Adam.
+TensorFlow's libraries run a loop in the graph, PyTorch is eager. The same batches for all.
+
+Each library is in a process of its own; every round runs one repetition of each case, one after the other.
+With one thread, the process is pinned to one core.
+
+FC and conv: all layers but the output are Bayesian; CIFAR10_BNN_model: all are. The peers are as a user writes them:
+ReLU before max-pool (this project pools first: the same result), biases of bayesian-torch Bayesian, of TFP not.
+
+cpu: process time per step. Where it is well below the wall time, something else had the core.
+"""
+
+
+def run(quick: bool) -> Report:
+    """Measure with one thread and with two."""
+    spec: dict[str, Any] = {"networks": list(NAMES), "target_s": TARGET_S}
+    threads, rounds = (1, 2), ROUNDS
+    if quick:
+        spec, threads, rounds = {"networks": ["fc"], "target_s": 0.02}, (1,), 3
+    torch_python = torch_peer.environment(create=not quick)
+    rows = [row for number in threads for row in measure(spec, number, rounds, torch_python)]
+    bars = [bar for number in threads for bar in ratios(rows, number)]
+    header = ("network", "kind", "library", "threads", "median ms", "min ms", "cpu ms", "/ point", "/ TFP", "/ bayesian-torch")
+    notes = NOTES if torch_python else NOTES + "\nWithout bayesian-torch: `python -m benchmarks torch-env` installs it.\n"
+    return Report("layers", "Training step", rows, bars, [table(header, (line(row, rows) for row in rows))], notes)
+
+
+def measure(spec: dict[str, Any], threads: int, rounds: int, torch_python: Any) -> list[Row]:
+    """Return the rows of all libraries, sorted by network and kind."""
+    with contextlib.ExitStack() as stack:
+        workers = [
+            stack.enter_context(Worker(OURS, "benchmarks.ours", spec, threads)),
+            stack.enter_context(Worker(TFP, "benchmarks.tfp_peer", spec, threads)),
+        ]
+        if torch_python:
+            workers.append(stack.enter_context(Worker(TORCH, "benchmarks.torch_peer", spec, threads, torch_python)))
+        samples = alternate(workers, rounds)
+    rows = []
+    for (worker, case), measured in samples.items():
+        network, kind = worker.cases[case]
+        rows.append(Row.of(
+            measured, network=network, kind=kind, library=worker.library, threads=threads, ranks=1,
+            batch_size=workload.BATCH_SIZE,
+        ))  # fmt: skip
+    kinds = ("point", "reparam", "flipout", "local_reparam")
+    return sorted(rows, key=lambda row: (list(NAMES).index(row.network), kinds.index(row.kind)))
+
+
+def ratios(rows: list[Row], threads: int) -> list[Bar]:
+    """Return the issue's bars, of the networks and libraries that were measured."""
+    bars = []
+    for (network, kind, library, other_kind, other_library), limit in LIMITS.items():
+        above = find(rows, network=network, kind=kind, library=library, threads=threads)
+        below = find(rows, network=network, kind=other_kind, library=other_library, threads=threads)
+        if above and below:
+            other = f"{other_library} {other_kind}" if other_library != library else other_kind
+            name = f"{NAMES[network]}, {threads} thread{'s' * (threads > 1)}: {kind} / {other}"
+            bars.append(ratio(name, above, below, at_most=limit))
+    return bars
+
+
+def line(row: Row, rows: list[Row]) -> list[Any]:
+    """Return a row of the table, with ratios to the same library's point and to the peers of the same kind."""
+
+    def against(kind: str, library: str) -> float | None:
+        other = find(rows, network=row.network, kind=kind, library=library, threads=row.threads)
+        return row.step_ms / other.step_ms if other else None
+
+    peers = [against(row.kind, library) if row.library == OURS else None for library in (TFP, TORCH)]
+    return [
+        NAMES[row.network], row.kind, row.library, row.threads, row.step_ms, row.step_ms_min, row.cpu_ms,
+        against("point", row.library), *peers,
+    ]  # fmt: skip

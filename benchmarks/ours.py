@@ -1,0 +1,70 @@
+"""This project's training steps: the real loop over the real methods."""
+
+from collections.abc import Iterator
+from typing import Any
+
+from benchmarks import workload
+from benchmarks.workers import MOST_STEPS, Case
+
+NAME = "bnn_hvd"
+KINDS = {
+    "fc": ("point", "reparam", "flipout", "local_reparam"),
+    "conv": ("point", "reparam", "flipout"),
+    "vgg3": ("point", "reparam", "flipout"),
+}
+
+
+def cases(spec: dict[str, Any]) -> Iterator[Case]:
+    """Yield the training steps of the networks that are asked for."""
+    start_tensorflow(spec["threads"])
+    for network in spec["networks"]:
+        for kind in spec.get("kinds", KINDS[network]):
+            yield training(network, kind)
+
+
+def start_tensorflow(threads: int) -> None:
+    """Import TensorFlow with what bnn_hvd.cli sets before it does."""
+    import os
+
+    os.environ.setdefault("XLA_FLAGS", "--xla_cpu_prefer_vector_width=512")
+    import tensorflow as tf
+
+    tf.config.threading.set_intra_op_parallelism_threads(threads)
+    tf.config.threading.set_inter_op_parallelism_threads(1)
+
+
+def flags(network: str, kind: str) -> dict[str, str]:
+    """Return the flags of a network: under vi all layers of vgg3 are Bayesian, of the others all but the output."""
+    if kind == "point":
+        return {"network": network, "method": "point"}
+    layers = "all" if network == "vgg3" else "hidden"
+    return {"network": network, "method": "vi", "estimator": kind, "bayesian_layers": layers}
+
+
+def training(network: str, kind: str, ranks: Any = None) -> Case:
+    """Return the loop of `train` over one network, in one process or on many ranks."""
+    import numpy as np
+
+    from bnn_hvd import registry, seeds
+    from bnn_hvd.cluster import Solo
+    from bnn_hvd.config import TrainConfig, resolve
+    from bnn_hvd.data import standardize
+    from bnn_hvd.data.pipeline import Examples
+    from bnn_hvd.models.network import build
+    from bnn_hvd.plan import Call
+    from bnn_hvd.train import compile_loop
+
+    x, y = workload.training_part(network)
+    config = resolve(TrainConfig(batch_size=workload.BATCH_SIZE, **flags(network, kind)))
+    net = build(config, x.shape[1:], 10)
+    method = registry.load(registry.METHODS, config.method)(net, len(x), ranks or Solo(), config)
+    state = method.init(seeds.seed(0, "init"))
+    loop = compile_loop(method, state, Examples(x, y, standardize.fit(x, config.standardize)), config.batch_size)
+
+    index, ones = workload.batches(len(x)), np.ones(MOST_STEPS, np.float32)
+    noise = np.stack([seeds.seed(0, "noise", 0, step) for step in range(MOST_STEPS)])
+
+    def run(steps: int) -> None:
+        loop(Call(index[:steps], noise[:steps], config.learning_rate * ones[:steps], ones[:steps]))
+
+    return Case(network, kind, run)

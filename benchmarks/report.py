@@ -1,0 +1,182 @@
+"""What a part measured: rows for machines, Markdown for people, and how quiet the machine was meanwhile."""
+
+import dataclasses
+import json
+import os
+import platform
+import re
+import resource
+import shutil
+import statistics
+import sys
+import time
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from benchmarks.workers import Sample
+from bnn_hvd import provenance
+
+HERE = Path(__file__).resolve().parent
+OUT, RESULTS = HERE / "out", HERE / "results"
+
+
+@dataclasses.dataclass
+class Row:
+    """One thing that was timed; what a "step" is, each part says. Medians, unless the name says min."""
+
+    network: str
+    kind: str
+    library: str
+    threads: int
+    ranks: int
+    batch_size: int | None
+    step_ms: float
+    step_ms_min: float
+    cpu_ms: float | None = None  # of the process per step: far below step_ms, the machine was not quiet
+    repetitions: int = 1
+    more: dict[str, Any] = dataclasses.field(default_factory=dict)
+
+    @classmethod
+    def of(cls, samples: Sequence[Sample], **named: Any) -> "Row":
+        wall = [sample.wall_ms for sample in samples]
+        cpu = statistics.median(sample.cpu_ms for sample in samples)
+        return cls(
+            step_ms=statistics.median(wall), step_ms_min=min(wall), cpu_ms=cpu, repetitions=len(samples), **named
+        )  # fmt: skip
+
+    def to_dict(self) -> dict[str, Any]:
+        values = dataclasses.asdict(self)
+        return values | values.pop("more")
+
+
+@dataclasses.dataclass(frozen=True)
+class Bar:
+    """A measured ratio and its limit; `best` is the same of the minima."""
+
+    name: str
+    value: float
+    best: float
+    cpu: float | None = None  # of the processor times: what a busy machine changes least
+    at_most: float | None = None
+    at_least: float | None = None
+
+    @property
+    def met(self) -> bool:
+        return (self.at_most is None or self.value <= self.at_most) and (
+            self.at_least is None or self.value >= self.at_least
+        )
+
+
+@dataclasses.dataclass
+class Report:
+    """The result of a part."""
+
+    part: str
+    title: str
+    rows: list[Row]
+    bars: list[Bar]
+    tables: list[str] = dataclasses.field(default_factory=list)  # Markdown after the bars
+    notes: str = ""
+
+
+def find(rows: Iterable[Row], **wanted: Any) -> Row | None:
+    """Return the first row whose fields are these, None if it was not measured."""
+    return next((row for row in rows if all(getattr(row, name) == value for name, value in wanted.items())), None)
+
+
+def ratio(name: str, above: Row, below: Row, **limit: float) -> Bar:
+    cpu = above.cpu_ms / below.cpu_ms if above.cpu_ms and below.cpu_ms else None
+    return Bar(name, above.step_ms / below.step_ms, above.step_ms_min / below.step_ms_min, cpu, **limit)
+
+
+def table(header: Sequence[str], lines: Iterable[Sequence[Any]]) -> str:
+    """Return a Markdown table; floats with three significant digits."""
+    rows = [header, ["---"] * len(header), *lines]
+    return "\n".join("| " + " | ".join(_cell(cell) for cell in row) + " |" for row in rows)
+
+
+def _cell(value: Any) -> str:
+    if not isinstance(value, float):
+        return "" if value is None else str(value)
+    return f"{value:.3g}" if abs(value) < 1000 else f"{value:.0f}"
+
+
+def table_of_bars(bars: Iterable[Bar]) -> str:
+    def limit(bar: Bar) -> str:
+        return f"at most {bar.at_most:g}" if bar.at_most is not None else f"at least {bar.at_least:g}"
+
+    header = ("bar", "limit", "ratio of medians", "of minima", "of cpu times", "met")
+    return table(header, ((b.name, limit(b), b.value, b.best, b.cpu, "yes" if b.met else "**no**") for b in bars))
+
+
+class Quietness:
+    """How much the machine did besides, from its making to `text()`."""
+
+    def __init__(self) -> None:
+        self.start, self.load = time.time(), os.getloadavg()[0]
+        self.busy_s, self.stolen_s = _machine_seconds()
+        self.own_s = _own_seconds()
+
+    def text(self) -> str:
+        seconds = time.time() - self.start
+        busy_s, stolen_s = (now - then for now, then in zip(_machine_seconds(), (self.busy_s, self.stolen_s), strict=True))
+        others = max(0.0, busy_s - (_own_seconds() - self.own_s)) / seconds
+        return (
+            f"{seconds:.0f} s; load average {self.load:.2f} before, {os.getloadavg()[0]:.2f} after; other processes "
+            f"used {others:.2f} of {os.cpu_count()} cores, the hypervisor took {stolen_s / seconds:.2f}"
+        )
+
+
+def _machine_seconds() -> tuple[float, float]:
+    """Return the seconds that all cores were busy, and those that the hypervisor took, since the start of the host."""
+    user, nice, system, _, _, irq, softirq, steal = map(int, Path("/proc/stat").read_text().split()[1:9])
+    ticks = os.sysconf("SC_CLK_TCK")
+    return (user + nice + system + irq + softirq) / ticks, steal / ticks
+
+
+def _own_seconds() -> float:
+    """Return the processor seconds of this process and of all its children that have ended."""
+    usages = (resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+    return sum(usage.ru_utime + usage.ru_stime for usage in usages)
+
+
+def markdown(report: Report, quietness: str) -> str:
+    """Return the whole report."""
+    revision = provenance.git_revision() or "unknown"
+    head = [
+        f"# {report.title}",
+        "\n".join([
+            f"- command: `python -m benchmarks {' '.join(sys.argv[1:])}`",
+            f"- {time.strftime('%Y-%m-%d %H:%M')}, commit {revision}",
+            f"- machine: {processor()}, {os.cpu_count()} cores, {platform.system()} {platform.release()}",
+            f"- quiet? {quietness}",
+        ]),
+    ]  # fmt: skip
+    bars = [table_of_bars(report.bars)] if report.bars else []
+    return "\n\n".join([*head, *bars, *report.tables, report.notes.strip()]).strip() + "\n"
+
+
+def write(report: Report, quietness: str, keep: bool) -> Path:
+    """Write out/<part>.json and out/<part>.md, and the latter to results/ too if it is to be kept."""
+    OUT.mkdir(exist_ok=True)
+    (OUT / f"{report.part}.json").write_text(json.dumps([row.to_dict() for row in report.rows], indent=1) + "\n")
+    path = OUT / f"{report.part}.md"
+    path.write_text(markdown(report, quietness))
+    if keep:
+        RESULTS.mkdir(exist_ok=True)
+        kept = RESULTS / f"{time.strftime('%Y-%m-%d')}_{machine_name()}_{report.part}.md"
+        shutil.copy(path, kept)
+        return kept
+    return path
+
+
+def processor() -> str:
+    found = re.search(r"model name\s*:\s*(.+)", Path("/proc/cpuinfo").read_text())
+    return found[1] if found else platform.machine()
+
+
+def machine_name() -> str:
+    """Return BNN_HVD_MACHINE, or a short name of the processor and the number of cores."""
+    slug = re.sub(r"[^a-z0-9]+", "-", processor().lower()).strip("-")
+    return os.environ.get("BNN_HVD_MACHINE", f"{slug}-{os.cpu_count()}")

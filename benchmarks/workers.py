@@ -1,0 +1,135 @@
+"""Timed cases in processes of their own, run one repetition at a time, so that peers can alternate.
+
+A peer needs its own number of threads, environment variables, even its own Python. So each runs in a
+worker: `python -m benchmarks.workers MODULE SPEC` imports MODULE, makes its `cases(spec)` and then waits on
+stdin. The parent asks one worker for one repetition at a time, and all the others sleep meanwhile.
+"""
+
+import importlib
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any, NamedTuple, Self
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+MOST_STEPS = 400  # of a repetition
+
+
+class Case(NamedTuple):
+    """Something to time: `run(steps)` makes that many steps."""
+
+    network: str
+    kind: str
+    run: Callable[[int], None]
+    steps: int | None = None  # of a repetition; None: as many as take the time that is asked for
+
+
+class Sample(NamedTuple):
+    """Milliseconds per step in one repetition: of the wall clock, and of the process on all its cores."""
+
+    wall_ms: float
+    cpu_ms: float
+
+
+class Worker:
+    """A process that holds the cases of one library.
+
+    Attributes:
+      cases: (network, kind) of each case, ready to run.
+    """
+
+    def __init__(self, library: str, module: str, spec: dict[str, Any], threads: int, python: str | Path = sys.executable):
+        self.library, self.threads = library, threads
+        self._remarks = tempfile.TemporaryFile("w+")  # noqa: SIM115: what the libraries print, shown if the worker fails
+        self._process = subprocess.Popen(
+            [python, "-m", "benchmarks.workers", module, json.dumps({**spec, "threads": threads})],
+            cwd=REPOSITORY, env=environment(threads), text=True,
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._remarks,
+        )  # fmt: skip
+        self.cases = [tuple(case) for case in self._answer()]
+
+    def sample(self, case: int) -> Sample:
+        """Run one repetition of a case."""
+        print(case, file=self._process.stdin, flush=True)
+        return Sample(*self._answer())
+
+    def _answer(self) -> Any:
+        line = self._process.stdout.readline()  # type: ignore[union-attr]
+        if not line:
+            code = self._process.wait()
+            self._remarks.seek(0)
+            raise RuntimeError(f"the worker of {self.library} ended with code {code}:\n{self._remarks.read()[-3000:]}")
+        return json.loads(line)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._process.stdin.close()  # type: ignore[union-attr]
+        self._process.wait()
+        self._remarks.close()
+
+
+def environment(threads: int) -> dict[str, str]:
+    """Return the environment of a process with so many threads."""
+    return {
+        **os.environ, "PYTHONPATH": str(REPOSITORY), "OMP_NUM_THREADS": str(threads), "TF_CPP_MIN_LOG_LEVEL": "3",
+        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+    }  # fmt: skip
+
+
+def alternate(workers: Iterable[Worker], rounds: int) -> dict[tuple[Worker, int], list[Sample]]:
+    """Return the samples of each case of each worker: every round runs each of them once, network by network."""
+    each = [(worker, case) for worker in workers for case in range(len(worker.cases))]
+    networks = list(dict.fromkeys(worker.cases[case][0] for worker, case in each))
+    samples: dict[tuple[Worker, int], list[Sample]] = {one: [] for one in each}
+    for network in networks:
+        for _ in range(rounds):
+            for worker, case in each:
+                if worker.cases[case][0] == network:
+                    samples[worker, case].append(worker.sample(case))
+    return samples
+
+
+def pin(threads: int) -> None:
+    """Keep a process of one thread on one core, the last of those that it may use: it doesn't wander."""
+    if threads == 1:
+        os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
+
+
+def time_steps(case: Case, steps: int) -> Sample:
+    wall, cpu = time.perf_counter(), time.process_time()
+    case.run(steps)
+    return Sample(1e3 * (time.perf_counter() - wall) / steps, 1e3 * (time.process_time() - cpu) / steps)
+
+
+def choose_steps(case: Case, target_s: float) -> int:
+    """Return the steps of a repetition of about `target_s`, after first ones that compile and warm up."""
+    case.run(case.steps or 1)
+    if case.steps:
+        return case.steps
+    steps = 2
+    for _ in range(2):
+        steps = max(1, min(MOST_STEPS, round(1e3 * target_s / time_steps(case, steps).wall_ms)))
+    return steps
+
+
+def main(module: str, spec: dict[str, Any]) -> None:
+    """Serve the cases of `module` to the parent process."""
+    answers = os.fdopen(os.dup(1), "w", buffering=1)
+    os.dup2(2, 1)  # what a library prints must not get between the answers
+    pin(spec["threads"])
+    cases = list(importlib.import_module(module).cases(spec))
+    steps = [choose_steps(case, spec["target_s"]) for case in cases]
+    print(json.dumps([(case.network, case.kind) for case in cases]), file=answers)
+    for line in sys.stdin:
+        print(json.dumps(time_steps(cases[int(line)], steps[int(line)])), file=answers)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], json.loads(sys.argv[2]))
