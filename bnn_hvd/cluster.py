@@ -122,6 +122,7 @@ def connect(stall_timeout_s: float = 0.0, timeline: Path | None = None) -> Clust
         os.environ.setdefault("HOROVOD_STALL_CHECK_TIME_SECONDS", str(max(1, round(stall_timeout_s / 2))))
         os.environ.setdefault("HOROVOD_STALL_SHUTDOWN_TIME_SECONDS", str(max(2, round(stall_timeout_s))))
     if timeline:
+        timeline.parent.mkdir(parents=True, exist_ok=True)
         os.environ.setdefault("HOROVOD_TIMELINE", str(timeline))
     import horovod.tensorflow as hvd
 

@@ -18,6 +18,7 @@ from bnn_hvd.models.network import Network
 from bnn_hvd.plan import Call, Plan
 
 HISTOGRAM_BINS = 80
+OF_THIS_RANK = ("loss_here", "communication_s")  # scalars of a step that are not averaged over the ranks
 
 
 class Logbook:
@@ -49,10 +50,10 @@ class Logbook:
             tqdm.write(text, file=sys.stdout)
             sys.stdout.flush()
 
-    def time(self, progress: Progress, phase: str, seconds: float, steps: int = 0) -> None:
+    def time(self, progress: Progress, phase: str, seconds: float, **more: float) -> None:
         """Note how long a phase (compile, train, eval, checkpoint) took."""
         if not self.quiet:
-            row = {"step": progress.step, "phase": phase, "steps": steps, "seconds": seconds}
+            row = {"step": progress.step, "phase": phase, "seconds": seconds, **more}
             records.append_jsonl(self.run / records.TIMINGS, row)
 
     def steps(self, progress: Progress, history: dict[str, np.ndarray], call: Call) -> None:
@@ -68,7 +69,7 @@ class Logbook:
             return
         means = {
             name: float(np.mean(np.concatenate([part[name] for part in self._window])))
-            for name in history if name != "loss_here"
+            for name in history if name not in OF_THIS_RANK
         }  # fmt: skip
         self._window = []
         if "kl" in means:

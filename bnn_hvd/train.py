@@ -33,9 +33,9 @@ def main(config: TrainConfig) -> int:
     """Train (a resolved config), or go on where the run directory stands; returns the exit code."""
     rundir.check_same_run(config)
     ranks = cluster.connect(config.stall_timeout_s, Path(config.run, records.TIMELINE) if config.timeline else None)
+    threads = machine.set_up(config.threads, ranks)
     cluster.check_agreement(ranks, provenance.fingerprint(to_flagfile(config)), socket.gethostname())
     arrays = sources.load(config.dataset, staging.stage(config.data_dir, config.stage_dir, ranks))
-    threads = machine.set_up(config.threads, ranks)
     plan = Plan(config, len(arrays.x_train), ranks.rank, ranks.size)
     network = build(config, arrays.x_train.shape[1:], arrays.num_classes)
     method = registry.load(registry.METHODS, config.method)(network, plan.num_train, ranks, config)
@@ -98,7 +98,9 @@ def fit(
         seconds = watch.elapsed_s()
         assert_finite(history["loss_here"], progress.step, ranks)
         progress = count(plan.advance(progress, call.steps), call.steps, seconds, first_call, plan)
-        logbook.time(progress, "compile" if first_call else "train", seconds, call.steps)
+        communication_s = float(history["communication_s"].sum())
+        phase = "compile" if first_call else "train"
+        logbook.time(progress, phase, seconds, steps=call.steps, communication_s=communication_s)
         logbook.steps(progress, history, call)
         first_call = False
 

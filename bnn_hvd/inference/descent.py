@@ -34,17 +34,32 @@ def descend(
 ) -> dict[str, tf.Tensor]:
     """Make one step down the gradient of `loss_of(params)["loss"]`, averaged over the ranks.
 
-    Returns the scalars of `loss_of`, averaged over the ranks in the same all-reduce as the gradient,
-    and `loss_here`, this rank's own loss, which names the rank where it stops being finite.
+    Returns the scalars of `loss_of`, averaged over the ranks in the same all-reduce as the gradient, and
+    two of this rank alone: `loss_here`, which names the rank where it stops being finite, and
+    `communication_s`, the time from handing the gradient over to having the average: the all-reduce,
+    and the wait for slower ranks.
     """
     with tf.GradientTape(watch_accessed_variables=False) as tape:
         tape.watch(state.params)
         scalars = loss_of(tf.convert_to_tensor(state.params))
     gradient = tape.gradient(scalars["loss"], state.params)
-    gradient, means = cluster.mean([gradient, tf.stack(list(scalars.values()))])
+    (gradient, means), communication_s = timed_mean(cluster, [gradient, tf.stack(list(scalars.values()))])
     optimizer.apply(state.params, state.slots, gradient, controls.learning_rate, state.step)
     state.step.assign_add(1)
-    return {**dict(zip(scalars, tf.unstack(means), strict=True)), "loss_here": scalars["loss"]}
+    here = {"loss_here": scalars["loss"], "communication_s": communication_s}
+    return {**dict(zip(scalars, tf.unstack(means), strict=True)), **here}
+
+
+def timed_mean(cluster: Cluster, tensors: list[tf.Tensor]) -> tuple[list[tf.Tensor], tf.Tensor]:
+    """Return the averages over the ranks, and the seconds that they took this rank."""
+    if cluster.size == 1:
+        return tensors, tf.constant(0.0)
+    with tf.control_dependencies(tensors):
+        start = tf.timestamp()
+    with tf.control_dependencies([start]):
+        means = cluster.mean([tf.identity(tensor) for tensor in tensors])
+    with tf.control_dependencies(means):
+        return means, tf.cast(tf.timestamp() - start, tf.float32)
 
 
 def batch_accuracy(logits_NC: tf.Tensor, y_N: tf.Tensor) -> tf.Tensor:
