@@ -1,0 +1,197 @@
+"""The contract of every row of METHODS: reproducible, resumable, traced once, and right where the truth is known."""
+
+import dataclasses
+import functools
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from bnn_hvd import checkpoint, registry, seeds
+from bnn_hvd.checkpoint import Progress
+from bnn_hvd.cluster import Solo
+from bnn_hvd.config import ESTIMATORS, TrainConfig
+from bnn_hvd.data.pipeline import Batch, Examples
+from bnn_hvd.data.standardize import Standardizer
+from bnn_hvd.inference.objective import Controls
+from bnn_hvd.models import network as network_file
+from bnn_hvd.plan import Plan
+from bnn_hvd.train import compile_loop
+
+CASES = [(method, e) for method in registry.METHODS for e in (ESTIMATORS if method == "vi" else ("flipout",))]
+NUM_TRAIN, CLASSES = 50, 4
+RANDOM = np.random.default_rng(0)
+X = RANDOM.integers(256, size=[NUM_TRAIN, 6, 5, 1], dtype=np.uint8)
+Y = RANDOM.integers(CLASSES, size=NUM_TRAIN).astype(np.int32)
+CONFIG = TrainConfig(
+    network="conv",
+    bayesian_layers="all",
+    bayesian_biases=True,
+    batch_size=8,
+    steps=60,
+    checkpoint_every_steps=0,
+    seed=3,
+)
+
+pytestmark = pytest.mark.parametrize(("name", "estimator"), CASES)
+
+
+class Training:
+    """A method on a small network with a convolution and a dense layer, in the loop that `train` compiles."""
+
+    def __init__(self, name: str, estimator: str, init: int = 0, **changes):
+        self.config = dataclasses.replace(CONFIG, method=name, estimator=estimator, **changes)
+        self.network = network_file.build(self.config, X.shape[1:], CLASSES)
+        self.method = registry.load(registry.METHODS, name)(self.network, NUM_TRAIN, Solo(), self.config)
+        self.state = self.method.init(seeds.seed(init, "init"))
+        self.plan, self.progress, self.traced = Plan(self.config, NUM_TRAIN, 0, 1), Progress(), 0
+        step = self.method.step
+
+        def counting_step(*arguments):
+            self.traced += 1
+            return step(*arguments)
+
+        self.method.step = counting_step
+        standardizer = Standardizer(np.float32(128), np.float32(1 / 64))
+        self.loop = compile_loop(self.method, self.state, Examples(X, Y, standardizer), self.config.batch_size)
+
+    def run(self, steps: int, most_steps: int = 100) -> dict[str, np.ndarray]:
+        """Go on by `steps` steps; returns the scalars of each."""
+        rows, end = [], self.progress.step + steps
+        while self.progress.step < end:
+            call = self.plan.next_call(self.progress, min(most_steps, end - self.progress.step))
+            rows.append(self.loop(call))
+            self.progress = self.plan.advance(self.progress, call.steps)
+        return {name: np.concatenate([row[name] for row in rows]) for name in rows[0]}
+
+    def bits(self) -> dict[str, bytes]:
+        return {variable.name: variable.numpy().tobytes() for variable in self.state.variables}
+
+    def draw(self, *indices: int) -> np.ndarray:
+        seeds_S2 = tf.constant(np.stack([seeds.seed(3, "draw", index) for index in indices]))
+        return self.method.draw(self.state, seeds_S2)(tf.constant(X[:7], tf.float32) / 255).numpy()
+
+
+@functools.cache
+def trained(name: str, estimator: str) -> Training:
+    """Return one after 5 steps, for tests that do not train."""
+    training = Training(name, estimator)
+    training.run(5)
+    return training
+
+
+def test_the_initial_state_is_a_function_of_the_seed(name, estimator):
+    first, again, other = (Training(name, estimator, init) for init in (0, 0, 1))
+    assert first.bits() == again.bits() != other.bits()
+
+
+def test_the_same_seed_gives_the_same_bits(name, estimator):
+    """However the steps are cut into calls; another seed gives others."""
+    one, same, other = (Training(name, estimator, seed=seed) for seed in (3, 3, 4))
+    history, same_history = one.run(20), same.run(20, most_steps=3)
+    other.run(20)
+    assert one.bits() == same.bits()
+    for scalar, values in history.items():
+        np.testing.assert_array_equal(values, same_history[scalar])
+    assert not np.array_equal(one.state.params, other.state.params)
+
+
+@pytest.mark.parametrize("optimizer", ["adam", "sgd"])
+def test_a_resumed_run_ends_where_an_uninterrupted_one_ends_bit_for_bit(name, estimator, optimizer, tmp_path):
+    """A step counter or an accumulator that the checkpoint forgets gives another first step."""
+    whole, first = (Training(name, estimator, optimizer=optimizer) for _ in range(2))
+    whole.run(18)
+    first.run(9)
+    checkpoint.save(tmp_path, first.state, first.progress, keep=1)
+    second = Training(name, estimator, init=7, optimizer=optimizer)
+    second.progress = checkpoint.restore(checkpoint.read_newest_good(tmp_path), second.state)
+    assert second.bits() == first.bits()
+    assert second.progress == first.progress
+    second.run(9)
+    assert second.bits() == whole.bits()
+
+
+def test_a_step_is_traced_once(name, estimator):
+    training = Training(name, estimator)
+    training.run(1)
+    traced = training.traced
+    training.run(30, most_steps=4)
+    assert training.traced == traced
+
+
+def test_a_step_changes_the_state_and_nothing_else(name, estimator):
+    training, untouched = Training(name, estimator), Training(name, estimator)
+    other_state = training.method.init(seeds.seed(5, "init"))
+    other_bits = [variable.numpy().tobytes() for variable in other_state.variables]
+    attributes = dict(vars(training.method))
+    before, start = training.bits(), tf.random.get_global_generator().state.numpy()
+    training.run(3)
+    after = training.bits()
+    assert all(after[name] != before[name] for name in after)  # every variable takes part
+    assert dict(vars(training.method)) == attributes
+    assert [variable.numpy().tobytes() for variable in other_state.variables] == other_bits
+    np.testing.assert_array_equal(tf.random.get_global_generator().state, start)
+    untouched.run(3)
+    assert untouched.bits() == after  # and no method object remembers what another did
+
+
+def test_the_scalars_of_a_step_are_finite_and_the_loss_falls(name, estimator):
+    """On 50 examples that a network of 1,600 weights can learn by heart. The mean of 20 steps each."""
+    training = Training(name, estimator, learning_rate=0.01, kl_weight=0.0)
+    history = training.run(60)
+    assert {"loss", "nll", "loss_here"} <= set(history)
+    for values in history.values():
+        assert np.isfinite(values).all()
+        assert len(values) == 60
+    assert history["nll"][-20:].mean() < 0.8 * history["nll"][:10].mean()
+
+
+def test_draws_are_finite_and_differ_by_seed(name, estimator):
+    training = trained(name, estimator)
+    logits_SNC = training.draw(0, 1, 2)
+    stochastic = training.method.stochastic
+    assert logits_SNC.shape == (3 if stochastic else 1, 7, CLASSES)
+    assert np.isfinite(logits_SNC).all()
+    if stochastic:
+        assert min(np.abs(logits_SNC[a] - logits_SNC[b]).max() for a, b in ((0, 1), (0, 2), (1, 2))) > 1e-3
+
+
+def test_a_draw_is_the_same_whatever_draws_are_beside_it(name, estimator):
+    """So a prediction depends neither on the draws per pass nor on the number of ranks."""
+    training = trained(name, estimator)
+    together = training.draw(0, 1, 2, 3)
+    for position in range(len(together)):
+        np.testing.assert_allclose(training.draw(position)[0], together[position], rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(training.draw(3, 1)[0], together[-1], rtol=1e-5, atol=1e-6)
+
+
+def test_a_draw_changes_nothing(name, estimator):
+    training = trained(name, estimator)
+    before = training.bits()
+    training.draw(0, 1)
+    training.method.marginals(training.state)
+    assert training.bits() == before
+
+
+def test_marginals_are_of_every_weight(name, estimator):
+    training = trained(name, estimator)
+    loc_P, scale_B = training.method.marginals(training.state)
+    assert loc_P.shape == (training.network.num_parameters,)
+    assert len(scale_B) in (0, training.network.num_bayesian)
+    assert set(training.network.slices(loc_P)) == {p.name for p in training.network.parameters}
+    assert np.all(scale_B > 0)
+
+
+def test_a_batch_of_one_example_can_be_trained_on(name, estimator):
+    training = Training(name, estimator, batch_size=1)
+    assert np.isfinite(training.run(3)["loss"]).all()
+
+
+def test_a_step_is_the_same_in_a_graph_and_outside(name, estimator):
+    graph, eager = Training(name, estimator), Training(name, estimator)
+    graph.run(1)
+    call = eager.plan.next_call(Progress(), 1)
+    x = (tf.cast(tf.gather(X, call.index_TB[0]), tf.float32) - 128) / 64
+    controls = Controls(*(tf.constant(part[0]) for part in call[1:]))
+    eager.method.step(eager.state, Batch(x, tf.gather(Y, call.index_TB[0])), controls)
+    np.testing.assert_allclose(eager.state.params, graph.state.params, rtol=1e-4, atol=1e-5)
