@@ -64,7 +64,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return pkgutil.resolve_name(VERBS[name].target)(parsed)
     except (UserError, TrainingError) as error:
         if rank := launcher.world_rank():
-            time.sleep(1)  # rank 0, if it has the same error, says it for all
+            time.sleep(5)  # rank 0, if it has the same error, says it for all
         where = f" on rank {rank}" if rank else ""
         print(f"bnn_hvd: error{where}: {error}", file=sys.stderr, flush=True)
         return error.exit_code

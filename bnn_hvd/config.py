@@ -47,7 +47,9 @@ class TrainConfig:
     epochs: int | None = flag(
         None, "run", "passes over the training data (default 10, unless --steps is given)", minimum=1, identity=False
     )
-    steps: int | None = flag(None, "run", "training steps of the whole job, instead of --epochs", minimum=1, identity=False)
+    steps: int | None = flag(
+        None, "run", "training steps of the whole job, instead of --epochs", minimum=1, identity=False
+    )
     max_runtime_s: float = flag(
         0.0, "run", "stop at a checkpoint after so many seconds, with exit code 75; 0: no limit",
         minimum=0, identity=False,
@@ -95,9 +97,7 @@ class TrainConfig:
         0.0, "objective", "epochs over which the learning rate rises from that of one rank, linearly", minimum=0
     )
 
-    threads: int = flag(
-        0, "machine", "threads per rank; 0: cores of the host / ranks on it", minimum=0, identity=False
-    )
+    threads: int = flag(0, "machine", "threads per rank; 0: cores of the host / ranks on it", minimum=0, identity=False)
     steps_per_call: int = flag(100, "machine", "steps per call of the compiled loop", minimum=1, identity=False)
     checkpoint_every_steps: int = flag(
         1000, "machine", "steps between checkpoints; 0: only at the end", minimum=0, identity=False

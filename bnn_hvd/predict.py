@@ -90,7 +90,9 @@ def load_like(
         arrays = sources.load(trained.dataset, data_dir or trained.data_dir)
     shape, largest = list(arrays.x_test.shape[1:]), int(arrays.y_test.max(initial=0))
     if shape != described["example_shape"]:
-        raise UserError(f"{data_dir} has examples of shape {shape}, the run was trained on {described['example_shape']}")
+        raise UserError(
+            f"{data_dir} has examples of shape {shape}, the run was trained on {described['example_shape']}"
+        )
     if same_classes and largest >= described["num_classes"]:
         raise UserError(f"{data_dir} has the label {largest}, the run knows {described['num_classes']} classes")
     return arrays

@@ -37,7 +37,12 @@ def session(hosts: list[str], ranks: int, threads: int) -> dict[str, Any]:
 def fingerprint(flags: str) -> dict[str, str]:
     """Return what must be the same on all ranks: versions, code, flags and the size of the world."""
     code = hashlib.sha256(b"".join(path.read_bytes() for path in sorted(PACKAGE.rglob("*.py")))).hexdigest()[:12]
-    facts = {"python": platform.python_version(), "code": code, "flags": flags, "world size": str(launcher.world_size())}
+    facts = {
+        "python": platform.python_version(),
+        "code": code,
+        "flags": flags,
+        "world size": str(launcher.world_size()),
+    }
     return facts | {name: version for name in PACKAGES if (version := _version(name))}
 
 

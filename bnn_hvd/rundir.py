@@ -47,9 +47,13 @@ def lock(run: Path) -> None:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         holder = os.read(descriptor, 200).decode(errors="replace")
-        raise UserError(f"another job trains on {run.absolute()} ({holder}): wait for it, or give another --run") from None
+        raise UserError(
+            f"another job trains on {run.absolute()} ({holder}): wait for it, or give another --run"
+        ) from None
     except OSError as error:
-        print(f"bnn_hvd: warning: {run} can't be locked ({error}): see to it that one job trains on it", file=sys.stderr)
+        print(
+            f"bnn_hvd: warning: {run} can't be locked ({error}): see to it that one job trains on it", file=sys.stderr
+        )
     os.ftruncate(descriptor, 0)
     os.write(descriptor, f"host {socket.gethostname()}, process {os.getpid()}".encode())
 

@@ -8,6 +8,7 @@ import tensorflow as tf
 
 from bnn_hvd.data.standardize import Standardizer
 
+
 class Batch(NamedTuple):
     """One rank's part of a step's batch: x [N, ...] float32, y [N] int32."""
 

@@ -52,4 +52,4 @@ class SGD:
 
 
 def make(name: str, momentum: float) -> Optimizer:
-    return {"adam": Adam, "sgd": lambda: SGD(momentum)}[name]()
+    return Adam() if name == "adam" else SGD(momentum)

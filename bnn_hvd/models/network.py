@@ -129,7 +129,9 @@ class Network:
     def slices(self, flat: np.ndarray) -> dict[str, np.ndarray]:
         """Return the entries of each parameter in a flat array [P], or [B] for the Bayesian ones."""
         ends = np.cumsum([p.size for p in self.parameters])
-        return {p.name: flat[end - p.size : end] for p, end in zip(self.parameters, ends, strict=True) if end <= len(flat)}
+        return {
+            p.name: flat[end - p.size : end] for p, end in zip(self.parameters, ends, strict=True) if end <= len(flat)
+        }
 
     def table(self) -> str:
         """Return one line per parameter: name, shape, number of weights, and whether they have a distribution."""
