@@ -114,6 +114,10 @@ class TrainConfig:
     stall_timeout_s: float = flag(
         600.0, "machine", "end the job when a rank makes the others wait so long; 0: never", minimum=0, identity=False
     )
+    straggler_factor: float = flag(
+        1.3, "machine", "warn of a rank whose step, waiting left out, takes so many times the median",
+        minimum=1, identity=False,
+    )  # fmt: skip
     timeline: bool = flag(False, "machine", "write Horovod's timeline into the run directory", identity=False)
     verbose: bool = flag(False, "machine", "print the parameters of each layer before training", identity=False)
 

@@ -16,6 +16,7 @@ from bnn_hvd.checkpoint import Progress
 from bnn_hvd.cluster import Cluster
 from bnn_hvd.models.network import Network
 from bnn_hvd.plan import Call, Plan
+from bnn_hvd.rank_times import Call as TimedCall
 
 HISTOGRAM_BINS = 80
 OF_THIS_RANK = ("loss_here", "communication_s")  # scalars of a step that are not averaged over the ranks
@@ -27,6 +28,7 @@ class Logbook:
     def __init__(self, run: Path, plan: Plan, progress: Progress, ranks: Cluster):
         self.run, self.plan, self.quiet = run, plan, not ranks.is_root
         self._window: list[dict[str, np.ndarray]] = []
+        self.timed: list[TimedCall] = []  # on every rank, its own
         if self.quiet:
             return
         for name in (records.METRICS, records.TIMINGS):
@@ -52,12 +54,14 @@ class Logbook:
 
     def time(self, progress: Progress, phase: str, seconds: float, **more: float) -> None:
         """Note how long a phase (compile, train, eval, checkpoint) took."""
+        if phase == "train":
+            self.timed.append(TimedCall(seconds, int(more["steps"]), more["communication_s"]))
         if not self.quiet:
             row = {"step": progress.step, "phase": phase, "seconds": seconds, **more}
             records.append_jsonl(self.run / records.TIMINGS, row)
 
     def steps(self, progress: Progress, history: dict[str, np.ndarray], call: Call) -> None:
-        """Take the scalars of each step of a call; every --log_every_steps, and at the end of an epoch, their means become a row."""
+        """Take the scalars of each step; every --log_every_steps, and after an epoch, their means become a row."""
         if self.quiet:
             return
         self._window.append(history)

@@ -3,6 +3,7 @@
 import dataclasses
 import hashlib
 import socket
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -64,8 +65,10 @@ def main(config: TrainConfig) -> int:
             logbook.posterior(progress, network, *method.marginals(state))
         loop = compile_loop(method, state, examples, config.batch_size)
         progress, scores = fit(state, progress, loop, plan, ranks, logbook, evaluate, stop)
+    times = gather_times(logbook, config.straggler_factor, ranks)
     if ranks.is_root:
-        records.write_json(run / records.SUMMARY, summary(plan, progress, state, network, threads, scores))
+        content = summary(plan, progress, state, network, threads, scores) | times
+        records.write_json(run / records.SUMMARY, content)
     ranks.barrier()
     return 0 if scores else EXIT_INTERRUPTED
 
@@ -209,6 +212,15 @@ def open_run(config: TrainConfig, arrays: Any, standardizer: Any, threads: int, 
     return Path(config.run)
 
 
+def gather_times(logbook: Logbook, straggler_factor: float, ranks: Cluster) -> dict[str, Any]:
+    """Return the entries of summary.json on the time of a step by rank; rank 0 warns of stragglers."""
+    times = ranks.gather(rank_times.rank_time(socket.gethostname(), logbook.timed))
+    warning = rank_times.straggler_warning(times, straggler_factor)
+    if warning and ranks.is_root:
+        print(warning, file=sys.stderr, flush=True)
+    return rank_times.summary(times)
+
+
 def summary(
     plan: Plan, progress: Progress, state: Any, network: Any, threads: int, scores: dict[str, Any] | None
 ) -> dict[str, Any]:
@@ -235,9 +247,15 @@ def summary(
         "compile_s": progress.compile_s,
         "step_ms_median": float(np.median(step_ms)) if step_ms else None,
         "examples_per_s": progress.timed_examples / progress.train_wall_s if progress.train_wall_s else None,
+        "allreduce_bytes_per_step": bytes_per_step(plan, state),
         "weights_sha256": hashlib.sha256(state.params.numpy().tobytes()).hexdigest(),
         "test": scores,
     }
+
+
+def bytes_per_step(plan: Plan, state: Any) -> int:
+    """Return the bytes of the gradient that each rank hands to the all-reduce."""
+    return 4 * int(state.params.shape[0]) if plan.size > 1 else 0
 
 
 def print_plan(config: TrainConfig, plan: Plan, network: Any, state: Any, ranks: Cluster) -> None:
@@ -251,6 +269,6 @@ def print_plan(config: TrainConfig, plan: Plan, network: Any, state: Any, ranks:
         "steps": f"{plan.total_steps} ({plan.steps_per_epoch} per epoch)",
         "weights": f"{network.num_parameters} ({network.num_bayesian} with a distribution)",
         "trained parameters": trained,
-        "bytes all-reduced per step": 4 * trained if plan.size > 1 else 0,
+        "bytes all-reduced per step": bytes_per_step(plan, state),
     }
     print(to_flagfile(config) + network.table(), *(f"{name:28}{value}" for name, value in rows.items()), sep="\n")

@@ -17,7 +17,6 @@ from bnn_hvd.config import TrainConfig
 from bnn_hvd.errors import UserError
 from bnn_hvd.models import layers
 
-
 CACHE_LINE = 16  # floats
 
 
