@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from bnn_hvd import checkpoint, cluster, machine, provenance, records, registry, rundir, seeds
+from bnn_hvd import checkpoint, cluster, machine, provenance, rank_times, records, registry, rundir, seeds
 from bnn_hvd.checkpoint import Progress
 from bnn_hvd.cluster import Cluster
 from bnn_hvd.config import TrainConfig, to_flagfile
