@@ -3,6 +3,7 @@
 import argparse
 import importlib
 import sys
+from pathlib import Path
 
 from benchmarks import report, torch_peer
 
@@ -24,7 +25,7 @@ def main() -> int:
     for part in options.parts or PARTS:
         quietness = report.Quietness()
         result = importlib.import_module(f"benchmarks.{part}").run(options.quick)
-        path = report.write(result, quietness.text(), options.keep)
+        path = report.write(result, quietness.text(), options.keep, options.out)
         print(path.read_text(), f"written: {path}\n", sep="\n", flush=True)
         missed += [bar for bar in result.bars if not bar.met]
     if missed:
@@ -36,11 +37,12 @@ def parse() -> argparse.Namespace:
     parts = "\n".join(f"  {name:10} {what}" for name, what in PARTS.items())
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks", formatter_class=argparse.RawDescriptionHelpFormatter,
-        description=f"{__doc__}\n\nparts:\n{parts}\n  torch-env  only install bayesian-torch, in an environment of its own",
+        description=f"{__doc__}\n\nparts:\n{parts}\n  torch-env  only install bayesian-torch, for `layers`",
     )  # fmt: skip
     parser.add_argument("parts", nargs="*", metavar="PART", choices=[*PARTS, "torch-env", []], help="default: all")
-    parser.add_argument("--quick", action="store_true", help="little of everything, to see that it works; not the times")
+    parser.add_argument("--quick", action="store_true", help="little of everything: does it still work?")
     parser.add_argument("--keep", action="store_true", help="write the report to results/, too")
+    parser.add_argument("--out", type=Path, default=report.OUT, help="folder of the results")
     return parser.parse_args()
 
 

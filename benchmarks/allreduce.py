@@ -6,7 +6,7 @@ import numpy as np
 
 from benchmarks import jobs
 from benchmarks.report import Report, Row, table
-from benchmarks.workers import Sample, time_steps, Case
+from benchmarks.workers import Case, Sample, time_steps
 
 SIZES = [4, 64, 1 << 10, 16 << 10, 64 << 10, 256 << 10, 1 << 20, 4 << 20, 16 << 20, 64 << 20]  # bytes
 SETTINGS = [(library, cycle) for library in ("MPI", "Gloo") for cycle in ("0.1", "1", "default")]
@@ -21,7 +21,9 @@ message once.
 
 def run(quick: bool) -> Report:
     """Measure each library with each cycle time."""
-    settings, spec = (SETTINGS[:1], {"sizes": SIZES[:6], "rounds": 3}) if quick else (SETTINGS, {"sizes": SIZES, "rounds": 7})
+    settings, spec = SETTINGS, {"sizes": SIZES, "rounds": 7}
+    if quick:
+        settings, spec = SETTINGS[:1], {"sizes": SIZES[:6], "rounds": 3}
     rows, lines = [], []
     for library, cycle in settings:
         variables = {} if cycle == "default" else {"HOROVOD_CYCLE_TIME": cycle}
@@ -32,14 +34,16 @@ def run(quick: bool) -> Report:
             one.more |= {"fit_latency_ms": latency_ms, "fit_bandwidth_gb_per_s": bandwidth}
         lines.append([library, cycle, *(r.step_ms for r in mine), latency_ms, bandwidth])
         rows += mine
-    header = ("library", "cycle ms", *(f"{label(size)}" for size in spec["sizes"]), "fit: latency ms", "fit: GB/s")
-    return Report("allreduce", "All-reduce, two ranks: ms by message size (medians)", rows, [], [table(header, lines)], NOTES)
+    header = ("library", "cycle ms", *map(label, spec["sizes"]), "fit: latency ms", "fit: GB/s")
+    title = "All-reduce, two ranks: ms by message size (medians)"
+    return Report("allreduce", title, rows, [], [table(header, lines)], NOTES)
 
 
 def row(library: str, cycle: str, size: int, samples: list[list[float]]) -> Row:
     return Row.of(
-        [Sample(*sample) for sample in samples], network="", kind=f"cycle {cycle}", library=f"horovod {library}", threads=1,
-        ranks=2, batch_size=None, more={"message_bytes": size},
+        [Sample(*sample) for sample in samples],
+        network="", kind=f"cycle {cycle}", library=f"horovod {library}", threads=1, ranks=2, batch_size=None,
+        more={"message_bytes": size},
     )  # fmt: skip
 
 

@@ -13,18 +13,21 @@ from benchmarks.workers import REPOSITORY, environment
 TIMEOUT_S = 600
 
 
-def run(module: str, spec: dict[str, Any], ranks: int = 1, launcher_flags: tuple[str, ...] = (), **variables: str) -> Any:
+def run(
+    module: str, spec: dict[str, Any], ranks: int = 1, launcher_flags: tuple[str, ...] = (), **variables: str
+) -> Any:
     """Run `python -m MODULE SPEC OUT` (through horovodrun if on many ranks), and return what rank 0 wrote to OUT."""
+    horovodrun = [sys.executable, str(Path(sys.executable).parent / "horovodrun"), "-np", str(ranks), *launcher_flags]
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder, "out.json")
-        horovodrun = [sys.executable, str(Path(sys.executable).parent / "horovodrun"), "-np", str(ranks), *launcher_flags]
         command = [*(horovodrun if ranks > 1 else []), sys.executable, "-m", module, json.dumps(spec), str(out)]
         kept = {name: value for name, value in environment(1).items() if not name.startswith(("OMPI_", "PMI"))}
         job = subprocess.run(
-            command, cwd=REPOSITORY, env=kept | variables, capture_output=True, text=True, timeout=TIMEOUT_S, check=False
-        )
+            command, cwd=REPOSITORY, env=kept | variables, timeout=TIMEOUT_S, check=False, text=True,
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+        )  # fmt: skip
         if job.returncode:
-            raise RuntimeError(f"{' '.join(command)} ended with code {job.returncode}:\n{(job.stdout + job.stderr)[-3000:]}")
+            raise RuntimeError(f"{' '.join(command)} ended with code {job.returncode}:\n{job.stdout[-3000:]}")
         return json.loads(out.read_text())
 
 

@@ -45,8 +45,10 @@ def run(quick: bool) -> Report:
     torch_python = torch_peer.environment(create=not quick)
     rows = [row for number in threads for row in measure(spec, number, rounds, torch_python)]
     bars = [bar for number in threads for bar in ratios(rows, number)]
-    header = ("network", "kind", "library", "threads", "median ms", "min ms", "cpu ms", "/ point", "/ TFP", "/ bayesian-torch")
-    notes = NOTES if torch_python else NOTES + "\nWithout bayesian-torch: `python -m benchmarks torch-env` installs it.\n"
+    header = (
+        "network", "kind", "library", "threads", "median ms", "min ms", "cpu ms", "/ point", "/ TFP", "/ bayesian-torch"
+    )  # fmt: skip
+    notes = NOTES if torch_python else NOTES + "\nNo bayesian-torch: `python -m benchmarks torch-env` installs it.\n"
     return Report("layers", "Training step", rows, bars, [table(header, (line(row, rows) for row in rows))], notes)
 
 

@@ -40,9 +40,10 @@ class Row:
     @classmethod
     def of(cls, samples: Sequence[Sample], **named: Any) -> "Row":
         wall = [sample.wall_ms for sample in samples]
-        cpu = statistics.median(sample.cpu_ms for sample in samples)
+        cpu = [sample.cpu_ms for sample in samples if sample.cpu_ms is not None]
         return cls(
-            step_ms=statistics.median(wall), step_ms_min=min(wall), cpu_ms=cpu, repetitions=len(samples), **named
+            step_ms=statistics.median(wall), step_ms_min=min(wall), cpu_ms=statistics.median(cpu) if cpu else None,
+            repetitions=len(samples), **named,
         )  # fmt: skip
 
     def to_dict(self) -> dict[str, Any]:
@@ -120,11 +121,12 @@ class Quietness:
 
     def text(self) -> str:
         seconds = time.time() - self.start
-        busy_s, stolen_s = (now - then for now, then in zip(_machine_seconds(), (self.busy_s, self.stolen_s), strict=True))
-        others = max(0.0, busy_s - (_own_seconds() - self.own_s)) / seconds
+        busy_s, stolen_s = _machine_seconds()
+        others_s = max(0.0, busy_s - self.busy_s - (_own_seconds() - self.own_s))
+        others, stolen = others_s / seconds, (stolen_s - self.stolen_s) / seconds
         return (
             f"{seconds:.0f} s; load average {self.load:.2f} before, {os.getloadavg()[0]:.2f} after; other processes "
-            f"used {others:.2f} of {os.cpu_count()} cores, the hypervisor took {stolen_s / seconds:.2f}"
+            f"used {others:.2f} of {os.cpu_count()} cores, the hypervisor took {stolen:.2f}"
         )
 
 
@@ -157,11 +159,11 @@ def markdown(report: Report, quietness: str) -> str:
     return "\n\n".join([*head, *bars, *report.tables, report.notes.strip()]).strip() + "\n"
 
 
-def write(report: Report, quietness: str, keep: bool) -> Path:
-    """Write out/<part>.json and out/<part>.md, and the latter to results/ too if it is to be kept."""
-    OUT.mkdir(exist_ok=True)
-    (OUT / f"{report.part}.json").write_text(json.dumps([row.to_dict() for row in report.rows], indent=1) + "\n")
-    path = OUT / f"{report.part}.md"
+def write(report: Report, quietness: str, keep: bool, out: Path = OUT) -> Path:
+    """Write <part>.json and <part>.md, and the latter to results/ too if it is to be kept; returns its path."""
+    out.mkdir(exist_ok=True, parents=True)
+    (out / f"{report.part}.json").write_text(json.dumps([row.to_dict() for row in report.rows], indent=1) + "\n")
+    path = out / f"{report.part}.md"
     path.write_text(markdown(report, quietness))
     if keep:
         RESULTS.mkdir(exist_ok=True)

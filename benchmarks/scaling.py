@@ -30,15 +30,19 @@ def run(quick: bool) -> Report:
             for network, kind, wall_ms, cpu_ms in jobs.run("benchmarks.scaling", spec, ranks):
                 samples.setdefault((ranks, network, kind), []).append(Sample(wall_ms, cpu_ms))
     rows = [
-        Row.of(measured, network=network, kind=kind, library=ours.NAME, threads=1, ranks=ranks, batch_size=workload.BATCH_SIZE)
+        Row.of(
+            measured, network=network, kind=kind, library=ours.NAME, threads=1, ranks=ranks,
+            batch_size=workload.BATCH_SIZE,
+        )
         for (ranks, network, kind), measured in samples.items()
-    ]
+    ]  # fmt: skip
     bars = [efficiency(rows, network, limit) for network, limit in LIMITS.items() if network in spec["networks"]]
     header = ("network", "ranks", "kind", "median ms", "min ms", "cpu ms of rank 0", "efficiency")
     lines = [
-        [NAMES[r.network], r.ranks, r.kind, r.step_ms, r.step_ms_min, r.cpu_ms, efficiency([r, *rows], r.network, 0, r.kind, r.ranks).value]
+        [NAMES[r.network], r.ranks, r.kind, r.step_ms, r.step_ms_min, r.cpu_ms,
+         efficiency(rows, r.network, 0, r.kind, r.ranks).value]
         for r in sorted(rows, key=lambda r: list(NAMES).index(r.network))
-    ]
+    ]  # fmt: skip
     return Report("scaling", "Weak scaling, one rank to two", rows, bars, [table(header, lines)], NOTES)
 
 

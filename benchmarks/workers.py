@@ -33,19 +33,21 @@ class Sample(NamedTuple):
     """Milliseconds per step in one repetition: of the wall clock, and of the process on all its cores."""
 
     wall_ms: float
-    cpu_ms: float
+    cpu_ms: float | None = None
 
 
 class Worker:
-    """A process that holds the cases of one library.
+    """A process that holds the cases of one library. What that prints is shown if it fails.
 
     Attributes:
       cases: (network, kind) of each case, ready to run.
     """
 
-    def __init__(self, library: str, module: str, spec: dict[str, Any], threads: int, python: str | Path = sys.executable):
+    def __init__(
+        self, library: str, module: str, spec: dict[str, Any], threads: int, python: str | Path = sys.executable
+    ):  # fmt: skip
         self.library, self.threads = library, threads
-        self._remarks = tempfile.TemporaryFile("w+")  # noqa: SIM115: what the libraries print, shown if the worker fails
+        self._remarks = tempfile.TemporaryFile("w+")  # noqa: SIM115
         self._process = subprocess.Popen(
             [python, "-m", "benchmarks.workers", module, json.dumps({**spec, "threads": threads})],
             cwd=REPOSITORY, env=environment(threads), text=True,

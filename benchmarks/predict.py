@@ -1,0 +1,110 @@
+"""The predictive distribution of MNIST's 10,000 test images, beside a plain Python loop over TFP's model."""
+
+from collections.abc import Iterator
+from typing import Any
+
+from benchmarks import layers, ours, tfp_peer, workload
+from benchmarks.report import Bar, Report, Row, find, ratio, table
+from benchmarks.workers import Case, Worker, alternate
+
+NUM_EXAMPLES = 10_000
+OUR_DRAWS = {"fc": 300, "conv": 2}  # of a repetition; a convolution's draws run one after the other
+TFP_DRAWS = {"fc": 5, "conv": 1}
+CHUNKS = {"fc": (1000, 10_000), "conv": (100, 500, 2000)}
+LIMITS = {"fc": 5, "conv": 1.5}
+NOTES = """
+A step: one posterior draw for 10,000 images, as part of a mean over draws. This project: `Predictor.predict`, mean
+probabilities and mean entropy, {ours}. TFP: a tf.function of the model's softmax, called from Python for each draw and
+chunk of images and summed in numpy, {tfp}; the bars are against its best chunk.
+The times for 300 draws are scaled from these. TFP's reparameterisation model is there because a user may build one
+with the weights that flipout learnt: prediction needs no decorrelated examples.
+"""
+
+
+def run(quick: bool) -> Report:
+    """Measure with one thread."""
+    networks, rounds = (["fc"], 2) if quick else (["fc", "conv"], 5)
+    spec = {"networks": networks, "target_s": 0}
+    with (
+        Worker(layers.OURS, "benchmarks.predict", {**spec, "library": layers.OURS}, 1) as one,
+        Worker(layers.TFP, "benchmarks.predict", {**spec, "library": layers.TFP}, 1) as other,
+    ):
+        samples = alternate([one, other], rounds)
+    rows = [
+        Row.of(measured, network=network, kind=kind, library=worker.library, threads=1, ranks=1, batch_size=None)
+        for (worker, case), measured in samples.items()
+        for network, kind in [worker.cases[case]]
+    ]
+    for row in rows:
+        row.more["examples_x_draws_per_s"] = 1e3 * NUM_EXAMPLES / row.step_ms
+    bars = [
+        speed(rows, network, kind, limit)
+        for network in networks
+        for kind, limit in (("flipout", LIMITS[network]), ("reparam", 1))
+    ]
+    header = ("network", "library", "model", "ms per draw", "min ms", "examples x draws per s", "s for 300 draws")
+    lines = [
+        [layers.NAMES[r.network], r.library, r.kind, r.step_ms, r.step_ms_min, r.more["examples_x_draws_per_s"],
+         0.3 * r.step_ms]
+        for r in rows
+    ]  # fmt: skip
+    notes = NOTES.format(ours=drawn(OUR_DRAWS), tfp=drawn(TFP_DRAWS))
+    return Report("predict", "Prediction", rows, bars, [table(header, lines)], notes)
+
+
+def speed(rows: list[Row], network: str, kind: str, limit: float) -> Bar:
+    """Return how many times as fast as TFP's model this project is."""
+    mine = find(rows, network=network, library=layers.OURS)
+    peers = [row for row in rows if row.network == network and row.kind.startswith(f"{kind},")]
+    assert mine
+    name = f"{layers.NAMES[network]}: speed against TFP's {kind} model"
+    return ratio(name, min(peers, key=lambda row: row.step_ms), mine, at_least=limit)
+
+
+def drawn(draws: dict[str, int]) -> str:
+    return "timed on draws: " + ", ".join(f"{number} ({network})" for network, number in draws.items())
+
+
+def cases(spec: dict[str, Any]) -> Iterator[Case]:
+    """Yield the predictions of one library; a step is a draw of all examples."""
+    if spec["library"] == layers.OURS:
+        ours.start_tensorflow(spec["threads"])
+        yield from (our_case(network) for network in spec["networks"])
+        return
+    tfp_peer.start_tensorflow(spec["threads"])
+    for network in spec["networks"]:
+        for kind in ("flipout", "reparam"):
+            yield from (tfp_case(network, kind, chunk) for chunk in CHUNKS[network])
+
+
+def our_case(network: str) -> Case:
+    from bnn_hvd import registry, seeds
+    from bnn_hvd.cluster import Solo
+    from bnn_hvd.config import TrainConfig, resolve
+    from bnn_hvd.data import standardize
+    from bnn_hvd.models.network import build
+    from bnn_hvd.predict import Predictor
+
+    x = workload.training_part(network)[0][:NUM_EXAMPLES]
+    config = resolve(TrainConfig(**ours.flags(network, "flipout")))
+    method = registry.load(registry.METHODS, config.method)(build(config, x.shape[1:], 10), len(x), Solo(), config)
+    state = method.init(seeds.seed(0, "init"))
+    predictor = Predictor(method, state, standardize.fit(x, config.standardize), Solo(), 0)
+    return Case(network, "vi", lambda draws: predictor.predict(x, draws), OUR_DRAWS[network])
+
+
+def tfp_case(network: str, kind: str, chunk: int) -> Case:
+    import numpy as np
+    import tensorflow as tf
+
+    x = workload.training_part(network)[0][:NUM_EXAMPLES]
+    model = tfp_peer.build(network, kind, x.shape[1:])
+    x = tf.constant((x.astype(np.float32) - workload.MEAN) / workload.STD)
+    probs = tf.function(lambda part: tf.nn.softmax(model(part)))
+
+    def run(draws: int) -> None:
+        total = np.zeros([NUM_EXAMPLES, 10], np.float32)
+        for _ in range(draws):
+            total += np.concatenate([probs(x[i : i + chunk]).numpy() for i in range(0, NUM_EXAMPLES, chunk)])
+
+    return Case(network, f"{kind}, chunks of {chunk}", run, TFP_DRAWS[network])
