@@ -1,0 +1,97 @@
+"""What the ranks say to each other, against numpy; run with any number of ranks:
+
+horovodrun -np 2 python tests/parallel/scripts/collectives.py FOLDER
+"""
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import tensorflow as tf
+
+from bnn_hvd import cluster, machine, noise, train
+from bnn_hvd.checkpoint import Progress
+from bnn_hvd.cluster import Cluster
+from bnn_hvd.config import TrainConfig, resolve
+from bnn_hvd.errors import TrainingError
+from bnn_hvd.inference.descent import State
+from bnn_hvd.inference.optimizers import SGD
+from bnn_hvd.plan import Plan
+
+
+def check_mean(ranks: Cluster, folder: Path) -> None:
+    """In a graph, for tensors of several shapes, again and again."""
+    values = [np.arange(5, dtype=np.float32) * (rank + 1) for rank in range(ranks.size)]
+    mine = values[ranks.rank]
+    for _ in range(3):
+        vector, scalar = tf.function(ranks.mean)([tf.constant(mine), tf.constant(mine[1])])
+        np.testing.assert_allclose(vector, np.mean(values, 0), rtol=1e-6)
+        np.testing.assert_allclose(scalar, np.mean(values, 0)[1], rtol=1e-6)
+
+
+def check_any(ranks: Cluster, folder: Path) -> None:
+    for true_on in range(ranks.size):
+        assert ranks.any(ranks.rank == true_on) is True
+    assert ranks.any(False) is False
+
+
+def check_gather(ranks: Cluster, folder: Path) -> None:
+    """Objects of different sizes, in order of rank."""
+    gathered = ranks.gather({"rank": ranks.rank, "array": np.full(ranks.rank, 0.5)})
+    assert [part["rank"] for part in gathered] == list(range(ranks.size))
+    assert [part["array"].tolist() for part in gathered] == [[0.5] * rank for rank in range(ranks.size)]
+
+
+def check_broadcast(ranks: Cluster, folder: Path) -> None:
+    assert ranks.broadcast(("from", ranks.rank)) == ("from", 0)
+
+
+def check_broadcast_variables(ranks: Cluster, folder: Path) -> None:
+    variables = [tf.Variable(tf.fill([3], float(ranks.rank))), tf.Variable(ranks.rank, dtype=tf.int64)]
+    ranks.broadcast_variables(variables)
+    assert variables[0].numpy().tolist() == [0, 0, 0]
+    assert variables[1].numpy() == 0
+
+
+def check_weights_that_differ(ranks: Cluster, folder: Path) -> None:
+    """One weight on the last rank, by the last bit: the checkpoint is refused, and the rank is named."""
+    state = State(tf.ones([1000]), SGD(0.0))
+    train.save(folder, state, Progress(step=1), keep=2, ranks=ranks)
+    if ranks.rank == ranks.size - 1:
+        state.params[777].assign(np.nextafter(np.float32(1), np.float32(2)))
+    try:
+        train.save(folder, state, Progress(step=2), keep=2, ranks=ranks)
+    except TrainingError as error:
+        assert f"the weights at step 2 differ from rank 0's on ranks [{ranks.size - 1}]" in str(error), error
+        assert ranks.size > 1
+    else:
+        assert ranks.size == 1
+    steps = [path.name[:15] for path in sorted(folder.glob("step-*.npz"))]
+    assert steps == ["step-0000000001", "step-0000000002"][: 1 + (ranks.size == 1)], steps
+
+
+def check_noise_differs_by_rank(ranks: Cluster, folder: Path) -> None:
+    """Each rank draws its own noise, from its own examples; together they use each example once."""
+    plan = Plan(resolve(TrainConfig(batch_size=4, epochs=1)), 100, ranks.rank, ranks.size)
+    call = plan.next_call(Progress(), 3)
+    eps = [noise.normals(tf.constant(seed), 50).numpy() for seed in call.seeds_T2]
+    drawn = np.concatenate(ranks.gather(eps))
+    assert len(np.unique(drawn[:, 0])) == 3 * ranks.size  # every rank and step
+    assert np.abs(np.corrcoef(drawn) - np.eye(len(drawn))).max() < 0.8  # nor the same noise shifted or scaled
+    examples = np.concatenate(ranks.gather(call.index_TB), axis=None)
+    assert len(np.unique(examples)) == 3 * 4 * ranks.size
+
+
+def main(folder: Path) -> None:
+    ranks = cluster.connect()
+    machine.set_up(1, ranks)
+    for name, check in list(globals().items()):
+        if name.startswith("check_"):
+            check(ranks, folder)
+            if ranks.is_root:
+                print(f"{name} with {ranks.size}", flush=True)
+    ranks.barrier()
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))

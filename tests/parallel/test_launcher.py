@@ -1,0 +1,58 @@
+"""What the launcher says against what Horovod sees; one process imports no Horovod; errors of a job."""
+
+import sys
+
+import pytest
+import running
+
+pytestmark = pytest.mark.parallel
+TRAIN = ("train", "--model=CNN_FC", "--steps=1", "--threads=1")
+# Horovod as one that was built without MPI: it finds no rendezvous server either, and takes itself for alone.
+WITHOUT_MPI = {"HOROVOD_CONTROLLER": "gloo", "HOROVOD_CPU_OPERATIONS": "gloo"}
+
+
+@running.needs_horovodrun
+@pytest.mark.parametrize("size", ["OMPI_COMM_WORLD_SIZE", "PMI_SIZE"])
+def test_n_trainings_of_size_1_are_an_error(tmp_path, size):
+    job = running.bnn_hvd(*TRAIN, f"--run={tmp_path / 'run'}", env={size: "2", **WITHOUT_MPI})
+    assert job.returncode == 2, job.stderr
+    (error,) = running.errors(job.stderr)
+    assert error.startswith("bnn_hvd: error: the launcher started 2 ranks, but Horovod sees 1")
+    assert "mpicxx" in error
+    assert "make install" in error
+    assert "Traceback" not in job.stderr
+    assert not (tmp_path / "run").exists()
+
+
+def test_one_process_imports_no_horovod(tmp_path):
+    code = (
+        "import sys; from bnn_hvd.cli import main; assert main(sys.argv) == 0; "
+        "print(sorted({m.split('.')[0] for m in sys.modules} & {'horovod', 'mpi4py', 'tensorflow', 'keras'}))"
+    )
+    job = running.python("-c", code, *TRAIN, f"--run={tmp_path / 'run'}", "--dry_run")
+    assert job.returncode == 0, job.stderr
+    imported = job.stdout.splitlines()[-1]
+    assert "'tensorflow'" in imported
+    assert "horovod" not in imported
+    assert "mpi4py" not in imported
+
+
+@running.needs_horovodrun
+def test_an_error_of_all_ranks_is_said_once():
+    job = running.bnn_hvd("train", "--batchsize=32", ranks=2)
+    assert job.returncode != 0
+    (error,) = running.errors(job.stdout + job.stderr)
+    assert "batch_size" in error
+    assert "rank 1" not in error
+    assert sys.executable not in error
+
+
+@running.needs_horovodrun
+def test_an_error_of_rank_0_alone_ends_the_job(tmp_path):
+    """Only rank 0 writes, so only it finds out that the run directory can't be made; the other one waits for it."""
+    (tmp_path / "file").write_text("in the way")
+    job = running.bnn_hvd(*TRAIN, f"--run={tmp_path / 'file' / 'run'}", ranks=2)
+    assert job.returncode != 0
+    (error,) = running.errors(job.stdout + job.stderr)
+    assert f"{tmp_path / 'file' / 'run'} can't be written" in error
+    assert "Traceback" not in job.stdout + job.stderr

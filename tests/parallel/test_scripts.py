@@ -1,0 +1,27 @@
+"""The scripts beside this file, with one rank and with two."""
+
+import re
+from pathlib import Path
+
+import pytest
+import running
+
+pytestmark = pytest.mark.parallel
+SCRIPTS = Path(__file__).parent / "scripts"
+RANKS = pytest.mark.parametrize("ranks", [1, pytest.param(2, marks=running.needs_horovodrun)])
+
+
+@RANKS
+def test_gradients_are_averaged(ranks):
+    """ "Is it averaging the gradients at all?" Two ranks with two halves of a batch = one rank with the whole."""
+    job = running.python(SCRIPTS / "averages_gradients.py", ranks=ranks)
+    assert job.returncode == 0, job.stdout + job.stderr
+    for title in ("point", "vi, equal noise"):
+        assert re.search(rf"{title} +{ranks} ranks: largest gradient", job.stdout), job.stdout
+
+
+@RANKS
+def test_collectives(ranks, tmp_path):
+    job = running.python(SCRIPTS / "collectives.py", tmp_path, ranks=ranks)
+    assert job.returncode == 0, job.stdout + job.stderr
+    assert len(re.findall(rf"check_\w+ with {ranks}", job.stdout)) == 7, job.stdout

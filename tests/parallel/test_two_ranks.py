@@ -1,0 +1,186 @@
+"""Two ranks: repeatable, interrupted and resumed, on one rank in between, and telling of what went wrong.
+
+Each rank of a job runs several commands, because starting it takes longer than they do.
+"""
+
+import shutil
+import signal
+from pathlib import Path
+
+import numpy as np
+import pytest
+import running
+from running import SLOW, TINY
+
+from bnn_hvd import checkpoint, records
+from bnn_hvd.data import shards
+
+pytestmark = [pytest.mark.parallel, running.needs_horovodrun]
+EPOCHS = 8
+STEPS = EPOCHS * 22  # digits, two batches of 32
+BAD_STEP, BAD_RANK = 2, 1
+
+
+@pytest.fixture(scope="module")
+def job(tmp_path_factory) -> tuple[Path, dict[str, list[running.Outcome]]]:
+    """What two ranks do undisturbed: the same training twice, a prediction, ten steps, and one that can't go on."""
+    folder = tmp_path_factory.mktemp("two")
+    train = ["train", *TINY, f"--epochs={EPOCHS}"]
+    npz = ["train", "--dataset=npz", "--model=CNN_FC", "--batch_size=32", "--threads=1", "--standardize=none"]
+    good, bad = running.write_npz(folder / "good.npz", num_train=256), folder / "bad.npz"
+    with np.load(good) as arrays:
+        x = arrays["x_train"].copy()
+    x[shards.epoch_permutation(0, 0, len(x))[BAD_STEP * 64 + BAD_RANK]] = 3e38  # dealt to that rank in that step
+    running.write_npz(bad, num_train=256, x_train=x)
+    commands = {
+        "a": [*train, f"--run={folder / 'a'}"],
+        "same": [*train, f"--run={folder / 'same'}"],
+        "predict": ["predict", f"--run={folder / 'a'}", "--num_draws=30", "--threads=1"],
+        "steps": ["train", *TINY, "--steps=10", f"--run={folder / 'steps'}"],
+        "small": [*npz, f"--data_dir={good}", "--steps=4", f"--run={folder / 'small'}"],
+        "bad": [*npz, f"--data_dir={bad}", "--steps=4", "--checkpoint_every_steps=1", f"--run={folder / 'bad'}"],
+    }
+    outcomes = running.several(folder / "outcomes", *commands.values(), ranks=2)
+    return folder, dict(zip(commands, outcomes, strict=True))
+
+
+@pytest.fixture(scope="module")
+def alone(job) -> Path:
+    """What one rank does with the runs of two: predicts, evaluates what is finished, and goes on for 23 steps."""
+    folder = job[0]
+    for name in ("a", "small"):
+        shutil.copytree(folder / name, folder / f"{name}_alone")
+    outcomes = running.several(
+        folder / "alone",
+        ["predict", f"--run={folder / 'a_alone'}", "--num_draws=30", "--threads=1"],
+        ["train", f"--flagfile={folder / 'a' / records.CONFIG}", f"--run={folder / 'a_alone'}"],
+        ["train", f"--flagfile={folder / 'small' / records.CONFIG}", f"--run={folder / 'small_alone'}"],
+        ["train", *TINY, "--steps=33", f"--run={folder / 'steps'}"],
+    )
+    assert [ranks[0].code for ranks in outcomes] == [0] * 4, outcomes
+    return folder
+
+
+@pytest.fixture(scope="module")
+def interrupted(job, alone) -> Path:
+    """A run of two ranks that is killed, then stopped by a signal to one of them, then finished."""
+    folder = job[0]
+    run = folder / "interrupted"
+    train = ["train", *TINY, *SLOW, f"--epochs={EPOCHS}", f"--run={run}"]
+    killed = running.start(*running.CLI, *train, ranks=2)
+    running.wait_until(lambda: running.newest_step(run), killed)
+    running.kill_all(killed)
+    at_kill = running.newest_step(run)
+    assert at_kill < STEPS
+    assert not (run / records.SUMMARY).exists()
+
+    stopped = running.start(*running.several_args(folder / "stopped", train), ranks=2)
+    running.wait_until(lambda: running.newest_step(run) > at_kill, stopped)
+    last = running.processes(stopped, "several.py")[-1]
+    for _ in range(2):
+        last.send_signal(signal.SIGTERM)
+    stopped.wait(timeout=running.TIMEOUT_S)
+    shutil.copy(run / records.SUMMARY, folder / "stopped" / records.SUMMARY)
+
+    resumed = running.several(
+        folder / "resumed", train, ["train", *TINY, "--steps=40", f"--run={folder / 'steps'}"], ranks=2
+    )
+    assert [[outcome.code for outcome in ranks] for ranks in resumed] == [[0, 0]] * 2, resumed
+    return folder
+
+
+def weights(run: Path) -> str:
+    return running.read_json(run)["weights_sha256"]
+
+
+def test_two_ranks_train_together(job):
+    """Twice the batch, half the steps, and as good as one rank."""
+    summary = running.read_json(job[0] / "a")
+    assert {key: summary[key] for key in ("status", "ranks", "batch_size", "global_batch_size", "steps")} == {
+        "status": "done", "ranks": 2, "batch_size": 32, "global_batch_size": 64, "steps": STEPS,
+    }  # fmt: skip
+    assert summary["examples_seen"] == 64 * STEPS
+    assert summary["test"]["accuracy"] > 0.8
+
+
+def test_the_same_command_twice_gives_the_same_weights(job):
+    assert weights(job[0] / "a") == weights(job[0] / "same")
+    assert running.rows(job[0] / "a") == running.rows(job[0] / "same")
+
+
+def test_only_rank_0_prints_and_writes(job):
+    folder, outcomes = job
+    for name in ("a", "same", "predict", "steps", "small"):
+        root, other = outcomes[name]
+        assert (root.code, other.code) == (0, 0), other.stderr
+        assert root.stdout
+        assert other.stdout == ""
+        assert "bnn_hvd" not in other.stderr
+        lines = root.stdout.splitlines()
+        assert len(lines) == len(set(lines))
+    train = [row["step"] for row in running.rows(folder / "a", "train")]
+    assert len(train) == len(set(train))
+    (session,) = running.read_json(folder / "a", records.PROVENANCE)
+    assert session["ranks"] == len(session["hosts"]) == 2
+    assert len(list((folder / "a" / records.TENSORBOARD).iterdir())) == 1
+
+
+def test_prediction_does_not_depend_on_the_ranks(alone):
+    """Bit for bit, with --threads=1."""
+    found = {}
+    for name in ("a", "a_alone"):
+        with np.load(alone / name / records.PREDICTIVE) as arrays:
+            found[name] = {key: arrays[key].tobytes() for key in arrays}
+    assert found["a"] == found["a_alone"]
+    assert running.read_json(alone / "a", records.UNCERTAINTY)["ranks"] == 2
+    assert running.read_json(alone / "a_alone", records.UNCERTAINTY)["ranks"] == 1
+
+
+@pytest.mark.parametrize("name", ["a", "small"])
+def test_evaluation_does_not_depend_on_the_ranks(alone, name):
+    """Also where the test part is so small that one of the ranks has nothing to evaluate."""
+    two, one = running.read_json(alone / name), running.read_json(alone / f"{name}_alone")
+    assert one["test"] == two["test"]
+    assert one["weights_sha256"] == two["weights_sha256"]
+
+
+def test_an_error_of_one_rank_stops_all_and_names_it(job):
+    folder, outcomes = job
+    for rank, outcome in enumerate(outcomes["bad"]):
+        assert outcome.code == 1
+        assert "Traceback" not in outcome.stderr
+        (error,) = running.errors(outcome.stderr)  # a launcher ends rank 1 before it repeats what rank 0 said
+        assert error.startswith(f"bnn_hvd: error{' on rank 1' * rank}: the loss is not finite ")
+        assert f"at step {BAD_STEP} on rank {BAD_RANK};" in error
+    (newest, *_) = checkpoint.list_newest_first(folder / "bad" / records.CHECKPOINTS)
+    assert newest.name.startswith(f"step-{BAD_STEP:010d}")
+    arrays = checkpoint.read_newest_good(folder / "bad" / records.CHECKPOINTS)
+    assert all(np.isfinite(array).all() for array in arrays.values())
+
+
+def test_a_signal_to_one_rank_stops_all_with_a_checkpoint(interrupted):
+    (ranks,) = running.outcomes(interrupted / "stopped", 1, 2)
+    assert [outcome.code for outcome in ranks] == [75, 75], ranks
+    summary = running.read_json(interrupted / "stopped")
+    assert summary["status"] == "interrupted"
+    assert 0 < summary["steps"] < STEPS
+    assert f"stopped early at step {summary['steps']}" in ranks[0].stdout
+    assert ranks[1].stdout == ""
+
+
+def test_killed_and_stopped_it_ends_bit_for_bit_where_the_whole_run_ends(interrupted):
+    assert weights(interrupted / "interrupted") == weights(interrupted / "a")
+    steps = [row["step"] for row in running.rows(interrupted / "interrupted", "train")]
+    assert steps == list(range(1, STEPS + 1))
+    assert running.rows(interrupted / "interrupted", "eval") == running.rows(interrupted / "a", "eval")
+
+
+def test_the_number_of_ranks_may_change(interrupted):
+    """2, then 1, then 2: counted in examples. The 29 + 32 that one rank left fill no batch of two: next epoch."""
+    run = interrupted / "steps"
+    assert [session["ranks"] for session in running.read_json(run, records.PROVENANCE)] == [2, 1, 2]
+    summary = running.read_json(run)
+    assert summary["status"] == "done"
+    assert summary["steps"] == 40
+    assert summary["examples_seen"] == 10 * 64 + 23 * 32 + 7 * 64
+    assert summary["epochs"] == pytest.approx(1 + 7 * 64 / 1437)
