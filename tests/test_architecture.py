@@ -14,7 +14,7 @@ from bnn_hvd import registry
 PACKAGE = Path(__file__).parent.parent / "bnn_hvd"
 LAYERS = {  # a folder or a module, and how high it stands
     0: "config registry errors seeds records rundir checkpoint launcher schedules plan provenance legacy stopping "
-       "uncertainty jobs data data.sources data.formats data.shards data.standardize data.download",
+       "uncertainty rank_times jobs data data.sources data.formats data.shards data.standardize data.download",
     1: "cluster machine noise plots data.staging",
     2: "models data.pipeline",
     3: "inference",
