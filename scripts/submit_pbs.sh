@@ -1,0 +1,79 @@
+#!/bin/bash
+# PBS (Polaris, Aurora): 2 nodes x 4 ranks x 8 threads, 01:00:00. Printed by
+#   python -m bnn_hvd job pbs
+# Submit it from the folder that the flagfile and the run directory are relative to; the settings below
+# can be given with -v:
+#   qsub [-v FLAGFILE=configs/another.cfg] scripts/submit_pbs.sh
+
+# The name in the queue
+#PBS -N bnn_hvd
+# Nodes
+#PBS -l select=2
+# One job at a time on a node, each chunk on a node of its own
+#PBS -l place=scatter:excl
+# Time after which the job is killed
+#PBS -l walltime=01:00:00
+# The file systems that must be up (Polaris: home:eagle, Aurora: home:flare)
+#PBS -l filesystems=home:eagle
+# The queue: not given, so the scheduler's default (`-q ...` here or at submission)
+# The project that pays: not given, so the scheduler's default (`-A ...` here or at submission)
+# PBS may start the job again after a node failed or after a preemption
+#PBS -r y
+# Errors and output in one file
+#PBS -j oe
+
+# PBS starts in the home folder; this is where qsub was called
+cd "${PBS_O_WORKDIR:-.}" || exit 2
+
+# Flags of the training, one a line
+FLAGFILE=${FLAGFILE:-configs/quickstart.cfg}
+# Virtual environment with bnn_hvd; skipped where there is none
+VENV=${VENV:-.venv}
+# How often the job may put itself into the queue again
+MAX_RESTARTS=${MAX_RESTARTS:-20}
+
+if [ -f "$VENV/bin/activate" ]; then
+    . "$VENV/bin/activate"
+fi
+# Lines of the log appear when they are written
+export PYTHONUNBUFFERED=1
+# How often it has done so; counted below
+RESTARTS=${RESTARTS:-0}
+# Threads of each rank, ranks per node, and nodes: the different lines of the file that PBS made
+export OMP_NUM_THREADS=8
+PPN=4
+NODES=$(sort -u "$PBS_NODEFILE" | wc -l)
+
+# PBS sends no early signal: at the walltime it sends TERM and, seconds later, KILL. So the program gets a
+# time limit of its own, counted from when it trains: 360 s are left to start and to write a checkpoint.
+MAX_RUNTIME_S=$((3600 - 360))
+
+# A signal to this script is handed on to the launcher, which hands it to every rank. Each notes it,
+# all agree on a step, rank 0 writes a checkpoint, and the program ends with exit code 75.
+CHILD="" CANCELLED=""
+hand_on() {
+    SIGNALLED=yes
+    [ -n "$CHILD" ] && kill -USR1 "$CHILD" 2>/dev/null
+}
+trap hand_on USR1
+trap 'hand_on; CANCELLED=yes' TERM  # the user or the scheduler ends this job: save, but do not queue it again
+
+#   -n, --ppn            ranks in all, and on each node
+#   --depth, --cpu-bind  each rank keeps 8 cores of its own; the program starts as many threads
+mpiexec -n $((NODES * PPN)) --ppn "$PPN" --depth="$OMP_NUM_THREADS" --cpu-bind depth \
+    python -m bnn_hvd train --flagfile="$FLAGFILE" --threads="$OMP_NUM_THREADS" \
+    --max_runtime_s="$MAX_RUNTIME_S" "$@" &
+CHILD=$!
+
+# A trapped signal ends `wait` before the ranks have ended: wait again, until it was the ranks.
+while SIGNALLED=""; wait "$CHILD"; CODE=$?; [ -n "$SIGNALLED" ]; do :; done
+
+# Exit codes of the program: 0 finished; 75 stopped early at a checkpoint, go on; 1 or 2 an error,
+# which the next start would only repeat. Started again on its run directory, it goes on by itself.
+# To go on, the job submits itself again: `qrerun`, which would requeue it, is for operators of PBS only.
+# $0 is the copy of this script that PBS runs; options given to qsub by hand are not repeated.
+if [ "$CODE" -eq 75 ] && [ -z "$CANCELLED" ] && [ "$RESTARTS" -lt "$MAX_RESTARTS" ]; then
+    qsub -v "RESTARTS=$((RESTARTS + 1)),MAX_RESTARTS=$MAX_RESTARTS,FLAGFILE=$FLAGFILE,VENV=$VENV" "$0" ||
+        echo "The run is not finished, and could not be submitted again from here: qsub it once more." >&2
+fi
+exit "$CODE"

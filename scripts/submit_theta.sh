@@ -1,0 +1,70 @@
+#!/bin/bash
+#COBALT -n 2
+#COBALT -t 60
+#COBALT -O bnn_hvd
+#COBALT --attrs mcdram=cache:numa=quad:filesystems=home,eagle
+# Cobalt and aprun (Theta): 2 nodes x 4 ranks x 8 threads, 01:00:00. Printed by
+#   python -m bnn_hvd job theta
+# Submit it from the folder that the flagfile and the run directory are relative to; options of qsub win
+# over the lines above, and what follows the script's name is handed to `train`. It must be executable:
+#   qsub [-A project] scripts/submit_theta.sh [--run=runs/another --seed=1]
+#
+# Cobalt reads the lines above only where they stand, right under the first, so they are explained here:
+#   -n nodes; -t minutes after which the job is killed; -q queue; -A project that pays; -O name of the
+#   output files; --attrs: the fast memory (MCDRAM) as a cache, and the file systems that must be up
+
+# Flags of the training, one a line
+FLAGFILE=${FLAGFILE:-configs/quickstart.cfg}
+# Virtual environment with bnn_hvd; skipped where there is none
+VENV=${VENV:-.venv}
+# How often the job may put itself into the queue again
+MAX_RESTARTS=${MAX_RESTARTS:-20}
+
+if [ -f "$VENV/bin/activate" ]; then
+    . "$VENV/bin/activate"
+fi
+# Lines of the log appear when they are written
+export PYTHONUNBUFFERED=1
+# How often it has done so; counted below
+RESTARTS=${RESTARTS:-0}
+
+# Ranks per node, and threads of each
+PPN=4
+T=8
+# Cray's process manager must not fork a helper for processes that Python starts: they could hang in it
+export PMI_NO_FORK=1
+
+# Cobalt sends no early signal: at the limit it sends TERM and, seconds later, KILL. So the program gets a
+# time limit of its own, counted from when it trains: 360 s are left to start and to write a checkpoint.
+MAX_RUNTIME_S=$((3600 - 360))
+
+# A signal to this script is handed on to the launcher, which hands it to every rank. Each notes it,
+# all agree on a step, rank 0 writes a checkpoint, and the program ends with exit code 75.
+CHILD="" CANCELLED=""
+hand_on() {
+    SIGNALLED=yes
+    [ -n "$CHILD" ] && kill -USR1 "$CHILD" 2>/dev/null
+}
+trap hand_on USR1
+trap 'hand_on; CANCELLED=yes' TERM  # the user or the scheduler ends this job: save, but do not queue it again
+
+#   -n, -N     ranks in all, and on each node; COBALT_JOBSIZE is the number of nodes that Cobalt gave
+#   -cc depth  each rank keeps cores of its own: as many as -d says
+#   -d, -j 2   that many hardware threads per rank, two on each core
+#   -e         the threads of the mathematical libraries
+#   -b         python is found on the nodes; do not copy it there
+aprun -n $((COBALT_JOBSIZE*PPN)) -N $PPN -cc depth -d $T -j 2 -e OMP_NUM_THREADS=$T -b \
+    python -m bnn_hvd train --flagfile="$FLAGFILE" --threads="$T" --max_runtime_s="$MAX_RUNTIME_S" "$@" &
+CHILD=$!
+
+# A trapped signal ends `wait` before the ranks have ended: wait again, until it was the ranks.
+while SIGNALLED=""; wait "$CHILD"; CODE=$?; [ -n "$SIGNALLED" ]; do :; done
+
+# Exit codes of the program: 0 finished; 75 stopped early at a checkpoint, go on; 1 or 2 an error,
+# which the next start would only repeat. Started again on its run directory, it goes on by itself.
+# To go on, the job submits itself again; options given to qsub by hand are not repeated.
+if [ "$CODE" -eq 75 ] && [ -z "$CANCELLED" ] && [ "$RESTARTS" -lt "$MAX_RESTARTS" ]; then
+    qsub --env "RESTARTS=$((RESTARTS + 1)):MAX_RESTARTS=$MAX_RESTARTS:FLAGFILE=$FLAGFILE:VENV=$VENV" "$0" "$@" ||
+        echo "The run is not finished, and could not be submitted again from here: qsub it once more." >&2
+fi
+exit "$CODE"
