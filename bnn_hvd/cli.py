@@ -1,6 +1,7 @@
 """The command line: flags -> Config, verb -> function. The only file that touches absl flags."""
 
 import dataclasses
+import errno
 import os
 import pkgutil
 import sys
@@ -37,6 +38,7 @@ VERBS = {
     "predict": Verb(config.PredictConfig, "bnn_hvd.predict:main"),
     "plot": Verb(config.PlotConfig, "bnn_hvd.plots:main"),
     "prepare_data": Verb(config.PrepareDataConfig, "bnn_hvd.data.download:main"),
+    "scale": Verb(config.ScaleConfig, "bnn_hvd.scaling:main"),
     "job": Verb(config.JobConfig, "bnn_hvd.jobs:main", word="scheduler"),
 }
 
@@ -68,6 +70,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         where = f" on rank {rank}" if rank else ""
         print(f"bnn_hvd: error{where}: {error}", file=sys.stderr, flush=True)
         return error.exit_code
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        print(f"bnn_hvd: error: {error}: make room and start again; the last checkpoint is kept", file=sys.stderr)
+        return TrainingError.exit_code
 
 
 def parse(config_type: type, args: Sequence[str]) -> Any:

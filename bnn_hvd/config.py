@@ -167,6 +167,33 @@ class JobConfig:
     filesystems: str = flag("home:eagle", "site", "file systems that theta and pbs wait for, a:b; empty for none")
 
 
+@dataclasses.dataclass(frozen=True)
+class ScaleConfig(TrainConfig):
+    """Train models on more and more ranks, or collect such runs: training times, speed-up, prediction.
+
+    The flags of `train` are those of its runs.
+    """
+
+    run: str = flag("", "study", "directory of the study (required). Started again on it, the study goes on")
+    models: str = flag("BNN_conv_flip,CNN_conv", "study", "the models, a,b; each takes the place of --model")
+    ranks: str = flag("1,2", "study", "the numbers of ranks, a,b")
+    mode: str = flag(
+        "strong", "study", "strong: --batch_size is the global batch, divided among the ranks; weak: each rank's",
+        choices=("strong", "weak"),
+    )  # fmt: skip
+    repeats: int = flag(3, "study", "runs of each model on each number of ranks, taken in turns", minimum=1)
+    ranks_per_node: int = flag(0, "study", "in an allocation; 0: as the batch system places them", minimum=0)
+    runs: str = flag("", "study", "collect these run directories ('runs/scale_*', in quotes), and train nothing")
+    format: str = flag("png", "study", "file format of the figures", choices=("png", "pdf", "svg"))
+
+    allreduce: str = flag("", "prediction", "fit the network to this allreduce.json of `python -m benchmarks allreduce`")
+    interconnect: str = flag(
+        "", "prediction", "or take a known one's constants", choices=("aries", "slingshot11", "hdr", "ndr", "10gbe")
+    )
+    alpha_us: float = flag(0.0, "prediction", "or give the latency of a message, in microseconds", minimum=0)
+    beta_gb_per_s: float = flag(0.0, "prediction", "and its bandwidth, in GB/s", minimum=0)
+
+
 Config = TypeVar("Config", TrainConfig, PredictConfig, PlotConfig, PrepareDataConfig)
 
 

@@ -63,4 +63,4 @@ def straggler_warning(times: Sequence[RankTime], factor: float) -> str:
     if not slow:
         return ""
     named = "; ".join(f"rank {rank} on {times[rank].host}: {ratio:.2f} times" for rank, ratio in slow)
-    return f"bnn_hvd: warning: slower than the median rank, so that all others wait: {named} its time without communication"
+    return f"bnn_hvd: warning: ranks that make the others wait: {named} the median time without communication"

@@ -1,0 +1,163 @@
+"""The runs of a study: which they are, and training those that are not finished."""
+
+import dataclasses
+import os
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from bnn_hvd import config as flags
+from bnn_hvd import records, registry, rundir
+from bnn_hvd.config import ScaleConfig, TrainConfig
+from bnn_hvd.errors import TrainingError, UserError
+from bnn_hvd.scaling import launch
+
+RUNS = "runs"
+
+
+class Job(NamedTuple):
+    """One training: `config` is complete, `ranks` is how many processes it takes."""
+
+    ranks: int
+    config: TrainConfig
+
+    @property
+    def name(self) -> str:
+        return Path(self.config.run).name
+
+
+def jobs(config: ScaleConfig) -> list[Job]:
+    """Return the runs in the order to train them: all models and ranks, then all again.
+
+    In turns, because a machine that others use is slower in one hour than in the next.
+    """
+    models = [registry.known(registry.MODELS, name, "model in --models:") for name in words(config.models)]
+    counts = rank_counts(config.ranks)
+    threads = config.threads or launch.threads(os.environ, max(counts), os.cpu_count() or 1)
+    return [
+        Job(ranks, train_config(config, model, ranks, threads, f"{model}_{ranks}ranks_{repeat}"))
+        for repeat in range(config.repeats)
+        for ranks in counts
+        for model in models
+    ]
+
+
+def words(text: str) -> list[str]:
+    """Return the parts of `a,b`, each once."""
+    return list(dict.fromkeys(part.strip() for part in text.split(",") if part.strip()))
+
+
+def rank_counts(text: str) -> list[int]:
+    """Return the numbers in `1,2,4`, in ascending order."""
+    parts = words(text)
+    if not parts or not all(part.isdecimal() and int(part) > 0 for part in parts):
+        raise UserError(f"--ranks={text} must be numbers of ranks: 1,2,4")
+    return sorted(map(int, parts))
+
+
+def train_config(config: ScaleConfig, model: str, ranks: int, threads: int, name: str) -> TrainConfig:
+    """Return the complete flags of one run.
+
+    Raises:
+      UserError: under strong scaling, a global batch that the ranks can't share equally.
+    """
+    strong = config.mode.lower() == "strong"
+    if strong and config.batch_size % ranks:
+        raise UserError(
+            f"--batch_size={config.batch_size} can't be divided among {ranks} ranks, as strong scaling does: give a "
+            "multiple of every number in --ranks, or --mode=weak"
+        )
+    values = {field.name: getattr(config, field.name) for field in dataclasses.fields(TrainConfig)}
+    values |= {
+        "run": str(Path(config.run, RUNS, name)), "model": model, "threads": threads, "dry_run": False,
+        "batch_size": config.batch_size // ranks if strong else config.batch_size,
+    }  # fmt: skip
+    return flags.resolve(TrainConfig(**values))
+
+
+def shown(jobs: Sequence[Job], config: ScaleConfig) -> str:
+    """Return what --dry_run prints: the command of each run."""
+    return "\n".join(" ".join(command(job, config)) for job in jobs)
+
+
+def command(job: Job, config: ScaleConfig) -> list[str]:
+    """Return the words that start a run; all its flags are in a file, where no launcher sees them."""
+    before = launch.launcher(job.ranks, job.config.threads, config.ranks_per_node, os.environ)
+    return [*before, str(launch.PYTHON), "-m", "bnn_hvd", "train", f"--flagfile={beside(job, '.cfg')}"]
+
+
+def beside(job: Job, suffix: str) -> Path:
+    """Return a file beside the run directory, which does not exist before training makes it."""
+    return Path(job.config.run + suffix)
+
+
+def train(jobs: Sequence[Job], config: ScaleConfig) -> bool:
+    """Train what is not finished; returns whether all is.
+
+    Raises:
+      TrainingError: a run failed; its output is named.
+      UserError: a run directory that belongs to another study.
+    """
+    make_folder(Path(config.run, RUNS))
+    waiting = [job for job in jobs if not finished(job)]
+    if len(waiting) < len(jobs):
+        print(f"{len(jobs) - len(waiting)} of {len(jobs)} runs are finished already")
+    for i, job in enumerate(waiting, 1):
+        print(f"[{i}/{len(waiting)}] {job.name}", end=" ", flush=True)
+        start = time.monotonic()
+        records.write_text(beside(job, ".cfg"), flags.to_flagfile(job.config))
+        stopped = launch.run(command(job, config), beside(job, ".log"))
+        print(f"({time.monotonic() - start:.0f} s)", flush=True)
+        if not finished(job):
+            if stopped or status(job) == "interrupted":
+                return False
+            raise TrainingError(failure(job))
+        if stopped:
+            return i == len(waiting)
+    return True
+
+
+def finished(job: Job) -> bool:
+    """Return whether the run is done with these very flags.
+
+    Raises:
+      UserError: it was begun with others, so that its times do not belong with those of this study.
+    """
+    path = Path(job.config.run)
+    if not (path / records.CONFIG).exists():
+        return False
+    stored = rundir.read_config(path)
+    names = [field.name for field in dataclasses.fields(TrainConfig) if field.name not in ("data_dir", "stage_dir")]
+    differing = [
+        f"--{name}: {getattr(stored, name)} there, {getattr(job.config, name)} here"
+        for name in names
+        if getattr(stored, name) != getattr(job.config, name)
+    ]
+    if differing:
+        raise UserError(f"{path} belongs to another study ({'; '.join(differing)}): give another --run")
+    return status(job) == "done"
+
+
+def status(job: Job) -> str:
+    path = Path(job.config.run, records.SUMMARY)
+    return records.read_json(path)["status"] if path.exists() else ""
+
+
+def failure(job: Job) -> str:
+    """Return what a run died of: its own error if it says one, else the end of its output."""
+    lines = [line.strip() for line in beside(job, ".log").read_text(errors="replace").splitlines() if line.strip()]
+    errors = [line[line.index("bnn_hvd: error") :] for line in lines if "bnn_hvd: error" in line]
+    said = (errors or lines[-1:] or ["no output"])[0].removeprefix("bnn_hvd: error: ")
+    log = beside(job, ".log")
+    return f"{job.name} failed: {said} (all of it in {log}; the same command goes on after the finished runs)"
+
+
+def make_folder(folder: Path) -> None:
+    """Create the folder, or say why it can't be written."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        records.write_text(folder / ".writable", "")
+        (folder / ".writable").unlink()
+    except OSError as error:
+        raise UserError(f"--run: {folder.absolute()} can't be written: {error}") from None
