@@ -103,11 +103,10 @@ class Hvd:
         self.gather(None)
 
 
-def connect(stall_timeout_s: float = 0.0, timeline: Path | None = None) -> Cluster:
+def connect(timeline: Path | None = None) -> Cluster:
     """Join the ranks that the launcher started; one process without a launcher stays alone.
 
-    stall_timeout_s: Horovod reports ranks that keep the others waiting after half of it, and ends the job
-    after all of it (0: never). timeline: where Horovod writes its timeline.
+    timeline: where Horovod writes its timeline, if at all.
 
     Raises:
       UserError: Horovod sees another number of ranks than the launcher started. A Horovod that was
@@ -118,9 +117,6 @@ def connect(stall_timeout_s: float = 0.0, timeline: Path | None = None) -> Clust
     # Coordination costs more than the gradients: Horovod's default cycle of 1 ms would triple the
     # latency of a small all-reduce. Set by the user, it stays.
     os.environ.setdefault("HOROVOD_CYCLE_TIME", "0.1")
-    if stall_timeout_s:
-        os.environ.setdefault("HOROVOD_STALL_CHECK_TIME_SECONDS", str(max(1, round(stall_timeout_s / 2))))
-        os.environ.setdefault("HOROVOD_STALL_SHUTDOWN_TIME_SECONDS", str(max(2, round(stall_timeout_s))))
     if timeline:
         timeline.parent.mkdir(parents=True, exist_ok=True)
         os.environ.setdefault("HOROVOD_TIMELINE", str(timeline))

@@ -30,6 +30,7 @@ PREDICTIVE = "predictive.npz"
 UNCERTAINTY = "uncertainty.json"
 PLOTS = "plots"
 TIMELINE = "timeline.json"  # Horovod's, for chrome://tracing
+WAITING = ".waiting"  # notes of ranks that wait for a stalled one
 LOCK = ".lock"  # held by the job that trains on the run directory
 
 

@@ -1,9 +1,7 @@
 """`train`: the one loop, for every method, on one rank and on many. Read `main`, then `fit`."""
 
 import dataclasses
-import hashlib
 import socket
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,7 +9,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from bnn_hvd import checkpoint, cluster, machine, provenance, rank_times, records, registry, rundir, seeds
+from bnn_hvd import checkpoint, cluster, machine, provenance, records, registry, report, rundir, seeds
 from bnn_hvd.checkpoint import Progress
 from bnn_hvd.cluster import Cluster
 from bnn_hvd.config import TrainConfig, to_flagfile
@@ -25,6 +23,7 @@ from bnn_hvd.plan import Call, Plan
 from bnn_hvd.predict import Predictor
 from bnn_hvd.records import Stopwatch
 from bnn_hvd.stopping import StopRequest
+from bnn_hvd.watchdog import Watchdog
 
 Loop = Callable[[Call], dict[str, np.ndarray]]  # runs the steps of a call, returns its scalars [T] by name
 Evaluate = Callable[[Progress], dict[str, Any]]
@@ -33,7 +32,7 @@ Evaluate = Callable[[Progress], dict[str, Any]]
 def main(config: TrainConfig) -> int:
     """Train (a resolved config), or go on where the run directory stands; returns the exit code."""
     rundir.check_same_run(config)
-    ranks = cluster.connect(config.stall_timeout_s, Path(config.run, records.TIMELINE) if config.timeline else None)
+    ranks = cluster.connect(Path(config.run, records.TIMELINE) if config.timeline else None)
     threads = machine.set_up(config.threads, ranks)
     cluster.check_agreement(ranks, provenance.fingerprint(to_flagfile(config)), socket.gethostname())
     arrays = sources.load(config.dataset, staging.stage(config.data_dir, config.stage_dir, ranks))
@@ -42,7 +41,8 @@ def main(config: TrainConfig) -> int:
     method = registry.load(registry.METHODS, config.method)(network, plan.num_train, ranks, config)
     state = method.init(seeds.seed(config.seed, "init"))
     if config.dry_run:
-        print_plan(config, plan, network, state, ranks)
+        if ranks.is_root:
+            print(report.plan_text(plan, network, state))
         return 0
 
     standardizer = standardize.fit(arrays.x_train, config.standardize)
@@ -51,7 +51,11 @@ def main(config: TrainConfig) -> int:
     run = open_run(config, arrays, standardizer, threads, ranks)
     examples = Examples(arrays.x_train, arrays.y_train, standardizer)
     predictor = Predictor(method, state, standardizer, ranks, config.seed)
-    with Logbook(run, plan, progress, ranks) as logbook, StopRequest(config.max_runtime_s) as stop:
+    with (
+        Logbook(run, plan, progress, ranks) as logbook,
+        StopRequest(config.max_runtime_s) as stop,
+        Watchdog(run, ranks, config.stall_timeout_s) as watchdog,
+    ):
 
         def evaluate(progress: Progress) -> dict[str, Any]:
             scores = predictor.score(arrays.x_test, arrays.y_test, config.eval_draws)
@@ -64,10 +68,10 @@ def main(config: TrainConfig) -> int:
         if progress.step == 0:
             logbook.posterior(progress, network, *method.marginals(state))
         loop = compile_loop(method, state, examples, config.batch_size)
-        progress, scores = fit(state, progress, loop, plan, ranks, logbook, evaluate, stop)
-    times = gather_times(logbook, config.straggler_factor, ranks)
+        progress, scores = fit(state, progress, loop, plan, ranks, logbook, evaluate, stop, watchdog)
+    times = report.gather_times(logbook.timed, config.straggler_factor, ranks)
     if ranks.is_root:
-        content = summary(plan, progress, state, network, threads, scores) | times
+        content = report.summary(plan, progress, state, network, threads, scores) | times
         records.write_json(run / records.SUMMARY, content)
     ranks.barrier()
     return 0 if scores else EXIT_INTERRUPTED
@@ -82,6 +86,7 @@ def fit(
     logbook: Logbook,
     evaluate: Evaluate,
     stop: StopRequest,
+    watchdog: Watchdog,
 ) -> tuple[Progress, dict[str, Any] | None]:
     """Train until the plan is finished or all ranks agree to stop.
 
@@ -96,6 +101,7 @@ def fit(
     while not plan.finished(progress):
         # The first call is one step, and its time, mostly tracing, is kept apart from the training time.
         call = plan.next_call(progress, 1 if first_call else config.steps_per_call)
+        watchdog.enter(f"steps {progress.step + 1} to {progress.step + call.steps}")
         watch = Stopwatch()
         history = loop(call)
         seconds = watch.elapsed_s()
@@ -111,10 +117,12 @@ def fit(
         if stopping or plan.evaluation_due(progress) or plan.checkpoint_due(progress):
             assert_weights_finite(state, progress.step, ranks)
         if plan.evaluation_due(progress):
+            watchdog.enter(f"the evaluation after step {progress.step}")
             watch = Stopwatch()
             scores = evaluate(progress)
             logbook.time(progress, "eval", watch.elapsed_s())
         if stopping or plan.checkpoint_due(progress):
+            watchdog.enter(f"the checkpoint after step {progress.step}")
             watch = Stopwatch()
             save(folder, state, progress, config.keep, ranks)
             logbook.time(progress, "checkpoint", watch.elapsed_s())
@@ -210,65 +218,3 @@ def open_run(config: TrainConfig, arrays: Any, standardizer: Any, threads: int, 
         records.write_json(path, [*(records.read_json(path) if path.exists() else []), session])
     ranks.barrier()
     return Path(config.run)
-
-
-def gather_times(logbook: Logbook, straggler_factor: float, ranks: Cluster) -> dict[str, Any]:
-    """Return the entries of summary.json on the time of a step by rank; rank 0 warns of stragglers."""
-    times = ranks.gather(rank_times.rank_time(socket.gethostname(), logbook.timed))
-    warning = rank_times.straggler_warning(times, straggler_factor)
-    if warning and ranks.is_root:
-        print(warning, file=sys.stderr, flush=True)
-    return rank_times.summary(times)
-
-
-def summary(
-    plan: Plan, progress: Progress, state: Any, network: Any, threads: int, scores: dict[str, Any] | None
-) -> dict[str, Any]:
-    """Return the content of summary.json."""
-    config = plan.config
-    timings = records.read_jsonl(Path(config.run) / records.TIMINGS)
-    step_ms = [1e3 * row["seconds"] / row["steps"] for row in timings if row["phase"] == "train"]
-    return {
-        "status": "done" if scores else "interrupted",
-        "model": config.model,
-        "dataset": config.dataset,
-        "num_train": plan.num_train,
-        "num_parameters": int(state.params.shape[0]),
-        "num_weights": network.num_parameters,
-        "ranks": plan.size,
-        "threads": threads,
-        "batch_size": config.batch_size,
-        "global_batch_size": plan.global_batch_size,
-        "steps": progress.step,
-        "epochs": plan.fractional_epoch(progress),
-        "examples_seen": progress.examples_seen,
-        "seed": config.seed,
-        "train_wall_s": progress.train_wall_s,
-        "compile_s": progress.compile_s,
-        "step_ms_median": float(np.median(step_ms)) if step_ms else None,
-        "examples_per_s": progress.timed_examples / progress.train_wall_s if progress.train_wall_s else None,
-        "allreduce_bytes_per_step": bytes_per_step(plan, state),
-        "weights_sha256": hashlib.sha256(state.params.numpy().tobytes()).hexdigest(),
-        "test": scores,
-    }
-
-
-def bytes_per_step(plan: Plan, state: Any) -> int:
-    """Return the bytes of the gradient that each rank hands to the all-reduce."""
-    return 4 * int(state.params.shape[0]) if plan.size > 1 else 0
-
-
-def print_plan(config: TrainConfig, plan: Plan, network: Any, state: Any, ranks: Cluster) -> None:
-    """Print what --dry_run shows."""
-    if not ranks.is_root:
-        return
-    trained = int(state.params.shape[0])
-    rows = {
-        "ranks": plan.size,
-        "training examples": plan.num_train,
-        "steps": f"{plan.total_steps} ({plan.steps_per_epoch} per epoch)",
-        "weights": f"{network.num_parameters} ({network.num_bayesian} with a distribution)",
-        "trained parameters": trained,
-        "bytes all-reduced per step": bytes_per_step(plan, state),
-    }
-    print(to_flagfile(config) + network.table(), *(f"{name:28}{value}" for name, value in rows.items()), sep="\n")

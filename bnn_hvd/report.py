@@ -1,0 +1,78 @@
+"""What a training run says of itself at its end (summary.json) and before its start (--dry_run)."""
+
+import hashlib
+import socket
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from bnn_hvd import rank_times, records
+from bnn_hvd.checkpoint import Progress
+from bnn_hvd.cluster import Cluster
+from bnn_hvd.config import to_flagfile
+from bnn_hvd.models.network import Network
+from bnn_hvd.plan import Plan
+
+
+def gather_times(timed: Sequence[rank_times.Call], straggler_factor: float, ranks: Cluster) -> dict[str, Any]:
+    """Return the entries of summary.json on the time of a step by rank; rank 0 warns of stragglers."""
+    times = ranks.gather(rank_times.rank_time(socket.gethostname(), timed))
+    warning = rank_times.straggler_warning(times, straggler_factor)
+    if warning and ranks.is_root:
+        print(warning, file=sys.stderr, flush=True)
+    return rank_times.summary(times)
+
+
+def summary(
+    plan: Plan, progress: Progress, state: Any, network: Network, threads: int, scores: dict[str, Any] | None
+) -> dict[str, Any]:
+    """Return the content of summary.json."""
+    config = plan.config
+    timings = records.read_jsonl(Path(config.run) / records.TIMINGS)
+    step_ms = [1e3 * row["seconds"] / row["steps"] for row in timings if row["phase"] == "train"]
+    return {
+        "status": "done" if scores else "interrupted",
+        "model": config.model,
+        "dataset": config.dataset,
+        "num_train": plan.num_train,
+        "num_parameters": int(state.params.shape[0]),
+        "num_weights": network.num_parameters,
+        "ranks": plan.size,
+        "threads": threads,
+        "batch_size": config.batch_size,
+        "global_batch_size": plan.global_batch_size,
+        "steps": progress.step,
+        "epochs": plan.fractional_epoch(progress),
+        "examples_seen": progress.examples_seen,
+        "seed": config.seed,
+        "train_wall_s": progress.train_wall_s,
+        "compile_s": progress.compile_s,
+        "step_ms_median": float(np.median(step_ms)) if step_ms else None,
+        "examples_per_s": progress.timed_examples / progress.train_wall_s if progress.train_wall_s else None,
+        "allreduce_bytes_per_step": bytes_per_step(plan, state),
+        "weights_sha256": hashlib.sha256(state.params.numpy().tobytes()).hexdigest(),
+        "test": scores,
+    }
+
+
+def bytes_per_step(plan: Plan, state: Any) -> int:
+    """Return the bytes of the gradient that each rank hands to the all-reduce."""
+    return 4 * int(state.params.shape[0]) if plan.size > 1 else 0
+
+
+def plan_text(plan: Plan, network: Network, state: Any) -> str:
+    """Return what --dry_run prints."""
+    trained = int(state.params.shape[0])
+    rows = {
+        "ranks": plan.size,
+        "training examples": plan.num_train,
+        "steps": f"{plan.total_steps} ({plan.steps_per_epoch} per epoch)",
+        "weights": f"{network.num_parameters} ({network.num_bayesian} with a distribution)",
+        "trained parameters": trained,
+        "bytes all-reduced per step": bytes_per_step(plan, state),
+    }
+    table = [f"{name:28}{value}" for name, value in rows.items()]
+    return "\n".join([to_flagfile(plan.config) + network.table(), *table])
