@@ -113,6 +113,20 @@ def test_mean_and_covariance_are_those_of_the_posterior(name, estimator):
 
 
 @pytest.mark.parametrize(("name", "estimator"), PAIRS)
+def test_the_signs_of_two_outputs_of_one_example_say_nothing_about_another(name, estimator):
+    """Two equal examples, two output channels: the mean of the product of all four is what the output signs are for.
+
+    It is 1 with shared noise, about 1/4 for flipout without its output signs, and 0 with them.
+    """
+    outputs_KNC = outputs(name, estimator).reshape(DRAWS, 3, -1)[:, :2, :2] - CASES[name].mean()[:2, :2]
+    products = np.prod(outputs_KNC / outputs_KNC.std(0), axis=(1, 2), dtype=np.float64)
+    if estimator == "reparam":
+        assert z_scores(products, 0) > 2 * RARE
+    else:
+        assert abs(z_scores(products, 0)) < RARE
+
+
+@pytest.mark.parametrize(("name", "estimator"), PAIRS)
 def test_gradients_are_unbiased(name, estimator):
     """For the loss L = sum c (y - t)^2 / 2: E[L] = sum c ((mean - t)^2 + variance) / 2, and so its gradient.
 
