@@ -1,0 +1,88 @@
+"""Real schedulers, brought up from the testbeds beside the repository, on loopback, and taken down again.
+
+Run with `python -m pytest -m schedulers tests/schedulers`; without that `-m`, these tests are deselected.
+"""
+
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+import running
+
+TESTBEDS = Path(os.environ.get("BNN_HVD_TESTBEDS", running.REPOSITORY.parent / "shared" / "testbeds"))
+# Ranks talk through shared memory and loopback only, and may run as root.
+OPEN_MPI = {
+    "OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1", "OMPI_MCA_btl": "self,vader,tcp",
+    "OMPI_MCA_btl_tcp_if_include": "lo",
+    "OMPI_MCA_oob_tcp_if_include": "lo", "OMPI_MCA_rmaps_base_oversubscribe": "1",
+}  # fmt: skip
+# Two ranks on two cores; every step is a call, so that a signal finds the run in the middle.
+FLAGS = (
+    *running.TINY, "--steps_per_call=1", "--checkpoint_every_steps=20", "--eval_every_epochs=0", "--log_every_steps=50",
+)  # fmt: skip
+STEPS = 600
+
+
+def pytest_configure(config):
+    config.addinivalue_line("markers", "schedulers: needs a real scheduler, root and minutes; not part of `make test`")
+
+
+def pytest_collection_modifyitems(config, items):
+    """Leave these tests out unless they are asked for by their marker."""
+    mine = [item for item in items if Path(__file__).parent in item.path.parents]
+    for item in mine:
+        item.add_marker(pytest.mark.schedulers)
+    if "schedulers" not in config.getoption("markexpr"):
+        config.hook.pytest_deselected(items=mine)
+        items[:] = [item for item in items if item not in mine]
+
+
+def need(programs, packages):
+    """Skip, with the reason, where the testbeds, root or Debian packages are missing."""
+    if not (TESTBEDS / "README.md").is_file():
+        pytest.skip(f"no testbeds: {TESTBEDS} is missing (BNN_HVD_TESTBEDS names the folder)")
+    if os.geteuid():
+        pytest.skip("the testbeds need root")
+    missing = [program for program in programs if not (shutil.which(program) or Path(program).exists())]
+    if missing:
+        pytest.skip(f"{', '.join(missing)} missing: apt-get install -y --no-install-recommends {packages}")
+
+
+def testbed(script, *args, env=None):
+    """Run a script of the testbeds; its daemons keep their output open, so that goes nowhere."""
+    command = [TESTBEDS / script, *map(str, args)]
+    subprocess.run(
+        command, env=running.environment(env), stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL, timeout=300, check=True,
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="session")
+def flagfile(tmp_path_factory):
+    """The flags of a run that takes some seconds."""
+    path = tmp_path_factory.mktemp("flags") / "run.cfg"
+    path.write_text("\n".join([*FLAGS, f"--steps={STEPS}"]) + "\n")
+    return path
+
+
+@pytest.fixture(scope="session")
+def reference(tmp_path_factory, flagfile):
+    """The run that nothing interrupts, on two ranks under horovodrun."""
+    run = tmp_path_factory.mktemp("reference") / "run"
+    job = running.bnn_hvd("train", f"--flagfile={flagfile}", f"--run={run}", ranks=2, env=OPEN_MPI)
+    assert job.returncode == 0, job.stderr
+    return running.read_json(run)
+
+
+@pytest.fixture(scope="session")
+def same_result(reference):
+    """Returns a function that asserts that a run finished on two ranks, with the weights of the reference."""
+
+    def check(run):
+        summary = running.read_json(run)
+        assert (summary["status"], summary["steps"], summary["ranks"]) == ("done", STEPS, 2)
+        assert summary["weights_sha256"] == reference["weights_sha256"]
+
+    return check

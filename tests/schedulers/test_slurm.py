@@ -1,0 +1,103 @@
+"""The sbatch script in a real Slurm: it trains, survives a signal, and stays away when it is cancelled."""
+
+import os
+import re
+import subprocess
+import time
+
+import conftest
+import pytest
+import running
+
+SCRIPT = running.REPOSITORY / "scripts" / "submit_slurm.sh"
+
+
+class Slurm:
+    """A Slurm of one or two nodes that is up."""
+
+    def __init__(self, root):
+        self.root = root
+
+    def call(self, *words, **env):
+        environment = running.environment({**conftest.OPEN_MPI, "SLURM_CONF": f"{self.root}/slurm.conf", **env})
+        done = subprocess.run(
+            [str(word) for word in words], env=environment, cwd=running.REPOSITORY, capture_output=True, text=True,
+            timeout=60, check=True,
+        )  # fmt: skip
+        return done.stdout
+
+    def submit(self, nodes, flagfile, run):
+        """Submit the checked-in script on two ranks; returns the job's number."""
+        size = (f"--nodes={nodes}", f"--ntasks-per-node={2 // nodes}", "--cpus-per-task=1")
+        out = self.call("sbatch", "--parsable", *size, f"--output={run}.out", SCRIPT, f"--run={run}", FLAGFILE=flagfile)
+        return out.strip()
+
+    def job(self, number):
+        """Return what Slurm says of a job, {field: value}."""
+        return dict(re.findall(r"(\S+?)=(\S*)", self.call("scontrol", "show", "job", number)))
+
+    def wait(self, number, condition):
+        """Wait for a condition on the job; returns what Slurm says of it."""
+        deadline = time.monotonic() + running.TIMEOUT_S
+        while time.monotonic() < deadline:
+            job = self.job(number)
+            if condition(job):
+                return job
+            time.sleep(0.2)
+        raise TimeoutError(f"job {number}: {job}")
+
+    def finished(self, number):
+        return self.wait(number, lambda job: job["JobState"] in ("COMPLETED", "FAILED", "CANCELLED", "TIMEOUT"))
+
+
+@pytest.fixture
+def slurm(request, tmp_path_factory):
+    """A Slurm with as many nodes as the test's parameter says."""
+    conftest.need(
+        ["sbatch", "slurmctld", "munged", "/usr/lib/x86_64-linux-gnu/libpmix.so"], "slurm-wlm munge libpmix-dev"
+    )
+    root = tmp_path_factory.mktemp("slurm")
+    for folder in (root, *root.parents[:-2]):  # munge's user must reach its socket
+        os.chmod(folder, folder.stat().st_mode | 0o055)
+    conftest.testbed("slurm_up.sh", root, request.param)
+    try:
+        yield Slurm(root)
+    finally:
+        conftest.testbed("slurm_down.sh", root)
+
+
+def mid_run(run):
+    """Return a condition: the run has a checkpoint and is not over."""
+    return lambda job: running.newest_step(run) >= 20 or job["JobState"] == "FAILED"
+
+
+@pytest.mark.parametrize("slurm", [1], indirect=True)
+def test_two_ranks_under_srun_and_one_job_that_is_cancelled(slurm, flagfile, same_result, tmp_path):
+    number = slurm.submit(1, flagfile, tmp_path / "run")
+    job = slurm.finished(number)
+    assert (job["JobState"], job["ExitCode"]) == ("COMPLETED", "0:0"), (tmp_path / "run.out").read_text()
+    same_result(tmp_path / "run")
+
+    number = slurm.submit(1, flagfile, tmp_path / "cancelled")
+    slurm.wait(number, mid_run(tmp_path / "cancelled"))
+    slurm.call("scancel", number)
+    job = slurm.finished(number)
+    time.sleep(2)  # for a requeue that must not come
+    assert (job["JobState"], slurm.job(number)["JobState"], job["Restarts"]) == ("CANCELLED", "CANCELLED", "0")
+
+
+@pytest.mark.parametrize("slurm", [2], indirect=True)
+def test_two_nodes_signal_checkpoint_requeue_and_the_same_weights(slurm, flagfile, same_result, tmp_path):
+    run = tmp_path / "run"
+    number = slurm.submit(2, flagfile, run)
+    slurm.wait(number, mid_run(run))
+    slurm.call("scancel", "--batch", "--signal=USR1", number)
+    slurm.wait(number, lambda job: job["Restarts"] == "1")
+    step = running.newest_step(run)
+    assert 20 <= step < conftest.STEPS
+    job = slurm.finished(number)
+    output = run.with_suffix(".out").read_text()
+    assert (job["JobState"], job["Restarts"], job["NumNodes"]) == ("COMPLETED", "1", "2"), output
+    assert "stopped early at step" in output
+    assert len(running.read_json(run, "provenance.json")) == 2  # two sessions, one after the other
+    same_result(run)
