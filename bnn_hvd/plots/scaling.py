@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
 from bnn_hvd.plots import style
@@ -27,12 +28,13 @@ def training_time(run: Path, rows: Rows, caption: str) -> Figure:
     width = 0.8 / len(rows)
     for i, (model, mine) in enumerate(rows.items()):
         left = [counts.index(units(row, unit)) + (i - (len(rows) - 1) / 2) * width for row in mine]
-        seconds = np.array([row.train_wall_s for row in mine])
-        spread = [seconds - [row.train_wall_s_min for row in mine], [row.train_wall_s_max for row in mine] - seconds]
-        bars = axes.bar(left, seconds, 0.94 * width, color=COLOURS[i % len(COLOURS)], label=model)
+        seconds, low, high = np.array([(r.train_wall_s, r.train_wall_s_min, r.train_wall_s_max) for r in mine]).T
+        axes.bar(left, seconds, 0.94 * width, color=COLOURS[i % len(COLOURS)], label=model)
         if any(row.repeats > 1 for row in mine):
-            axes.errorbar(left, seconds, spread, fmt="none", ecolor=style.BLACK, elinewidth=1, capsize=3)
-        axes.bar_label(bars, [f"{value:.3g} s" for value in seconds], label_type="center", color="white", weight="bold")
+            axes.errorbar(left, seconds, [seconds - low, high - seconds], fmt="none", ecolor=style.BLACK, capsize=3)
+        for x, top, value in zip(left, high, seconds, strict=True):
+            axes.annotate(f"{value:.3g} s", (x, top), (0, 3), textcoords="offset points", ha="center", weight="bold")
+    axes.margins(y=0.1)
     axes.set(xticks=range(len(counts)), xticklabels=counts, xlabel=_axis_label(rows, unit), ylabel="training time (s)")
     axes.grid(visible=False, axis="x")
     axes.set_title(caption + _repeats(rows), loc="left")
@@ -49,7 +51,8 @@ def speed_up(run: Path, rows: Rows, predictions: Rows, caption: str, link: str) 
     if predictions:
         _predicted(panels[1], rows, predictions)
         panels[1].set_title("and predicted", loc="left")
-        figure.supxlabel(assumptions(predictions, link), fontsize=8.5, color="#444444")
+        dashed = Line2D([], [], color=style.GREY, linestyle="--", label=assumptions(rows, predictions, link))
+        figure.legend(handles=[dashed], loc="outside lower center")
     return figure
 
 
@@ -60,8 +63,11 @@ def _measured(axes: Axes, rows: Rows) -> None:
     for i, (model, mine) in enumerate(rows.items()):
         efficiency = f"{model}: {mine[-1].efficiency:.0%} of ideal on {units(mine[-1], unit)}"
         _line(axes, i, [units(row, unit) for row in mine], [row.speed_up for row in mine], label=efficiency)
-    axes.set(xticks=counts, xlabel=_axis_label(rows, unit), ylabel=f"speed-up in examples/s, against {counts[0]}")
-    axes.set_ylim(0)
+    if counts[-1] > 8 * counts[0]:
+        _log_axes(axes, counts[-1], counts[-1] / counts[0])
+    else:
+        axes.set(xticks=counts, yticks=np.array(counts) / counts[0], ylim=(0, None))
+    axes.set(xlabel=_axis_label(rows, unit), ylabel=f"speed-up in examples/s, against {counts[0]}")
     axes.legend(loc="lower right")
 
 
@@ -75,25 +81,33 @@ def _predicted(axes: Axes, rows: Rows, predictions: Rows) -> None:
         _line(axes, i, [units(row, unit) for row in mine], [row.speed_up for row in mine])
         ahead = predictions[model]
         best = max(ahead, key=lambda prediction: prediction.speed_up)
-        label = f"{model}: {best.speed_up:.3g} times on {best.nodes:,}"
+        label = f"{model}: {best.speed_up:.3g} times on {best.nodes:,} nodes"
         label += "" if best.nodes == ahead[-1].nodes else ", then falling"
         nodes, values = [each.nodes for each in ahead], [each.speed_up for each in ahead]
         axes.plot(nodes, values, color=COLOURS[i % len(COLOURS)], linestyle="--", label=label)
-    axes.set(xscale="log", yscale="log", xlabel="nodes", ylabel=f"speed-up, against {first}")
-    for axis, top in ((axes.xaxis, last), (axes.yaxis, last / first)):
+    _log_axes(axes, last, last / first)
+    axes.set(xlabel="nodes", ylabel=f"speed-up, against {first}")
+    axes.legend(loc="upper left", title="dashed: predicted; the best of it", alignment="left")
+
+
+def _log_axes(axes: Axes, most: float, fastest: float) -> None:
+    """Logarithmic axes that count in powers of two."""
+    axes.set(xscale="log", yscale="log")
+    for axis, top in ((axes.xaxis, most), (axes.yaxis, fastest)):
         axis.set_major_locator(FixedLocator(_powers_of_two(top)))
         axis.set_minor_locator(NullLocator())
         axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
-    axes.legend(loc="upper left", title="dashed: predicted, to its best")
 
 
-def assumptions(predictions: Rows, link: str) -> str:
+def assumptions(rows: Rows, predictions: Rows, link: str) -> str:
     """Return what the dashed lines assume, in a few words."""
-    first = next(iter(predictions.values()))[0]
-    per_node = max(1, first.ranks // first.nodes)
+    first, measured = next(iter(predictions.values()))[0], next(iter(rows.values()))
+    per_node, strong = max(1, first.ranks // first.nodes), len({row.global_batch_size for row in measured}) == 1
+    batch = f"global batch {measured[0].global_batch_size:,}" if strong else f"batch {measured[0].batch_size} per rank"
     return (
-        f"Prediction: ring all-reduce, {link}; {_one_or_range([per_node], 'rank')} per node; computation and\n"
-        f"the rest of communication (coordination, waiting) as measured on {_one_or_range([first.ranks], 'rank')}."
+        f"assumes: ring all-reduce ({measured[0].model}: {4e-6 * measured[0].num_parameters:.2g} MB), {link}; {batch};\n"
+        f"{_one_or_range([per_node], 'rank')} per node; computation from the measured steps; coordination and waiting as "
+        f"on {_one_or_range([first.ranks], 'rank')}"
     )
 
 

@@ -45,7 +45,7 @@ def link_of(config: ScaleConfig) -> Link | None:
     """Return the interconnect to predict for, None if none is given."""
     by_hand = config.alpha_us > 0 or config.beta_gb_per_s > 0
     if [bool(config.allreduce), bool(config.interconnect), by_hand].count(True) > 1:
-        raise UserError("--allreduce, --interconnect and --beta_gb_per_s (with --alpha_us) each name the network: give one")
+        raise UserError("--allreduce, --interconnect, and --alpha_us with --beta_gb_per_s: give one of the three")
     if config.allreduce:
         return model.measured(Path(config.allreduce))
     if config.interconnect:
