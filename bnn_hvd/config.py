@@ -72,7 +72,7 @@ class TrainConfig:
         1.0, "network", "standard deviation of the prior N(0, prior_scale^2) of each weight", minimum=1e-12
     )
     init_scale: float = flag(
-        0.03, "network", "standard deviation that each weight's posterior starts with", minimum=1e-12
+        0.01, "network", "standard deviation that each weight's posterior starts with", minimum=1e-12
     )
 
     dataset: str = flag("digits", "data", "what to train on", choices=tuple(registry.DATASETS))

@@ -122,7 +122,7 @@ def test_posterior_histograms(runs):
         assert first["logits/kernel/loc_counts"].sum() == 640
         assert "logits/kernel/scale_counts" not in first  # a point
         edges = first["dense1/kernel/scale_edges"]
-        assert edges[0] < 0.03 < edges[-1]  # --init_scale
+        assert edges[0] < 0.01 < edges[-1]  # --init_scale
 
 
 def test_one_row_per_step(runs):

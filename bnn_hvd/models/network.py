@@ -43,8 +43,11 @@ class Parameter:
 
     @property
     def initial_scale(self) -> float:
-        """Kernels start as N(0, 2 / fan_in) (He et al. 2015, eq. 10, for ReLU), biases at 0."""
-        return float(np.sqrt(2 / np.prod(self.shape[:-1]))) if self.is_kernel else 0.0
+        """Kernels start as N(0, 2 / (fan_in + fan_out)) (Glorot & Bengio 2010, eq. 12), biases at 0."""
+        if not self.is_kernel:
+            return 0.0
+        *places, inputs, outputs = self.shape
+        return float(np.sqrt(2 / (np.prod(places) * (inputs + outputs))))
 
 
 class Layers:

@@ -151,7 +151,7 @@ def test_initial_weights_have_he_variance_and_biases_are_zero(name):
 
 @pytest.mark.parametrize("name", ["conv", "vgg3"])
 def test_vectors_for_a_convolutional_network_are_a_user_error(name):
-    with pytest.raises(UserError, match="takes images.*vectors of 13.*--network=fc"):
+    with pytest.raises(UserError, match=r"takes images.*vectors of 13.*--network=fc"):
         build(name, (13,))
 
 
@@ -208,4 +208,5 @@ def test_s_draws_at_once_are_the_loop_over_the_draws(name, bayesian_layers, baye
 def test_a_parameter_knows_its_name_and_size():
     p = Parameter("conv1", "kernel", (5, 5, 3, 8))
     assert (p.name, p.size, p.is_kernel) == ("conv1/kernel", 600, True)
-    assert p.initial_scale == pytest.approx(np.sqrt(2 / 75))
+    assert p.initial_scale == pytest.approx(np.sqrt(2 / (25 * (3 + 8))))
+    assert Parameter("logits", "bias", (8,)).initial_scale == 0
