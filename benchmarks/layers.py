@@ -74,7 +74,7 @@ def measure(spec: dict[str, Any], threads: int, rounds: int, torch_python: Any) 
 
 
 def ratios(rows: list[Row], threads: int) -> list[Bar]:
-    """Return the issue's bars, of the networks and libraries that were measured."""
+    """Return the issue's bars, of the networks and libraries that were measured; they hold for one thread."""
     bars = []
     for (network, kind, library, other_kind, other_library), limit in LIMITS.items():
         above = find(rows, network=network, kind=kind, library=library, threads=threads)
@@ -82,7 +82,7 @@ def ratios(rows: list[Row], threads: int) -> list[Bar]:
         if above and below:
             other = f"{other_library} {other_kind}" if other_library != library else other_kind
             name = f"{NAMES[network]}, {threads} thread{'s' * (threads > 1)}: {kind} / {other}"
-            bars.append(ratio(name, above, below, at_most=limit))
+            bars.append(ratio(name, above, below, at_most=limit if threads == 1 else None))
     return bars
 
 

@@ -53,7 +53,7 @@ class Row:
 
 @dataclasses.dataclass(frozen=True)
 class Bar:
-    """A measured ratio and its limit; `best` is the same of the minima."""
+    """A measured ratio and its limit, if it has one; `best` is the same of the minima."""
 
     name: str
     value: float
@@ -86,7 +86,7 @@ def find(rows: Iterable[Row], **wanted: Any) -> Row | None:
     return next((row for row in rows if all(getattr(row, name) == value for name, value in wanted.items())), None)
 
 
-def ratio(name: str, above: Row, below: Row, **limit: float) -> Bar:
+def ratio(name: str, above: Row, below: Row, **limit: float | None) -> Bar:
     cpu = above.cpu_ms / below.cpu_ms if above.cpu_ms and below.cpu_ms else None
     return Bar(name, above.step_ms / below.step_ms, above.step_ms_min / below.step_ms_min, cpu, **limit)
 
@@ -105,10 +105,14 @@ def _cell(value: Any) -> str:
 
 def table_of_bars(bars: Iterable[Bar]) -> str:
     def limit(bar: Bar) -> str:
-        return f"at most {bar.at_most:g}" if bar.at_most is not None else f"at least {bar.at_least:g}"
+        bounds = {"at most": bar.at_most, "at least": bar.at_least}
+        return "".join(f"{word} {bound:g}" for word, bound in bounds.items() if bound is not None)
+
+    def met(bar: Bar) -> str:
+        return ("yes" if bar.met else "**no**") if limit(bar) else ""
 
     header = ("bar", "limit", "ratio of medians", "of minima", "of cpu times", "met")
-    return table(header, ((b.name, limit(b), b.value, b.best, b.cpu, "yes" if b.met else "**no**") for b in bars))
+    return table(header, ((b.name, limit(b), b.value, b.best, b.cpu, met(b)) for b in bars))
 
 
 class Quietness:
