@@ -172,5 +172,5 @@ def test_a_damaged_one_of_a_later_step_does_not_push_out_the_one_just_written(ke
 )
 def test_a_checkpoint_of_another_network_is_a_user_error(misfit, tmp_path):
     save_many(tmp_path, 1)
-    with pytest.raises(UserError, match="does not fit this network: (params|other)"):
+    with pytest.raises(UserError, match=r"does not fit this network: (params|other)"):
         checkpoint.restore(checkpoint.read_newest_good(tmp_path), misfit())

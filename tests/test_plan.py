@@ -154,5 +154,5 @@ def test_a_rest_that_fills_no_batch_of_more_ranks_leads_to_the_next_epoch():
 
 def test_fewer_examples_than_ranks_times_batch_size_is_an_error_that_names_the_way_out():
     make_plan(num_train=12, size=3)
-    with pytest.raises(UserError, match="11 training examples.*3 ranks x batch size 4.*at most 3"):
+    with pytest.raises(UserError, match=r"11 training examples.*3 ranks x batch size 4.*at most 3"):
         make_plan(num_train=11, size=3)

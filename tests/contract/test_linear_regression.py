@@ -129,7 +129,7 @@ def test_at_the_exact_posterior_the_elbo_is_the_log_evidence(estimator):
 
 
 def test_the_draws_of_vi_have_the_mean_and_the_covariance_of_q():
-    """1,000 draws at once; a draw with the variance where the standard deviation belongs fails by 20 standard errors."""
+    """1,000 draws at once; with the variance where the standard deviation belongs they fail by 20 standard errors."""
     p, count = problem("correlated"), 1000
     method, state = at_the_exact_posterior(p, "flipout")
     forward = method.draw(state, tf.constant(np.stack([seeds.seed(0, "draw", s) for s in range(count)])))

@@ -119,7 +119,7 @@ def test_the_objective_does_not_change_when_a_layer_is_split_in_two(kind, penalt
     values = []
     for forward in (one_layer, two_layers):
         method, state = make(kind, forward, estimator=estimator)
-        log_scales = [np.log(CONFIG.init_scale)] * (len(state.params) - method.network.num_parameters)
+        log_scales = [np.log(CONFIG.init_scale)] * (state.params.shape[0] - method.network.num_parameters)
         state.params.assign(np.array([0.1] * method.network.num_parameters + log_scales, np.float32))
         values.append(step(method, state))
     assert values[0]["loss"] - values[0]["nll"] == pytest.approx(values[1]["loss"] - values[1]["nll"], rel=1e-5)
