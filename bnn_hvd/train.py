@@ -15,7 +15,7 @@ from bnn_hvd.cluster import Cluster
 from bnn_hvd.config import TrainConfig, to_flagfile
 from bnn_hvd.data import sources, staging, standardize
 from bnn_hvd.data.pipeline import Examples
-from bnn_hvd.errors import EXIT_INTERRUPTED, TrainingError
+from bnn_hvd.errors import EXIT_INTERRUPTED, TrainingError, UserError
 from bnn_hvd.inference.objective import Controls
 from bnn_hvd.logbook import Logbook
 from bnn_hvd.models.network import build
@@ -71,8 +71,10 @@ def main(config: TrainConfig) -> int:
         progress, scores = fit(state, progress, loop, plan, ranks, logbook, evaluate, stop, watchdog)
     times = report.gather_times(logbook.timed, config.straggler_factor, ranks)
     if ranks.is_root:
-        content = report.summary(plan, progress, state, network, threads, scores) | times
-        records.write_json(run / records.SUMMARY, content)
+        path = run / records.SUMMARY
+        if not logbook.timed and path.exists():  # a finished run that was started again keeps its times
+            times = {name: records.read_json(path).get(name, value) for name, value in times.items()}
+        records.write_json(path, report.summary(plan, progress, state, network, threads, scores) | times)
     ranks.barrier()
     return 0 if scores else EXIT_INTERRUPTED
 
@@ -210,11 +212,16 @@ def restore(state: Any, run: Path, ranks: Cluster) -> Progress:
 
 
 def open_run(config: TrainConfig, arrays: Any, standardizer: Any, threads: int, ranks: Cluster) -> Path:
-    """Let rank 0 make the run directory and note where the run takes place."""
+    """Let rank 0 make the run directory and note where the run takes place; if it can't, all ranks raise."""
     session = provenance.session(ranks.gather(socket.gethostname()), ranks.size, threads)
+    problem = ""
     if ranks.is_root:
-        run = rundir.create(config, sources.describe(arrays) | {"standardizer": standardizer.to_dict()})
-        path = run / records.PROVENANCE
-        records.write_json(path, [*(records.read_json(path) if path.exists() else []), session])
-    ranks.barrier()
+        try:
+            run = rundir.create(config, sources.describe(arrays) | {"standardizer": standardizer.to_dict()})
+            path = run / records.PROVENANCE
+            records.write_json(path, [*(records.read_json(path) if path.exists() else []), session])
+        except UserError as error:
+            problem = str(error)
+    if problem := ranks.broadcast(problem):
+        raise UserError(problem)
     return Path(config.run)

@@ -124,9 +124,11 @@ def processes(job: subprocess.Popen, script: str | None = None) -> list[psutil.P
 
 def kill_all(job: subprocess.Popen) -> None:
     """kill -9 of every process of a job at once, as a batch system or a lost node does it."""
-    for process in processes(job):
+    everyone = processes(job)
+    for process in everyone:
         process.send_signal(signal.SIGKILL)
     job.wait(timeout=TIMEOUT_S)
+    psutil.wait_procs(everyone, timeout=10)  # the lock of the run directory is theirs until they are gone
 
 
 def read_json(run: Path, name: str = "summary.json") -> Any:

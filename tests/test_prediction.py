@@ -35,7 +35,7 @@ def job(tmp_path_factory) -> tuple[Path, dict[str, running.Outcome]]:
             f"--data_dir={data}",
             "--model=bnn_fc_flip",
             "--threads=1",
-            "--epochs=20",
+            *learn,
             own,
         ],
         "predict": ["predict", digits, f"--num_draws={DRAWS}", "--threads=1"],
