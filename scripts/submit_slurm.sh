@@ -46,11 +46,14 @@ export OMP_NUM_THREADS=${SLURM_CPUS_PER_TASK:-1}
 # all agree on a step, rank 0 writes a checkpoint, and the program ends with exit code 75.
 CHILD="" CANCELLED=""
 hand_on() {
+    [ -n "$CHILD" ] || return
+    trap "" USR1  # once is enough: bash can lose the exit code of a child that ends during one more signal
     SIGNALLED=yes
-    [ -n "$CHILD" ] && kill -USR1 "$CHILD" 2>/dev/null
+    kill -USR1 "$CHILD" 2>/dev/null
 }
 trap hand_on USR1
-trap 'hand_on; CANCELLED=yes' TERM  # the user or the scheduler ends this job: save, but do not queue it again
+# TERM: the user or the scheduler ends this job. Save, but do not put it into the queue again
+trap 'trap "" TERM; CANCELLED=yes; hand_on' TERM
 
 #   --cpus-per-task   again, because srun no longer inherits it from sbatch (since Slurm 22.05)
 #   --cpu-bind=cores  each rank keeps its own cores; the program sees them and starts as many threads

@@ -74,7 +74,10 @@ def test_scripts_are_bash(scheduler, spec):
                 "#SBATCH --open-mode=append", '    scontrol requeue "$SLURM_JOB_ID"',
             ],
         ),
-        ("balsam", ["    --num-nodes=3 --ranks-per-node=5 --threads-per-rank=7", "    --queue=prod --project=Project-1"]),
+        (
+            "balsam",
+            ["    --num-nodes=3 --ranks-per-node=5 --threads-per-rank=7", "    --queue=prod --project=Project-1"],
+        ),
     ],
 )  # fmt: skip
 def test_what_the_spec_says_is_in_the_script(scheduler, lines):
@@ -191,7 +194,7 @@ def test_flagfile_is_named_and_not_read(capsys):
 # What the scripts do, with launchers and queues that are three lines of bash.
 
 LAUNCHER = """#!/bin/bash
-trap 'exit 75' USR1
+trap 'sleep 0.03; exit 75' USR1
 trap 'exit 143' TERM
 echo "$0 $*" >> launched
 [ "$BEHAVIOUR" = sleep ] || exit "$BEHAVIOUR"
@@ -203,7 +206,7 @@ for i in $(seq 200); do sleep 0.05; done
 @pytest.fixture
 def site(tmp_path):
     """A folder with programs that note how they were called; returns a function that starts a script there."""
-    programs = {name: LAUNCHER for name in ("aprun", "mpiexec", "srun")}
+    programs = dict.fromkeys(("aprun", "mpiexec", "srun"), LAUNCHER)
     programs |= dict.fromkeys(("qsub", "scontrol"), '#!/bin/bash\necho "$*" >> queued\n')
     programs["squeue"] = '#!/bin/bash\necho "${STATE:-RUNNING}"\n'
     (tmp_path / "bin").mkdir()

@@ -20,9 +20,10 @@ OPEN_MPI = {
 }  # fmt: skip
 # Two ranks on two cores; every step is a call, so that a signal finds the run in the middle.
 FLAGS = (
-    *running.TINY, "--steps_per_call=1", "--checkpoint_every_steps=20", "--eval_every_epochs=0", "--log_every_steps=50",
+    *running.TINY, "--steps_per_call=1", "--checkpoint_every_steps=100", "--eval_every_epochs=0",
+    "--log_every_steps=50",
 )  # fmt: skip
-STEPS = 600
+STEPS = 2500
 
 
 def pytest_configure(config):
@@ -50,7 +51,7 @@ def need(programs, packages):
         pytest.skip(f"{', '.join(missing)} missing: apt-get install -y --no-install-recommends {packages}")
 
 
-def testbed(script, *args, env=None):
+def run_testbed(script, *args, env=None):
     """Run a script of the testbeds; its daemons keep their output open, so that goes nowhere."""
     command = [TESTBEDS / script, *map(str, args)]
     subprocess.run(

@@ -52,17 +52,17 @@ def balsam(tmp_path_factory):
     if not (VENV / "bin" / "balsam").exists():
         VENV.parent.mkdir(parents=True, exist_ok=True)
         try:
-            conftest.testbed("balsam_venv.sh", VENV)
+            conftest.run_testbed("balsam_venv.sh", VENV)
         except subprocess.CalledProcessError:
             pytest.skip(f"Balsam can't be installed into {VENV}: see balsam_venv.sh of the testbeds")
     root = tmp_path_factory.mktemp("balsam")
     for folder in (root, *root.parents[:-2]):  # the database's user must reach its folder
         os.chmod(folder, folder.stat().st_mode | 0o055)
     try:
-        conftest.testbed("balsam_up.sh", root, VENV, running.HOROVODRUN.parent, env=conftest.OPEN_MPI)
+        conftest.run_testbed("balsam_up.sh", root, VENV, running.HOROVODRUN.parent, env=conftest.OPEN_MPI)
         yield Balsam(root)
     finally:
-        conftest.testbed("balsam_down.sh", root, VENV)
+        conftest.run_testbed("balsam_down.sh", root, VENV)
 
 
 def write_flags(path, *flags):

@@ -48,7 +48,7 @@ def test_signal_checkpoint_resubmission_and_the_same_weights(site, scheduler, sa
     """USR1 in the middle; then the job that the script submitted is run, as the scheduler would."""
     job = site(scheduler)
     try:
-        running.wait_until(lambda: running.newest_step(tmp_path / "run") >= 20, job)
+        running.wait_until(lambda: running.newest_step(tmp_path / "run") >= 100, job)
         job.send_signal(signal.SIGUSR1)
         assert job.wait(timeout=running.TIMEOUT_S) == 75, (tmp_path / f"{scheduler}.out").read_text()
     finally:

@@ -59,16 +59,16 @@ def slurm(request, tmp_path_factory):
     root = tmp_path_factory.mktemp("slurm")
     for folder in (root, *root.parents[:-2]):  # munge's user must reach its socket
         os.chmod(folder, folder.stat().st_mode | 0o055)
-    conftest.testbed("slurm_up.sh", root, request.param)
+    conftest.run_testbed("slurm_up.sh", root, request.param)
     try:
         yield Slurm(root)
     finally:
-        conftest.testbed("slurm_down.sh", root)
+        conftest.run_testbed("slurm_down.sh", root)
 
 
 def mid_run(run):
     """Return a condition: the run has a checkpoint and is not over."""
-    return lambda job: running.newest_step(run) >= 20 or job["JobState"] == "FAILED"
+    return lambda job: running.newest_step(run) >= 100 or job["JobState"] == "FAILED"
 
 
 @pytest.mark.parametrize("slurm", [1], indirect=True)
@@ -94,7 +94,7 @@ def test_two_nodes_signal_checkpoint_requeue_and_the_same_weights(slurm, flagfil
     slurm.call("scancel", "--batch", "--signal=USR1", number)
     slurm.wait(number, lambda job: job["Restarts"] == "1")
     step = running.newest_step(run)
-    assert 20 <= step < conftest.STEPS
+    assert 100 <= step < conftest.STEPS
     job = slurm.finished(number)
     output = run.with_suffix(".out").read_text()
     assert (job["JobState"], job["Restarts"], job["NumNodes"]) == ("COMPLETED", "1", "2"), output
