@@ -51,7 +51,7 @@ HOROVOD_OPTIONS += HOROVOD_GPU_OPERATIONS=NCCL HOROVOD_NCCL_LINK=SHARED \
   HOROVOD_NCCL_HOME="$${HOROVOD_NCCL_HOME:-$$(readlink -f $(VENV))/$(NVIDIA_NCCL)}"
 endif
 
-.PHONY: help install run test lint bench clean distclean FORCE
+.PHONY: help install run test test-fast lint bench clean distclean FORCE
 
 help: ## list the goals
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
@@ -68,6 +68,9 @@ run: install ## train on two ranks on the embedded data, predict, plot; goes on,
 
 test: install ## run the whole test suite, two-rank tests included; ARGS="-k name" for a part
 	$(ACTIVATE) python -m pytest $(ARGS)
+
+test-fast: install ## run the tests that need one process only
+	$(ACTIVATE) python -m pytest -m "not parallel" $(ARGS)
 
 lint: install ## ruff (rules and format) and mypy
 	$(ACTIVATE) ruff check .
