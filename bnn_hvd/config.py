@@ -178,7 +178,8 @@ class ScaleConfig(TrainConfig):
     models: str = flag("BNN_conv_flip,CNN_conv", "study", "the models, a,b; each takes the place of --model")
     ranks: str = flag("1,2", "study", "the numbers of ranks, a,b")
     mode: str = flag(
-        "strong", "study", "strong: --batch_size is the global batch, divided among the ranks; weak: each rank's",
+        "strong", "study", "strong: --batch_size is the global batch, divided among the ranks (and the learning rate "
+        "stays); weak: each rank's",
         choices=("strong", "weak"),
     )  # fmt: skip
     repeats: int = flag(3, "study", "runs of each model on each number of ranks, taken in turns", minimum=1)
@@ -186,7 +187,7 @@ class ScaleConfig(TrainConfig):
     runs: str = flag("", "study", "collect these run directories ('runs/scale_*', in quotes), and train nothing")
     format: str = flag("png", "study", "file format of the figures", choices=("png", "pdf", "svg"))
 
-    allreduce: str = flag("", "prediction", "fit the network to this allreduce.json of `python -m benchmarks allreduce`")
+    allreduce: str = flag("", "prediction", "fit the network to allreduce.json of `python -m benchmarks allreduce`")
     interconnect: str = flag(
         "", "prediction", "or take a known one's constants", choices=("aries", "slingshot11", "hdr", "ndr", "10gbe")
     )

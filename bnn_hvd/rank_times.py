@@ -36,12 +36,13 @@ def rank_time(host: str, calls: Sequence[Call]) -> RankTime:
 def summary(times: Sequence[RankTime]) -> dict[str, Any]:
     """Return the entries of summary.json, of all ranks in order; times are None where no step was timed."""
     timed = all(time.step_ms is not None for time in times)
+    waits = [time.communication_ms for time in times if time.communication_ms is not None]
     return {
         "hosts": [time.host for time in times],
         "nodes": len({time.host for time in times}),
         "step_ms_by_rank": [time.step_ms for time in times] if timed else None,
         "compute_ms_by_rank": [time.compute_ms for time in times] if timed else None,
-        "communication_ms": float(np.mean([time.communication_ms for time in times])) if timed else None,
+        "communication_ms": float(np.mean(waits)) if timed else None,
     }
 
 

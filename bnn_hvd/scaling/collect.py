@@ -180,7 +180,7 @@ def _row(group: Sequence[Run], base_examples_per_s: float, base_ranks: int) -> R
     )
 
 
-def _spread(name: str, values: Sequence[float]) -> dict[str, float]:
+def _spread(name: str, values: Sequence[float]) -> dict[str, Any]:
     return {name: float(np.median(values)), f"{name}_min": min(values), f"{name}_max": max(values)}
 
 

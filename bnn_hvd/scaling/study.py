@@ -71,8 +71,9 @@ def train_config(config: ScaleConfig, model: str, ranks: int, threads: int, name
     values = {field.name: getattr(config, field.name) for field in dataclasses.fields(TrainConfig)}
     values |= {
         "run": str(Path(config.run, RUNS, name)), "model": model, "threads": threads, "dry_run": False,
-        "batch_size": config.batch_size // ranks if strong else config.batch_size,
     }  # fmt: skip
+    if strong:  # the learning rate goes with the global batch, and that stays
+        values |= {"batch_size": config.batch_size // ranks, "lr_scaling": "none"}
     return flags.resolve(TrainConfig(**values))
 
 

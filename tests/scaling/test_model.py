@@ -52,8 +52,9 @@ def test_constants_are_never_negative(sizes, seconds):
     assert max(fitted) > 0
 
 
-# Two ranks on one host of this project's machine, MPI: (bytes, ms).
-MEASURED = []
+# Two ranks on one host, MPI, a cycle of 0.1 ms, fastest of several repetitions: (bytes, ms).
+MEASURED = [(4, 0.180), (1 << 10, 0.177), (16 << 10, 0.180), (64 << 10, 0.249), (256 << 10, 0.405)]
+UNSEEN = (400_000, 0.35)  # on another day, when the machine was quiet
 
 
 def write(path, points, **changes):
@@ -66,13 +67,18 @@ def write(path, points, **changes):
 
 
 def test_the_fit_to_the_measured_two_ranks(tmp_path):
-    """It gives the measurements back, and one that it has not seen: 100,000 floats in 0.35 ms (quiet machine)."""
+    """It gives the measurements back to 15 %, and one that it has not seen, of a larger message, to a factor of 1.6."""
     link = model.measured(write(tmp_path / "allreduce.json", MEASURED))
     sizes, times_ms = np.array(MEASURED).T
     fitted_ms = 1e3 * model.ring_s(2, sizes, link.alpha_s, link.beta_s_per_byte)
-    assert np.median(np.abs(fitted_ms / times_ms - 1)) < 0.3
-    unseen_ms = 1e3 * model.ring_s(2, 400_000, link.alpha_s, link.beta_s_per_byte)
-    assert unseen_ms == pytest.approx(0.35, rel=0.5)
+    assert np.abs(fitted_ms / times_ms - 1).max() < 0.15
+    unseen_ms = 1e3 * model.ring_s(2, UNSEEN[0], link.alpha_s, link.beta_s_per_byte)
+    assert 1 / 1.6 < unseen_ms / UNSEEN[1] < 1.6
+
+
+def test_of_several_repetitions_the_fastest_counts(tmp_path):
+    link = model.measured(write(tmp_path / "slow.json", [(4, 90.0), (1 << 20, 95.0)], step_ms_min=0.5))
+    assert 1e3 * model.ring_s(2, 4, link.alpha_s, link.beta_s_per_byte) == pytest.approx(0.5)
 
 
 def test_of_several_settings_the_one_of_training_is_fitted(tmp_path):

@@ -215,8 +215,11 @@ def test_runs_are_taken_in_turns():
 
 
 @pytest.mark.parametrize(("mode", "batches"), [("strong", {1: 64, 2: 32}), ("weak", {1: 64, 2: 64})])
-def test_batches(mode, batches):
-    assert {job.ranks: job.config.batch_size for job in jobs(mode=mode, batch_size=64)} == batches
+def test_the_learning_rate_goes_with_the_global_batch(mode, batches):
+    """A global batch that stays keeps its learning rate; `--lr_scaling` counts ranks."""
+    made = jobs(mode=mode, batch_size=64, lr_scaling="linear")
+    assert {job.ranks: job.config.batch_size for job in made} == batches
+    assert {job.config.lr_scaling for job in made} == {"none" if mode == "strong" else "linear"}
 
 
 def test_flags_of_train_reach_the_runs():
