@@ -146,10 +146,11 @@ def status(job: Job) -> str:
 
 
 def failure(job: Job) -> str:
-    """Return what a run died of: its own error if it says one, else the end of its output."""
+    """Return what a run died of: its own error if it says one, else the last exception, else its last line."""
     lines = [line.strip() for line in beside(job, ".log").read_text(errors="replace").splitlines() if line.strip()]
     errors = [line[line.index("bnn_hvd: error") :] for line in lines if "bnn_hvd: error" in line]
-    said = (errors or lines[-1:] or ["no output"])[0].removeprefix("bnn_hvd: error: ")
+    raised = [line for line in lines if "Error:" in line or "Exception:" in line]
+    said = (errors[:1] or raised[-1:] or lines[-1:] or ["no output"])[0].removeprefix("bnn_hvd: error: ")
     log = beside(job, ".log")
     return f"{job.name} failed: {said} (all of it in {log}; the same command goes on after the finished runs)"
 

@@ -255,5 +255,7 @@ def test_a_failed_run_says_why(tmp_path):
     log.parent.mkdir()
     log.write_text("[1,0]<stderr>:bnn_hvd: error: no data\nmpirun ended\n")
     assert study.failure(job).startswith("CNN_FC_1ranks_0 failed: no data (")
+    log.write_text("ValueError: a\nException: no MPI\n1. Install one\n")
+    assert study.failure(job).startswith("CNN_FC_1ranks_0 failed: Exception: no MPI (")
     log.write_text("Bus error\n")
     assert study.failure(job).startswith("CNN_FC_1ranks_0 failed: Bus error (")
