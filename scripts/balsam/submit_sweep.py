@@ -17,19 +17,21 @@ import sys
 import time
 
 ENDED = ("JOB_FINISHED", "FAILED", "KILLED", "DELETED")
+WAITING = ("PREPROCESSED", "RESTART_READY")  # for a BatchJob
 
 
 def main():
     flags = parse_flags()
     if flags.dry_run:
         print(json.dumps(plan(flags), indent=2))
-    elif flags.collect:
+        return 0
+    if flags.collect:
         return collect(flags)
-    elif flags.resume:
-        submit_batch_job(flags, plan(flags)["batch_job"])
-    else:
-        submit(flags, plan(flags))
-    return wait(flags) if flags.wait_min and not (flags.dry_run or flags.collect) else 0
+    planned = plan(flags)
+    if not flags.resume:
+        create_jobs(flags, planned["jobs"])
+    batch_job = submit_batch_job(flags, planned["batch_job"])
+    return wait(flags, batch_job) if flags.wait_min else 0
 
 
 def parse_flags():
@@ -38,7 +40,7 @@ def parse_flags():
     say("--name", required=True, help="of the sweep: a tag, and a folder below the site's data/")
     say("--flagfile", required=True, help="flags that all runs share, one a line")
     say("--models", type=words, required=True, help="named models, with commas")
-    say("--ranks", type=numbers, default=[1], help="ranks of a run, with commas")
+    say("--ranks", type=counts, default=[1], help="ranks of a run, with commas")
     say("--seeds", type=numbers, default=[0], help="seeds, with commas")
     say("--ranks_per_node", type=positive, default=1, help="at most so many ranks on a node")
     say("--threads_per_rank", type=positive, default=1)
@@ -68,6 +70,10 @@ def words(text):
     if not found:
         raise argparse.ArgumentTypeError("at least one is needed")
     return found
+
+
+def counts(text):
+    return [positive(word) for word in words(text)]
 
 
 def numbers(text):
@@ -114,8 +120,8 @@ def job(flags, model, ranks, seed):
     }
 
 
-def submit(flags, planned):
-    """Tell the site what bnn_hvd is, create all jobs in one call, and ask for nodes."""
+def create_jobs(flags, jobs):
+    """Tell the site what bnn_hvd is, and create all jobs in one call."""
     from app import define
     from balsam.api import Job
 
@@ -123,16 +129,17 @@ def submit(flags, planned):
         sys.exit(f"there are jobs of a sweep {flags.name!r}: --resume it, or give another --name")
     application = define(flags.site, os.path.abspath(flags.python))
     application.sync()
-    made = Job.objects.bulk_create([Job(app_id=application.__app_id__, **fields) for fields in planned["jobs"]])
+    made = Job.objects.bulk_create([Job(app_id=application.__app_id__, **fields) for fields in jobs])
     print(f"{len(list(made))} jobs created")
-    submit_batch_job(flags, planned["batch_job"])
 
 
 def submit_batch_job(flags, fields):
+    """Ask for nodes; returns the BatchJob."""
     from balsam.api import BatchJob, Site
 
-    BatchJob.objects.create(site_id=Site.objects.get(name=flags.site).id, **fields)
+    batch_job = BatchJob.objects.create(site_id=Site.objects.get(name=flags.site).id, **fields)
     print(f"BatchJob of {fields['num_nodes']} nodes for {fields['wall_time_min']} minutes submitted")
+    return batch_job
 
 
 def sweep_jobs(flags):
@@ -142,16 +149,23 @@ def sweep_jobs(flags):
 
 
 def states(flags):
-    """Return {workdir: state}; the server spells states in lower case."""
-    return {str(job.workdir): str(getattr(job.state, "value", job.state)).upper() for job in sweep_jobs(flags)}
+    """Return {workdir: state}."""
+    return {str(job.workdir): spelled(job.state) for job in sweep_jobs(flags)}
 
 
-def wait(flags):
-    """Wait until every job has finished or failed, or the time is over; returns the exit code."""
+def spelled(state):
+    """The server spells states in lower case, Balsam's documentation in capitals."""
+    return str(getattr(state, "value", state)).upper()
+
+
+def wait(flags, batch_job):
+    """Wait until every job has ended, or the BatchJob has and no job is on its way; returns the exit code."""
     deadline = time.monotonic() + 60 * flags.wait_min
     while time.monotonic() < deadline:
-        now = list(states(flags).values())
-        if all(state in ENDED for state in now):
+        batch_job.refresh_from_db()
+        over = spelled(batch_job.state) in ("FINISHED", "SUBMIT_FAILED")
+        still = ENDED + WAITING if over else ENDED
+        if all(state in still for state in states(flags).values()):
             break
         time.sleep(2)
     return collect(flags)
