@@ -31,7 +31,7 @@ class Prediction:
 class StepModel:
     """A step in ms: fixed + per_example * batch + rest + the ring's all-reduce.
 
-    rest: communication that was measured beyond the ring's: the coordination of the ranks, and waiting.
+    rest: what was measured beyond computation and the ring: the coordination of the ranks, and waiting.
     """
 
     fixed_ms: float
@@ -49,11 +49,14 @@ class StepModel:
 
 
 def step_model(rows: Sequence[Row], mode: str, link: Link) -> StepModel:
-    """Return the model of the step that the rows of one network say."""
-    largest, num_bytes = rows[-1], 4 * rows[0].num_parameters
-    ring_ms = 1e3 * float(ring_s(largest.ranks, num_bytes, link.alpha_s, link.beta_s_per_byte))
-    rest_ms = max(0.0, largest.communication_ms - ring_ms)
-    return StepModel(*compute_model(rows, mode), rest_ms, num_bytes, link)
+    """Return the model of the step that the rows of one network say; it meets the largest run measured."""
+    largest = rows[-1]
+    model = StepModel(*compute_model(rows, mode), 0.0, 4 * largest.num_parameters, link)
+    if largest.ranks == 1:
+        return model
+    step_ms = 1e3 * largest.global_batch_size / largest.examples_per_s
+    rest_ms = step_ms - model.compute_ms(largest.batch_size) - model.communication_ms(largest.ranks)
+    return dataclasses.replace(model, rest_ms=max(0.0, rest_ms))
 
 
 def compute_model(rows: Sequence[Row], mode: str) -> tuple[float, float]:

@@ -35,11 +35,12 @@ def test_a_row_for_each_model_and_number_of_ranks(folder):
     for (_, ranks), row in rows.items():
         assert (row["nodes"], row["threads"], row["repeats"], row["global_batch_size"]) == (1, 1, 1, 64)
         assert row["batch_size"] == 64 // ranks
-        assert 0 < row["step_ms_min"] <= row["step_ms"] <= row["step_ms_max"]
-        assert row["step_ms"] == pytest.approx(1e3 * row["train_wall_s"] / 29, rel=0.2)  # of 30, the first is not timed
-        assert row["examples_per_s"] == pytest.approx(64e3 / row["step_ms"], rel=0.2)
+        step_ms = 1e3 * row["train_wall_s"] / 29  # of rank 0; the first of the 30 steps is not timed
+        assert 0 < row["step_ms_min"] <= step_ms * 1.0001
+        assert step_ms * 0.9999 <= row["step_ms_max"]
+        assert row["examples_per_s"] == pytest.approx(64e3 / step_ms)
         assert (row["communication_ms"] > 0) == (row["allreduce_bytes_per_step"] > 0) == (ranks == 2)
-        assert row["compute_ms"] + row["communication_ms"] == pytest.approx(row["step_ms"], rel=0.2)
+        assert row["compute_ms"] + row["communication_ms"] == pytest.approx(row["step_ms"])
     assert rows["BNN_FC_flip", 2]["allreduce_bytes_per_step"] > 1.5 * rows["CNN_FC", 2]["allreduce_bytes_per_step"]
 
 
