@@ -3,9 +3,11 @@
 Run with `python -m pytest -m schedulers tests/schedulers`; without that `-m`, these tests are deselected.
 """
 
+import contextlib
 import os
 import shutil
 import subprocess
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -49,6 +51,17 @@ def need(programs, packages):
     missing = [program for program in programs if not (shutil.which(program) or Path(program).exists())]
     if missing:
         pytest.skip(f"{', '.join(missing)} missing: apt-get install -y --no-install-recommends {packages}")
+
+
+@contextlib.contextmanager
+def open_folder():
+    """A folder that the users of daemons (munge, postgres) can reach; pytest's own are closed to them."""
+    folder = Path(tempfile.mkdtemp(prefix="bnn_hvd_testbed_"))
+    folder.chmod(0o755)
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def run_testbed(script, *args, env=None):

@@ -47,7 +47,7 @@ class Balsam:
 
 
 @pytest.fixture(scope="module")
-def balsam(tmp_path_factory):
+def balsam():
     conftest.need(["/usr/lib/postgresql", "/usr/bin/pg_lsclusters"], "postgresql")
     if not (VENV / "bin" / "balsam").exists():
         VENV.parent.mkdir(parents=True, exist_ok=True)
@@ -55,14 +55,12 @@ def balsam(tmp_path_factory):
             conftest.run_testbed("balsam_venv.sh", VENV)
         except subprocess.CalledProcessError:
             pytest.skip(f"Balsam can't be installed into {VENV}: see balsam_venv.sh of the testbeds")
-    root = tmp_path_factory.mktemp("balsam")
-    for folder in (root, *root.parents[:-2]):  # the database's user must reach its folder
-        os.chmod(folder, folder.stat().st_mode | 0o055)
-    try:
-        conftest.run_testbed("balsam_up.sh", root, VENV, running.HOROVODRUN.parent, env=conftest.OPEN_MPI)
-        yield Balsam(root)
-    finally:
-        conftest.run_testbed("balsam_down.sh", root, VENV)
+    with conftest.open_folder() as root:
+        try:
+            conftest.run_testbed("balsam_up.sh", root, VENV, running.HOROVODRUN.parent, env=conftest.OPEN_MPI)
+            yield Balsam(root)
+        finally:
+            conftest.run_testbed("balsam_down.sh", root, VENV)
 
 
 def write_flags(path, *flags):
@@ -89,13 +87,13 @@ def test_a_run_that_times_out_goes_on(balsam, tmp_path):
     """A BatchJob of three minutes gives a run one; this one needs more."""
     flags = write_flags(tmp_path / "long.cfg", "--steps=100000", "--steps_per_call=10", "--checkpoint_every_steps=500")
     same = ("--name=long", f"--flagfile={flags}", "--models=CNN_FC", "--ranks=2", "--walltime_min=3")
-    balsam.sweep(*same, "--wait_min=2.5", check=False)
+    balsam.sweep(*same, "--wait_min=5", check=False)
     run = balsam.data / "long" / "CNN_FC_ranks2_seed0" / "run"
     step = running.newest_step(run)
     assert step > 0
     # What is left, now that it is known how fast this machine is: some steps.
     write_flags(flags, f"--steps={step + 100}", "--steps_per_call=10", "--checkpoint_every_steps=500")
-    out = balsam.sweep(*same, "--resume", "--wait_min=2.5", check=False)
+    out = balsam.sweep(*same, "--resume", "--wait_min=5", check=False)
     states = balsam.states("long")["long/CNN_FC_ranks2_seed0"]
     assert "JOB_FINISHED" in out, states
     assert states.index("RUN_TIMEOUT") < states.index("RESTART_READY") < states.index("JOB_FINISHED")

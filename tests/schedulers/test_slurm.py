@@ -1,6 +1,5 @@
 """The sbatch script in a real Slurm: it trains, survives a signal, and stays away when it is cancelled."""
 
-import os
 import re
 import subprocess
 import time
@@ -51,19 +50,18 @@ class Slurm:
 
 
 @pytest.fixture
-def slurm(request, tmp_path_factory):
+def slurm(request):
     """A Slurm with as many nodes as the test's parameter says."""
     conftest.need(
         ["sbatch", "slurmctld", "munged", "/usr/lib/x86_64-linux-gnu/libpmix.so"], "slurm-wlm munge libpmix-dev"
     )
-    root = tmp_path_factory.mktemp("slurm")
-    for folder in (root, *root.parents[:-2]):  # munge's user must reach its socket
-        os.chmod(folder, folder.stat().st_mode | 0o055)
-    conftest.run_testbed("slurm_up.sh", root, request.param)
-    try:
-        yield Slurm(root)
-    finally:
-        conftest.run_testbed("slurm_down.sh", root)
+    with conftest.open_folder() as root:
+        conftest.run_testbed("slurm_up.sh", root, request.param)
+        try:
+            yield Slurm(root)
+        finally:
+            conftest.run_testbed("slurm_down.sh", root)
+            time.sleep(1)  # they end by a signal, and write to their folder until then
 
 
 def mid_run(run):
