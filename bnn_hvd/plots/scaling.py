@@ -68,7 +68,7 @@ def _measured(axes: Axes, rows: Rows) -> None:
     else:
         axes.set(xticks=counts, yticks=np.array(counts) / counts[0], ylim=(0, None))
     axes.set(xlabel=_axis_label(rows, unit), ylabel=f"speed-up in examples/s, against {counts[0]}")
-    axes.legend(loc="lower right")
+    axes.legend(loc="lower right" if all(mine[-1].efficiency > 0.5 for mine in rows.values()) else "upper left")
 
 
 def _predicted(axes: Axes, rows: Rows, predictions: Rows) -> None:

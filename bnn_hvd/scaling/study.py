@@ -2,6 +2,7 @@
 
 import dataclasses
 import os
+import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -104,6 +105,8 @@ def train(jobs: Sequence[Job], config: ScaleConfig) -> bool:
     waiting = [job for job in jobs if not finished(job)]
     if len(waiting) < len(jobs):
         print(f"{len(jobs) - len(waiting)} of {len(jobs)} runs are finished already")
+    if waiting and not launch.batch_system(os.environ):
+        print(load_warning(os.getloadavg()[0], os.cpu_count() or 1), end="", file=sys.stderr, flush=True)
     for i, job in enumerate(waiting, 1):
         print(f"[{i}/{len(waiting)}] {job.name}", end=" ", flush=True)
         start = time.monotonic()
@@ -117,6 +120,13 @@ def train(jobs: Sequence[Job], config: ScaleConfig) -> bool:
         if stopped:
             return i == len(waiting)
     return True
+
+
+def load_warning(load: float, cores: int) -> str:
+    """Return a line that says that others use the machine, "" if they do not: ranks wait for the slowest core."""
+    if load < 0.5 * cores:
+        return ""
+    return f"bnn_hvd: warning: others use this machine (load {load:.1f}, {cores} cores): the times will be too long\n"
 
 
 def finished(job: Job) -> bool:

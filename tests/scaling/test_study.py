@@ -250,6 +250,11 @@ def test_a_finished_run_is_known_and_one_of_another_study_refused(tmp_path):
         study.finished(job._replace(config=dataclasses.replace(job.config, steps=6)))
 
 
+def test_a_busy_machine_is_warned_of():
+    assert "load 3.0, 2 cores" in study.load_warning(3.0, 2)
+    assert study.load_warning(0.4, 2) == ""
+
+
 def test_a_failed_run_says_why(tmp_path):
     (job,) = jobs(run=str(tmp_path), models="CNN_FC", ranks="1", repeats=1)
     log = study.beside(job, ".log")
