@@ -50,7 +50,8 @@ def efficiency(rows: list[Row], network: str, limit: float, kind: str = TOGETHER
     """Return the time of a step on one rank, divided by that on `ranks`."""
     alone = find(rows, network=network, kind=TOGETHER, ranks=1)
     many = find(rows, network=network, kind=kind, ranks=ranks)
-    assert alone and many
+    assert alone
+    assert many
     return ratio(f"{NAMES[network]}: efficiency of 2 ranks", alone, many, at_least=limit)
 
 

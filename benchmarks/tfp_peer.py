@@ -45,7 +45,8 @@ def training(network: str, kind: str) -> Case:
             with tf.GradientTape() as tape:
                 nll = tf.nn.sparse_softmax_cross_entropy_with_logits(tf.gather(y_all, index[i]), model(x))
                 loss = tf.reduce_mean(nll) + sum(model.losses) / num_train
-            optimizer.apply_gradients(zip(tape.gradient(loss, model.trainable_variables), model.trainable_variables))
+            gradients = tape.gradient(loss, model.trainable_variables)
+            optimizer.apply_gradients(list(zip(gradients, model.trainable_variables, strict=True)))
             total += loss
         return total
 

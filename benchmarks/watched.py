@@ -74,7 +74,7 @@ class Watch:
             (machine, "set_up", "start TensorFlow"),
             (train, "build", "network"),
             (train, "restore", "restore, broadcast"),
-            (train, "open_run", "run directory"),
+            (train, "note_start", "run directory"),
             (train, "fit", "fit"),
         ):
             setattr(owner, name, self.timed(phase, getattr(owner, name)))

@@ -5,6 +5,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from benchmarks import report
 from benchmarks.report import Bar, Row
 from benchmarks.workers import Sample
@@ -32,8 +34,8 @@ def test_a_row_is_the_median_and_the_minimum() -> None:
 
 
 def test_bars_are_met_from_the_right_side() -> None:
-    assert Bar("", 1.0, 1.0, at_most=1.0).met and not Bar("", 1.1, 1.0, at_most=1.0).met
-    assert Bar("", 1.0, 1.0, at_least=1.0).met and not Bar("", 0.9, 1.0, at_least=1.0).met
+    assert [Bar("", value, value, at_most=1.0).met for value in (0.9, 1.0, 1.1)] == [True, True, False]
+    assert [Bar("", value, value, at_least=1.0).met for value in (0.9, 1.0, 1.1)] == [False, True, True]
 
 
 def test_the_fit_finds_latency_and_bandwidth() -> None:
@@ -41,7 +43,7 @@ def test_the_fit_finds_latency_and_bandwidth() -> None:
 
     sizes = [4, 1 << 10, 1 << 20, 1 << 24]
     latency_ms, gb_per_s = allreduce.fit(sizes, [0.25 + size / 2e6 for size in sizes])  # 2 GB/s
-    assert abs(latency_ms - 0.25) < 1e-9 and abs(gb_per_s - 2) < 1e-9
+    assert (latency_ms, gb_per_s) == pytest.approx((0.25, 2))
 
 
 def test_a_table_is_markdown() -> None:
