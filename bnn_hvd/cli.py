@@ -79,7 +79,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def parse(config_type: type, args: Sequence[str]) -> Any:
     """Return the checked (and, for training, complete) config that the flags (and `--flagfile=`s) say."""
-    own_flagfile = "flagfile" in config_type.__dataclass_fields__
+    own_flagfile = "flagfile" in {field.name for field in dataclasses.fields(config_type)}
     values = KeptFlagfile() if own_flagfile else flags.FlagValues()
     for field in dataclasses.fields(config_type):
         DEFINE[field.type](field.name, field.default, field.metadata["help"], flag_values=values)  # type: ignore

@@ -6,7 +6,7 @@ without Horovod, `Hvd` is all the ranks that the launcher started.
 
 import hashlib
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -137,6 +137,18 @@ def _mpi_size() -> int:
     from mpi4py import MPI
 
     return MPI.COMM_WORLD.Get_size()
+
+
+def on_root(cluster: Cluster, action: Callable[[], object]) -> None:
+    """Let rank 0 act; a UserError of its is raised on every rank."""
+    problem = ""
+    if cluster.is_root:
+        try:
+            action()
+        except UserError as error:
+            problem = str(error)
+    if problem := cluster.broadcast(problem):
+        raise UserError(problem)
 
 
 def check_agreement(cluster: Cluster, facts: dict[str, str], host: str) -> None:

@@ -91,7 +91,10 @@ class TrainConfig:
     learning_rate: float = flag(1e-3, "objective", "step size for one rank", minimum=0)
     momentum: float = flag(0.9, "objective", "momentum of sgd, in [0, 1)", minimum=0)
     lr_scaling: str = flag(
-        "linear", "objective", "how the learning rate grows with the number of ranks", choices=("linear", "sqrt", "none")
+        "linear",
+        "objective",
+        "how the learning rate grows with the number of ranks",
+        choices=("linear", "sqrt", "none"),
     )
     lr_warmup_epochs: float = flag(
         0.0, "objective", "epochs over which the learning rate rises from that of one rank, linearly", minimum=0

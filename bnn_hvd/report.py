@@ -26,6 +26,17 @@ def gather_times(timed: Sequence[rank_times.Call], straggler_factor: float, rank
     return rank_times.summary(times)
 
 
+def write(
+    plan: Plan, progress: Progress, state: Any, network: Network, threads: int,
+    scores: dict[str, Any] | None, times: dict[str, Any],
+) -> None:  # fmt: skip
+    """Write summary.json. A finished run that was started again keeps its times."""
+    path = Path(plan.config.run) / records.SUMMARY
+    if path.exists() and times["step_ms_by_rank"] is None:
+        times = {name: records.read_json(path).get(name, value) for name, value in times.items()}
+    records.write_json(path, summary(plan, progress, state, network, threads, scores) | times)
+
+
 def summary(
     plan: Plan, progress: Progress, state: Any, network: Network, threads: int, scores: dict[str, Any] | None
 ) -> dict[str, Any]:

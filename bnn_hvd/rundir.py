@@ -1,10 +1,6 @@
 """Opening a run directory: for training, or to read what a training left there."""
 
 import dataclasses
-import fcntl
-import os
-import socket
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -26,36 +22,11 @@ def check_same_run(train_config: TrainConfig) -> None:
         )
 
 
-def create(train_config: TrainConfig, data: dict[str, Any]) -> Path:
-    """Make the run directory, lock it, and write its configuration and the description of its data.
-
-    Raises:
-      UserError: the directory can't be written, or another job trains on it.
-    """
+def describe(train_config: TrainConfig, data: dict[str, Any]) -> None:
+    """Write the configuration and the description of the data into the run directory."""
     run = Path(train_config.run)
-    records.make_run_directory(run)
-    lock(run)
     records.write_text(run / records.CONFIG, config.to_flagfile(train_config))
     records.write_json(run / records.DATA, data)
-    return run
-
-
-def lock(run: Path) -> None:
-    """Keep other jobs from training on this directory until this process ends, however it ends."""
-    descriptor = os.open(run / records.LOCK, os.O_RDWR | os.O_CREAT)  # stays open: closing it would unlock
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        holder = os.read(descriptor, 200).decode(errors="replace")
-        raise UserError(
-            f"another job trains on {run.absolute()} ({holder}): wait for it, or give another --run"
-        ) from None
-    except OSError as error:
-        print(
-            f"bnn_hvd: warning: {run} can't be locked ({error}): see to it that one job trains on it", file=sys.stderr
-        )
-    os.ftruncate(descriptor, 0)
-    os.write(descriptor, f"host {socket.gethostname()}, process {os.getpid()}".encode())
 
 
 def read_config(run: Path) -> TrainConfig:

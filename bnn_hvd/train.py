@@ -15,15 +15,18 @@ from bnn_hvd.cluster import Cluster
 from bnn_hvd.config import TrainConfig, to_flagfile
 from bnn_hvd.data import sources, staging, standardize
 from bnn_hvd.data.pipeline import Examples
-from bnn_hvd.errors import EXIT_INTERRUPTED, TrainingError, UserError
+from bnn_hvd.data.sources import Arrays
+from bnn_hvd.data.standardize import Standardizer
+from bnn_hvd.errors import EXIT_INTERRUPTED, TrainingError
 from bnn_hvd.inference.objective import Controls
+from bnn_hvd.lock import claimed
 from bnn_hvd.logbook import Logbook
 from bnn_hvd.models.network import build
 from bnn_hvd.plan import Call, Plan
 from bnn_hvd.predict import Predictor
 from bnn_hvd.records import Stopwatch
 from bnn_hvd.stopping import StopRequest
-from bnn_hvd.watchdog import Watchdog
+from bnn_hvd.watchdog import START_PATIENCE, Watchdog
 
 Loop = Callable[[Call], dict[str, np.ndarray]]  # runs the steps of a call, returns its scalars [T] by name
 Evaluate = Callable[[Progress], dict[str, Any]]
@@ -45,12 +48,18 @@ def main(config: TrainConfig) -> int:
             print(report.plan_text(plan, network, state))
         return 0
 
-    standardizer = standardize.fit(arrays.x_train, config.standardize)
+    with claimed(Path(config.run), ranks) as run:
+        return train(method, state, arrays, plan, threads, run, ranks)
+
+
+def train(method: Any, state: Any, arrays: Arrays, plan: Plan, threads: int, run: Path, ranks: Cluster) -> int:
+    """Bring the run to its end, or to where it is told to stop; returns the exit code."""
+    config, standardizer = plan.config, standardize.fit(arrays.x_train, plan.config.standardize)
+    note_start(config, arrays, standardizer, threads, ranks)
     # With another number of ranks than before, what is left of the epoch may fill no batch.
-    progress = plan.advance(restore(state, Path(config.run), ranks), 0)
-    run = open_run(config, arrays, standardizer, threads, ranks)
-    examples = Examples(arrays.x_train, arrays.y_train, standardizer)
+    progress = plan.advance(restore(state, run, ranks), 0)
     predictor = Predictor(method, state, standardizer, ranks, config.seed)
+    loop = compile_loop(method, state, Examples(arrays.x_train, arrays.y_train, standardizer), config.batch_size)
     with (
         Logbook(run, plan, progress, ranks) as logbook,
         StopRequest(config.max_runtime_s) as stop,
@@ -60,21 +69,17 @@ def main(config: TrainConfig) -> int:
         def evaluate(progress: Progress) -> dict[str, Any]:
             scores = predictor.score(arrays.x_test, arrays.y_test, config.eval_draws)
             logbook.evaluation(progress, scores)
-            logbook.posterior(progress, network, *method.marginals(state))
+            logbook.posterior(progress, method.network, *method.marginals(state))
             return scores
 
         if config.verbose:
-            logbook.say(network.table())
+            logbook.say(method.network.table())
         if progress.step == 0:
-            logbook.posterior(progress, network, *method.marginals(state))
-        loop = compile_loop(method, state, examples, config.batch_size)
+            logbook.posterior(progress, method.network, *method.marginals(state))
         progress, scores = fit(state, progress, loop, plan, ranks, logbook, evaluate, stop, watchdog)
     times = report.gather_times(logbook.timed, config.straggler_factor, ranks)
     if ranks.is_root:
-        path = run / records.SUMMARY
-        if not logbook.timed and path.exists():  # a finished run that was started again keeps its times
-            times = {name: records.read_json(path).get(name, value) for name, value in times.items()}
-        records.write_json(path, report.summary(plan, progress, state, network, threads, scores) | times)
+        report.write(plan, progress, state, method.network, threads, scores, times)
     ranks.barrier()
     return 0 if scores else EXIT_INTERRUPTED
 
@@ -103,7 +108,8 @@ def fit(
     while not plan.finished(progress):
         # The first call is one step, and its time, mostly tracing, is kept apart from the training time.
         call = plan.next_call(progress, 1 if first_call else config.steps_per_call)
-        watchdog.enter(f"steps {progress.step + 1} to {progress.step + call.steps}")
+        first, last = progress.step + 1, progress.step + call.steps
+        watchdog.enter(f"steps {first} to {last}", START_PATIENCE if first_call else 1.0)
         watch = Stopwatch()
         history = loop(call)
         seconds = watch.elapsed_s()
@@ -211,17 +217,10 @@ def restore(state: Any, run: Path, ranks: Cluster) -> Progress:
     return ranks.broadcast(progress)
 
 
-def open_run(config: TrainConfig, arrays: Any, standardizer: Any, threads: int, ranks: Cluster) -> Path:
-    """Let rank 0 make the run directory and note where the run takes place; if it can't, all ranks raise."""
+def note_start(config: TrainConfig, arrays: Arrays, standardizer: Standardizer, threads: int, ranks: Cluster) -> None:
+    """Let rank 0 write what the run is, and where this session of it takes place."""
     session = provenance.session(ranks.gather(socket.gethostname()), ranks.size, threads)
-    problem = ""
     if ranks.is_root:
-        try:
-            run = rundir.create(config, sources.describe(arrays) | {"standardizer": standardizer.to_dict()})
-            path = run / records.PROVENANCE
-            records.write_json(path, [*(records.read_json(path) if path.exists() else []), session])
-        except UserError as error:
-            problem = str(error)
-    if problem := ranks.broadcast(problem):
-        raise UserError(problem)
-    return Path(config.run)
+        rundir.describe(config, sources.describe(arrays) | {"standardizer": standardizer.to_dict()})
+        path = Path(config.run) / records.PROVENANCE
+        records.write_json(path, [*(records.read_json(path) if path.exists() else []), session])

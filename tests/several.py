@@ -10,7 +10,7 @@ import sys
 import traceback
 from pathlib import Path
 
-from bnn_hvd import cli, launcher, records
+from bnn_hvd import cli, launcher
 
 
 def main(folder: Path) -> None:
@@ -25,18 +25,10 @@ def main(folder: Path) -> None:
         except Exception:  # noqa: BLE001 - what would end a process of its own, with a traceback and code 1
             traceback.print_exc()
             code = 1
-        unlock()
         sys.stdout.flush()
         sys.stderr.flush()
         (folder / f"{name}.code").write_text(str(code))
         (folder / f"{name}.peak").write_text(str(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss))  # kB, on Linux
-
-
-def unlock() -> None:
-    """Close what locks a run directory, as the end of a process of its own would."""
-    for link in Path("/proc/self/fd").iterdir():
-        if link.is_symlink() and link.readlink().name == records.LOCK:
-            os.close(int(link.name))
 
 
 if __name__ == "__main__":

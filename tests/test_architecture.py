@@ -15,7 +15,7 @@ PACKAGE = Path(__file__).parent.parent / "bnn_hvd"
 LAYERS = {  # a folder or a module, and how high it stands
     0: "config registry errors seeds records rundir checkpoint launcher schedules plan provenance legacy stopping "
        "uncertainty rank_times jobs data data.sources data.formats data.shards data.standardize data.download",
-    1: "cluster machine noise plots watchdog data.staging",
+    1: "cluster machine noise plots lock watchdog data.staging",
     2: "models data.pipeline",
     3: "inference",
     4: "predict logbook report scaling",

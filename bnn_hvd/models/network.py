@@ -165,10 +165,8 @@ def split(flat: tf.Tensor, sizes: list[int]) -> list[tf.Tensor]:
 
 
 def _named_parts(flat: tf.Tensor, parameters: list[Parameter]) -> dict[str, tf.Tensor]:
-    if len(parameters) < 2:
-        parts = [flat] * len(parameters)
-    else:
-        parts = split(flat, [p.size for p in parameters])
+    sizes = [p.size for p in parameters]
+    parts = split(flat, sizes) if len(sizes) > 1 else [flat] * len(sizes)
     return {p.name: tf.reshape(part, [*flat.shape[:-1], *p.shape]) for p, part in zip(parameters, parts, strict=True)}
 
 
