@@ -19,7 +19,6 @@ from bnn_hvd.cluster import Cluster
 from bnn_hvd.errors import TrainingError
 from bnn_hvd.records import WAITING
 
-
 START_PATIENCE = 10.0  # the first call traces and compiles
 
 
