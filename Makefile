@@ -51,7 +51,7 @@ HOROVOD_OPTIONS += HOROVOD_GPU_OPERATIONS=NCCL HOROVOD_NCCL_LINK=SHARED \
   HOROVOD_NCCL_HOME="$${HOROVOD_NCCL_HOME:-$$(readlink -f $(VENV))/$(NVIDIA_NCCL)}"
 endif
 
-.PHONY: help install run test test-fast lint bench clean distclean FORCE
+.PHONY: help install run test test-fast test-schedulers lint bench clean distclean FORCE
 
 help: ## list the goals
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
@@ -71,6 +71,9 @@ test: install ## run the whole test suite, two-rank tests included; ARGS="-k nam
 
 test-fast: install ## run the tests that need one process only
 	$(ACTIVATE) python -m pytest -m "not parallel" $(ARGS)
+
+test-schedulers: install ## run the tests that need a real Slurm or Balsam; they skip, with the reason, where there is none
+	$(ACTIVATE) python -m pytest -m schedulers tests/schedulers $(ARGS)
 
 lint: install ## ruff (rules and format) and mypy
 	$(ACTIVATE) ruff check .

@@ -139,7 +139,7 @@ class Predictor:
         self.standardize = standardize_with(standardizer)
         has_conv = any(len(p.shape) == 4 for p in method.network.bayesian)
         self.size = CONV_PASS if has_conv else DENSE_PASS
-        self._sums = tf.function(self._sums_of_pass)
+        self._sums = tf.function(self._sums_of_pass, autograph=False)
 
     def predict(self, x: np.ndarray, num_draws: int) -> tuple[np.ndarray, np.ndarray]:
         """Return the mean probabilities [N, C] and the mean entropy of single draws [N], on every rank."""

@@ -143,6 +143,8 @@ def fit(
 def compile_loop(method: Any, state: Any, examples: Examples, batch_size: int) -> Loop:
     """Return the compiled loop over the steps of a call; it is traced once."""
     names: list[str] = []
+    # Only the loop itself is rewritten into a graph: AutoGraph would rewrite all that it calls, Horovod included.
+    step, take = (tf.autograph.experimental.do_not_convert(f) for f in (method.step, examples.take))
 
     @tf.function(
         input_signature=[
@@ -159,7 +161,7 @@ def compile_loop(method: Any, state: Any, examples: Examples, batch_size: int) -
             # Horovod refuses two of its operations with one name at a time: no two steps may overlap.
             tf.autograph.experimental.set_loop_options(parallel_iterations=1)
             controls = Controls(seeds_T2[i], learning_rate_T[i], kl_weight_T[i])
-            scalars = method.step(state, examples.take(index_TB[i]), controls)
+            scalars = step(state, take(index_TB[i]), controls)
             names[:] = scalars
             history = history.write(i, tf.stack(list(scalars.values())))
         return history.stack()
