@@ -113,6 +113,9 @@ class Logbook:
             "examples_seen": progress.examples_seen,
         }  # fmt: skip
         records.append_jsonl(self.run / records.METRICS, {**position, **values})
-        with self._board.as_default(step=progress.step):
-            for name, value in values.items():
-                tf.summary.scalar(f"{kind}/{name}", value)
+        # One record for all values: tf.summary.scalar takes 0.4 ms for each, as long as three steps of a small network.
+        scalars = [tf.compat.v1.Summary.Value(tag=f"{kind}/{name}", simple_value=v) for name, v in values.items()]
+        with self._board.as_default():
+            tf.summary.experimental.write_raw_pb(
+                tf.compat.v1.Summary(value=scalars).SerializeToString(), step=progress.step
+            )

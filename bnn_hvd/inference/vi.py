@@ -35,12 +35,13 @@ class VI:
         self.optimizer = optimizers.make(config.optimizer, config.momentum)
 
     def init(self, seed: np.ndarray) -> State:
-        loc, points = split(self.network.initial(seed), self._sizes[::2])
+        bayesian, rest = self.network.num_bayesian, self.network.num_parameters - self.network.num_bayesian
+        loc, points = split(self.network.initial(seed), [bayesian, rest])
         return State(tf.concat([loc, tf.fill(loc.shape, math.log(self.init_scale)), points], 0), self.optimizer)
 
     def step(self, state: State, batch: Batch, controls: Controls) -> dict[str, tf.Tensor]:
         def loss_of(params: tf.Tensor) -> dict[str, tf.Tensor]:
-            loc, log_scale, points = split(params, self._sizes)
+            loc, log_scale, points = self._parts(params)
             weights, kl = self._noisy_weights(loc, log_scale, points, controls.seed)
             logits = self.network.apply(weights, batch.x)
             nll = tf.reduce_mean(self.nll(logits, batch.y))
@@ -51,34 +52,35 @@ class VI:
 
     def draw(self, state: State, seeds_S2: tf.Tensor):  # type: ignore[no-untyped-def]
         """Return the network with S draws of the Bayesian weights; what all draws share stays single."""
-        loc, log_scale, points = split(tf.convert_to_tensor(state.params), self._sizes)
+        loc, log_scale, points = self._parts(tf.convert_to_tensor(state.params))
         eps_SB = tf.stack([noise.normals(seed, loc.shape[0]) for seed in tf.unstack(seeds_S2)])
         weights = self.network.unflatten_bayesian(loc + tf.exp(log_scale) * eps_SB)
-        weights |= self.network.unflatten_points(points)
+        weights |= points
         return lambda x: self.network.apply(weights, x)
 
     def marginals(self, state: State) -> tuple[np.ndarray, np.ndarray]:
-        loc, log_scale, points = np.split(state.params.numpy(), np.cumsum(self._sizes)[:-1])
+        bayesian = self.network.num_bayesian
+        loc, log_scale, points = np.split(state.params.numpy(), [bayesian, 2 * bayesian])
         return np.concatenate([loc, points]), np.exp(log_scale)
 
-    @property
-    def _sizes(self) -> list[int]:
-        bayesian = self.network.num_bayesian
-        return [bayesian, bayesian, self.network.num_parameters - bayesian]
+    def _parts(self, params: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, Parts]:
+        """Return loc [B], log scale [B], and the points by name: one split, as each level of it would copy."""
+        bayesian, points = self.network.num_bayesian, self.network.points
+        loc, log_scale, *parts = split(params, [bayesian, bayesian, *(p.size for p in points)])
+        return loc, log_scale, {p.name: tf.reshape(part, p.shape) for p, part in zip(points, parts, strict=True)}
 
     def _noisy_weights(
-        self, loc: tf.Tensor, log_scale: tf.Tensor, points: tf.Tensor, seed: tf.Tensor
+        self, loc: tf.Tensor, log_scale: tf.Tensor, points: Parts, seed: tf.Tensor
     ) -> tuple[dict[str, Any], tf.Tensor]:
         """Return the weights of one step, and the KL; one draw of the noise serves all layers."""
         prior_scale, named = tf.constant(self.prior_scale), self.network.unflatten_bayesian
-        weights: dict[str, Any] = self.network.unflatten_points(points)
         if self.estimator == "local_reparam":
             loc, squares, kl = variance(loc, log_scale, prior_scale)
-            return weights | self._local(named(loc), named(squares), seed), kl
+            return points | self._local(named(loc), named(squares), seed), kl
         loc, perturbation, kl = perturb(loc, log_scale, seed, prior_scale)
         if self.estimator == "reparam":
-            return weights | named(loc + perturbation), kl
-        return weights | self._flipout(named(loc), named(perturbation), seed), kl
+            return points | named(loc + perturbation), kl
+        return points | self._flipout(named(loc), named(perturbation), seed), kl
 
     def _flipout(self, locs: Parts, perturbations: Parts, seed: tf.Tensor) -> dict[str, Any]:
         """A bias has no input whose sign could decorrelate the examples: it is drawn as it is."""
