@@ -67,7 +67,7 @@ class Plan:
         return progress.epoch + progress.offset / self.num_train
 
     def next_call(self, progress: Progress, most_steps: int) -> Call:
-        """Return the next steps: up to the end of the call, the epoch, the checkpoint or the run."""
+        """Return the next steps: up to the end of the call, the epoch or the run, a checkpoint or a row of the log."""
         steps = min(most_steps, self._steps_to_boundary(progress))
         permutation = shards.epoch_permutation(self.config.seed, progress.epoch, self.num_train)
         index = shards.batches(permutation, progress.offset, steps, self.config.batch_size, self.rank, self.size)
@@ -104,6 +104,7 @@ class Plan:
         ahead = [shards.steps_left(progress.offset, self.num_train, self.global_batch_size)]
         if self.config.steps is not None:
             ahead.append(self.config.steps - progress.step)
-        if every := self.config.checkpoint_every_steps:
-            ahead.append(every - progress.step % every)
+        for every in (self.config.checkpoint_every_steps, self.config.log_every_steps):
+            if every:
+                ahead.append(every - progress.step % every)
         return min(ahead)

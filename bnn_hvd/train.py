@@ -176,7 +176,7 @@ def assert_finite(loss_here_T: np.ndarray, first_step: int, ranks: Cluster) -> N
         return
     step, rank = min((int(first), rank) for rank, first in enumerate(ranks.gather(bad[0] if len(bad) else 1e9)))
     raise TrainingError(
-        f"the loss is not finite at step {first_step + step} on rank {rank}; the last checkpoint is kept. "
+        f"the loss is not finite at step {first_step + step + 1} on rank {rank}; the last checkpoint is kept. "
         "Lower --learning_rate, or look at the data of that step"
     )
 

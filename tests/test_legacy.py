@@ -201,7 +201,8 @@ def test_rank_0_tells_the_new_flags_in_one_line(parse, launched, capsys):
     line = capsys.readouterr().err
     assert line.startswith("bnn_hvd: old flags translated: --num_intra=4 --compression=True -> --log_every_steps=10 ")
     assert line.endswith("; --compression has no effect: not there yet\n")
-    assert line.count("\n") == 1 and "--epochs" not in line
+    assert line.count("\n") == 1
+    assert "--epochs" not in line
     launched(2)
     parse("--UseEpoch=False\n--iteration=8000\n")
     line = capsys.readouterr().err

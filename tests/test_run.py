@@ -254,8 +254,8 @@ def failed(tmp_path_factory) -> dict[str, tuple[Path, running.Outcome]]:
 @pytest.mark.parametrize(
     ("name", "message", "last_good"),
     [
-        ("loss", "the loss is not finite at step 2 on rank 0", 2),  # counted from 0: two steps were good
-        ("diverged", "the loss is not finite at step 1 on rank 0", 1),
+        ("loss", "the loss is not finite at step 3 on rank 0", 2),  # two steps were good
+        ("diverged", "the loss is not finite at step 2 on rank 0", 1),
         ("weights", "the weights are not finite after step 1", 0),
         ("end", "the weights are not finite after step 1", 0),
     ],

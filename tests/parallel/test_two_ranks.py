@@ -154,7 +154,7 @@ def test_an_error_of_one_rank_stops_all_and_names_it(job):
         assert "Traceback" not in outcome.stderr
         (error,) = running.errors(outcome.stderr)  # a launcher ends rank 1 before it repeats what rank 0 said
         assert error.startswith(f"bnn_hvd: error{' on rank 1' * rank}: the loss is not finite ")
-        assert f"at step {BAD_STEP} on rank {BAD_RANK};" in error
+        assert f"at step {BAD_STEP + 1} on rank {BAD_RANK};" in error
     (newest, *_) = checkpoint.list_newest_first(folder / "bad" / records.CHECKPOINTS)
     assert newest.name.startswith(f"step-{BAD_STEP:010d}")
     arrays = checkpoint.read_newest_good(folder / "bad" / records.CHECKPOINTS)

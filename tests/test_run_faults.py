@@ -1,6 +1,6 @@
 """What goes wrong around a run, on one rank: two jobs on one directory, a full disk, data that can't be staged.
 
-Damaged checkpoints are in test_checkpoint.py, killed and stalled ranks in parallel/test_faults.py.
+Damaged checkpoints are in test_checkpoint.py, killed and stalled ranks in parallel/test_rank_faults.py.
 """
 
 import errno
