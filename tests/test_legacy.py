@@ -81,7 +81,7 @@ def parse(tmp_path):
 
 
 def fields(**values):
-    return dataclasses.asdict(config.TrainConfig(**values))
+    return dataclasses.asdict(config.resolve(config.TrainConfig(**values)))
 
 
 @pytest.mark.parametrize("ranks", [None, 1, 4])
@@ -90,7 +90,7 @@ def test_every_field_by_epochs(parse, launched, ranks, text, expected):
     launched(ranks, by_launcher=ranks is not None)
     parsed = parse(text)
     assert dataclasses.asdict(parsed) == fields(**expected)
-    assert config.resolve(parsed).steps is None
+    assert parsed.steps is None
 
 
 @pytest.mark.parametrize(("ranks", "mnist_steps", "cifar_steps"), [(None, 8000, 1001), (1, 8000, 1001), (4, 2000, 250)])
@@ -100,7 +100,7 @@ def test_every_field_by_iterations(parse, launched, ranks, mnist_steps, cifar_st
     assert dataclasses.asdict(mnist) == fields(**MNIST_FIELDS | {"epochs": None, "steps": mnist_steps})
     cifar = parse(CIFAR.replace("USE_EPOCH=True", "USE_EPOCH=False"))
     assert dataclasses.asdict(cifar) == fields(**CIFAR_FIELDS | {"epochs": None, "steps": cifar_steps})
-    assert config.resolve(cifar).network == "vgg3"
+    assert cifar.network == "vgg3"
 
 
 def test_model_type_chooses_between_the_two(parse):
@@ -159,13 +159,13 @@ def test_new_flags_win(parse):
     assert parse(MNIST, "--batch_size=8").batch_size == 8
     assert parse(CIFAR, "--data_dir=other").data_dir == "other"
     for text in (MNIST, CIFAR):
-        assert config.resolve(parse(text, "--steps", "5")).steps == 5
+        assert parse(text, "--steps", "5").steps == 5
 
 
 def test_flags_of_both_scripts_alone_choose_no_model(parse):
     assert dataclasses.asdict(parse("", "--print_step=3", "--epochs=2")) == fields(log_every_steps=3, epochs=2)
     with pytest.raises(UserError, match="both"):
-        config.resolve(parse("", "--print_step=3", "--epochs=2", "--steps=5"))
+        parse("", "--print_step=3", "--epochs=2", "--steps=5")
 
 
 @pytest.mark.parametrize(
