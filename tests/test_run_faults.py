@@ -14,8 +14,8 @@ import numpy as np
 import pytest
 import running
 
-from bnn_hvd import cli, records
-from bnn_hvd.cluster import Solo
+from bnn_hvd import cli, provenance, records
+from bnn_hvd.cluster import Solo, check_agreement
 from bnn_hvd.data.staging import stage
 from bnn_hvd.errors import UserError
 from bnn_hvd.lock import claimed
@@ -104,6 +104,32 @@ def test_a_file_that_does_not_fit_on_the_disk_leaves_the_old_one_whole(tmp_path,
         records.write_json(path, {"new": 2})
     assert records.read_json(path) == {"old": 1}
     assert [entry.name for entry in tmp_path.iterdir()] == ["summary.json"]
+
+
+class Gathered(Solo):
+    """Rank 0's view of several hosts, whose answers are given."""
+
+    def __init__(self, *answers):
+        self.answers = list(answers)
+
+    def gather(self, value):
+        return self.answers
+
+
+def test_ranks_that_do_not_agree_are_named_by_host():
+    facts = {"python": "3.11.7", "code": "abc", "flags": "--seed=0", "numpy": "2.0.2"}
+    check_agreement(Gathered(("n1", facts), ("n2", dict(facts))), facts, "n1")
+    for name in facts:
+        other = facts | {name: "something else"}
+        with pytest.raises(UserError, match=rf"rank 1 on n2 has {name} something else, rank 0 on n1 has"):
+            check_agreement(Gathered(("n1", facts), ("n2", other)), facts, "n1")
+
+
+def test_the_fingerprint_knows_code_flags_and_versions():
+    first = provenance.fingerprint("--seed=0\n")
+    assert first == provenance.fingerprint("--seed=0\n")
+    assert first != provenance.fingerprint("--seed=1\n")
+    assert {"python", "code", "flags", "world size", "numpy"} <= set(first)
 
 
 def test_a_full_disk_is_one_sentence_and_code_1(monkeypatch, capsys):
