@@ -50,23 +50,24 @@ def main(config: PredictConfig) -> int:
     checkpoint.restore(rundir.read_checkpoint(run), state)
     predictor = Predictor(method, state, Standardizer.from_dict(described["standardizer"]), ranks, trained.seed)
 
+    num_draws = config.num_draws if method.stochastic else 1
     watch = Stopwatch()
-    probs_NC, expected_entropy_N = predictor.predict(arrays.x_test, config.num_draws)
+    probs_NC, expected_entropy_N = predictor.predict(arrays.x_test, num_draws)
     seconds = watch.elapsed_s()
     found = distribution(probs_NC, expected_entropy_N)
     report = measures(found, arrays.y_test) | {
-        "num_draws": config.num_draws, "num_examples": len(probs_NC), "predict_wall_s": seconds,
+        "num_draws": num_draws, "num_examples": len(probs_NC), "predict_wall_s": seconds,
         "ranks": ranks.size, "threads": threads,
     }  # fmt: skip
     if ood:
-        outside = distribution(*predictor.predict(ood.x_test, config.num_draws))
+        outside = distribution(*predictor.predict(ood.x_test, num_draws))
         report["ood"] = separation(found, outside) | {"data_dir": config.ood_data_dir, "num_examples": len(ood.x_test)}
         found |= {f"ood_{name.replace('_N', '_M')}": values for name, values in outside.items() if name != "probs_NC"}
     if ranks.is_root:
         index_K = uncertainty.choose_examples(arrays.y_test, found["predictive_entropy_N"])
         chosen = {
             "labels_N": arrays.y_test, "example_index_K": index_K, "examples_K": arrays.x_test[index_K],
-            "draws_SKC": predictor.each_draw(arrays.x_test[index_K], config.num_draws),
+            "draws_SKC": predictor.each_draw(arrays.x_test[index_K], num_draws),
             "class_names": np.array(arrays.class_names),
         }  # fmt: skip
         records.write_npz(run / records.PREDICTIVE, {**found, **chosen})
