@@ -9,7 +9,7 @@ from benchmarks.report import Report, Row, table
 from benchmarks.workers import Case, Sample, time_steps
 
 SIZES = [4, 64, 1 << 10, 16 << 10, 64 << 10, 256 << 10, 1 << 20, 4 << 20, 16 << 20, 64 << 20]  # bytes
-SETTINGS = [(library, cycle) for library in ("MPI", "Gloo") for cycle in ("0.1", "1", "default")]
+SETTINGS = [(library, cycle) for library in ("MPI", "Gloo") for cycle in ("0.1", "0.5", "1", "default")]
 NOTES = """
 A step: one `Cluster.mean` (a grouped all-reduce) of a float32 vector, in a loop in the graph where each depends on the
 one before, as in training; two ranks of one thread on this host. Cycle: HOROVOD_CYCLE_TIME in ms; default: not set.

@@ -99,7 +99,8 @@ def test_provenance(runs):
     (session,) = running.read_json(runs / "whole", records.PROVENANCE)
     assert session["argv"]
     assert len(session["hosts"]) == session["ranks"] == session["threads"] == 1
-    assert session["packages"].keys() >= {"tensorflow", "numpy"}
+    assert "numpy" in session["packages"]
+    assert session["packages"].keys() & {"tensorflow", "tensorflow-cpu"}
     assert session.keys() >= {"git_revision", "environment", "python", "bnn_hvd"}
 
 

@@ -38,8 +38,8 @@ class Interconnect(NamedTuple):
 
 # For orientation: what a link is rated for, not what a busy machine gives. `--allreduce` is better.
 INTERCONNECTS = {
-    "aries": Interconnect(1.3, 10.0, "Cray Aries; Alverson, Froese, Kaplan, Roweth 2012, Cray XC Series Network"),
-    "slingshot11": Interconnect(2.0, 25.0, "Slingshot, 200 Gb/s per NIC; latency of De Sensi et al. 2020, SC20"),
+    "aries": Interconnect(1.3, 10.0, "Cray Aries, one link"),
+    "slingshot11": Interconnect(2.0, 25.0, "Slingshot, 200 Gb/s per NIC"),
     "hdr": Interconnect(1.0, 25.0, "InfiniBand HDR, 200 Gb/s, one port"),
     "ndr": Interconnect(1.0, 50.0, "InfiniBand NDR, 400 Gb/s, one port"),
     "10gbe": Interconnect(20.0, 1.25, "10 Gb/s Ethernet, TCP"),
@@ -106,7 +106,7 @@ def measured(path: Path) -> Link:
         for row in rows:
             ms = row.get("step_ms_min", row["step_ms"])
             settings[row["library"], row["kind"]].append((row["ranks"], row["message_bytes"], 1e-3 * ms))
-        chosen = min(settings, key=lambda key: ("MPI" not in key[0], "0.1" not in key[1]))
+        chosen = min(settings, key=lambda key: ("MPI" not in key[0], "0.5" not in key[1]))
         alpha_s, beta = fit(*np.array(settings[chosen]).T)
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UserError(

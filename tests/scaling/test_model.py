@@ -59,7 +59,7 @@ UNSEEN = (400_000, 0.35)  # on another day, when the machine was quiet
 
 def write(path, points, **changes):
     rows = [
-        {"library": "horovod MPI", "kind": "cycle 0.1", "ranks": 2, "message_bytes": size, "step_ms": ms, **changes}
+        {"library": "horovod MPI", "kind": "cycle 0.5", "ranks": 2, "message_bytes": size, "step_ms": ms, **changes}
         for size, ms in points
     ]
     path.write_text(json.dumps(rows))
@@ -82,7 +82,7 @@ def test_of_several_repetitions_the_fastest_counts(tmp_path):
 
 
 def test_of_several_settings_the_one_of_training_is_fitted(tmp_path):
-    settings = [("horovod Gloo", "cycle 0.1"), ("horovod MPI", "cycle 1"), ("horovod MPI", "cycle 0.1")]
+    settings = [("horovod Gloo", "cycle 0.5"), ("horovod MPI", "cycle 1"), ("horovod MPI", "cycle 0.5")]
     files = [
         write(tmp_path / f"{i}.json", [(4, 1.0 + i), (1 << 20, 2.0 + i)], library=library, kind=kind)
         for i, (library, kind) in enumerate(settings)
