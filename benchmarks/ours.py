@@ -45,11 +45,12 @@ def training(network: str, kind: str, ranks: Any = None) -> Case:
     """Return the loop of `train` over one network, in one process or on many ranks."""
     import numpy as np
 
-    from bnn_hvd import registry, seeds
+    from bnn_hvd import seeds
     from bnn_hvd.cluster import Solo
     from bnn_hvd.config import TrainConfig, resolve
     from bnn_hvd.data import standardize
     from bnn_hvd.data.pipeline import Examples
+    from bnn_hvd.inference import build as inference
     from bnn_hvd.models.network import build
     from bnn_hvd.plan import Call
     from bnn_hvd.train import compile_loop
@@ -57,7 +58,7 @@ def training(network: str, kind: str, ranks: Any = None) -> Case:
     x, y = workload.training_part(network)
     config = resolve(TrainConfig(batch_size=workload.BATCH_SIZE, **flags(network, kind)))
     net = build(config, x.shape[1:], 10)
-    method = registry.load(registry.METHODS, config.method)(net, len(x), ranks or Solo(), config)
+    method = inference.build(config, net, len(x), ranks or Solo())
     state = method.init(seeds.seed(0, "init"))
     loop = compile_loop(method, state, Examples(x, y, standardize.fit(x, config.standardize)), config.batch_size)
 

@@ -75,16 +75,17 @@ def cases(spec: dict[str, Any]) -> Iterator[Case]:
 
 
 def our_case(network: str) -> Case:
-    from bnn_hvd import registry, seeds
+    from bnn_hvd import seeds
     from bnn_hvd.cluster import Solo
     from bnn_hvd.config import TrainConfig, resolve
     from bnn_hvd.data import standardize
+    from bnn_hvd.inference import build as inference
     from bnn_hvd.models.network import build
     from bnn_hvd.predict import Predictor
 
     x = workload.training_part(network)[0][:NUM_EXAMPLES]
     config = resolve(TrainConfig(**ours.flags(network, "flipout")))
-    method = registry.load(registry.METHODS, config.method)(build(config, x.shape[1:], 10), len(x), Solo(), config)
+    method = inference.build(config, build(config, x.shape[1:], 10), len(x), Solo())
     state = method.init(seeds.seed(0, "init"))
     predictor = Predictor(method, state, standardize.fit(x, config.standardize), Solo(), 0)
     return Case(network, "vi", lambda draws: predictor.predict(x, draws), OUR_DRAWS[network])

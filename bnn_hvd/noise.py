@@ -25,7 +25,9 @@ def compiled(function):  # type: ignore[no-untyped-def]
 
 
 def normals(seed: tf.Tensor, count: int) -> tf.Tensor:
-    """Return standard normals [count] for a seed of two int64."""
+    """Return standard normals for seeds of two int64: [2] -> [count], [M, 2] -> [M, count]."""
+    if len(seed.shape) == 2:
+        return tf.stack([normals(one, count) for one in tf.unstack(seed)])
     return as_floats(_normal_pairs(seed, (count + 1) // 2), count)
 
 
@@ -47,7 +49,10 @@ def as_floats(pairs: tf.Tensor, count: int) -> tf.Tensor:
 
 
 def sign_masks(seed: tf.Tensor, num_examples: int, size: int) -> tf.Tensor:
-    """Return int32 [num_examples, size] that hold a random sign bit and nothing else; see `flip`."""
+    """Return int32 [num_examples, size], or [M, num_examples, size] for seeds [M, 2], that hold a random sign bit
+    and nothing else; see `flip`."""
+    if len(seed.shape) == 2:
+        return tf.stack([sign_masks(one, num_examples, size) for one in tf.unstack(seed)])
     return _sign_masks(seed, num_examples, size)
 
 

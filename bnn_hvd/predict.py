@@ -11,13 +11,15 @@ from typing import Any, NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from bnn_hvd import checkpoint, cluster, machine, records, registry, rundir, seeds, uncertainty
+from bnn_hvd import checkpoint, cluster, machine, records, rundir, seeds, uncertainty
 from bnn_hvd.cluster import Cluster
 from bnn_hvd.config import PredictConfig, TrainConfig
 from bnn_hvd.data import shards, sources
 from bnn_hvd.data.pipeline import standardize_with
 from bnn_hvd.data.standardize import Standardizer
 from bnn_hvd.errors import UserError
+from bnn_hvd.inference import build as inference
+from bnn_hvd.inference.objective import Draws
 from bnn_hvd.models.network import build
 from bnn_hvd.records import Stopwatch
 
@@ -45,12 +47,12 @@ def main(config: PredictConfig) -> int:
     ranks = cluster.connect()
     threads = machine.set_up(config.threads, ranks)
     network = build(trained, arrays.x_test.shape[1:], described["num_classes"])
-    method = registry.load(registry.METHODS, trained.method)(network, described["num_train"], ranks, trained)
+    method = inference.build(trained, network, described["num_train"], ranks)
     state = method.init(seeds.seed(trained.seed, "init"))
     checkpoint.restore(rundir.read_checkpoint(run), state)
     predictor = Predictor(method, state, Standardizer.from_dict(described["standardizer"]), ranks, trained.seed)
 
-    num_draws = config.num_draws if method.stochastic else 1
+    num_draws = method.num_draws(config.num_draws)
     watch = Stopwatch()
     probs_NC, expected_entropy_N = predictor.predict(arrays.x_test, num_draws)
     seconds = watch.elapsed_s()
@@ -144,16 +146,16 @@ class Predictor:
 
     def predict(self, x: np.ndarray, num_draws: int) -> tuple[np.ndarray, np.ndarray]:
         """Return the mean probabilities [N, C] and the mean entropy of single draws [N], on every rank."""
-        num_draws = self._distinct(num_draws)
+        num_draws = self.method.num_draws(num_draws)
         mine = shards.slices(len(x), self.size.examples, self.ranks.rank, self.ranks.size)
         chunks = np.zeros([len(mine), self.size.examples, *x.shape[1:]], x.dtype)  # the last may stay partly zero
         for chunk, part in zip(chunks, mine, strict=True):
             chunk[: part.stop - part.start] = x[part]
         probs = np.zeros([len(mine) * self.size.examples, self.method.network.num_outputs])
         entropy = np.zeros(len(probs))
-        for seeds_S2 in self._passes(num_draws):
+        for draws in self._passes(num_draws):
             if mine:
-                sums = self._sums(chunks, seeds_S2)
+                sums = self._sums(chunks, draws)
                 probs += sums[0].numpy()
                 entropy += sums[1].numpy()
         num_mine = sum(part.stop - part.start for part in mine)
@@ -163,26 +165,28 @@ class Predictor:
     def score(self, x: np.ndarray, labels_N: np.ndarray, num_draws: int) -> dict[str, Any]:
         """Return accuracy, nll, brier and ece of the mean over the draws, on every rank."""
         probs_NC, _ = self.predict(x, num_draws)
-        return {**uncertainty.summary(probs_NC, labels_N), "num_draws": self._distinct(num_draws)}
+        return {**uncertainty.summary(probs_NC, labels_N), "num_draws": self.method.num_draws(num_draws)}
 
     def each_draw(self, x: np.ndarray, num_draws: int) -> np.ndarray:
         """Return the probabilities of every single draw [S, K, C] for a few examples."""
         parts = []
-        for seeds_S2 in self._passes(self._distinct(num_draws)):
-            logits = self.method.draw(self.state, tf.constant(seeds_S2))(self.standardize(x))
+        for draws in self._passes(self.method.num_draws(num_draws)):
+            logits = self.method.draw(self.state, draws)(self.standardize(x))
             parts.append(tf.nn.softmax(logits).numpy())
         return np.concatenate(parts)
 
-    def _distinct(self, num_draws: int) -> int:
-        return num_draws if self.method.stochastic else 1
+    def _passes(self, num_draws: int) -> list[Draws]:
+        return [
+            Draws(
+                tf.range(first, end := min(first + self.size.draws, num_draws)),
+                tf.constant(np.stack([seeds.seed(self.seed, "draw", draw) for draw in range(first, end)])),
+            )
+            for first in range(0, num_draws, self.size.draws)
+        ]
 
-    def _passes(self, num_draws: int) -> list[np.ndarray]:
-        all_seeds = np.stack([seeds.seed(self.seed, "draw", draw) for draw in range(num_draws)])
-        return np.split(all_seeds, range(self.size.draws, num_draws, self.size.draws))
-
-    def _sums_of_pass(self, chunks: tf.Tensor, seeds_S2: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    def _sums_of_pass(self, chunks: tf.Tensor, draws: Draws) -> tuple[tf.Tensor, tf.Tensor]:
         """Return the sums over S draws of the probabilities and of their entropy, for all chunks."""
-        forward = self.method.draw(self.state, seeds_S2)
+        forward = self.method.draw(self.state, draws)
 
         def one_chunk(x: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
             log_probs_SNC = tf.nn.log_softmax(forward(self.standardize(x)))

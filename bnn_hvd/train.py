@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from bnn_hvd import checkpoint, cluster, machine, provenance, records, registry, report, rundir, seeds
+from bnn_hvd import checkpoint, cluster, machine, provenance, records, report, rundir, seeds
 from bnn_hvd.checkpoint import Progress
 from bnn_hvd.cluster import Cluster
 from bnn_hvd.config import TrainConfig, to_flagfile
@@ -18,6 +18,7 @@ from bnn_hvd.data.pipeline import Examples
 from bnn_hvd.data.sources import Arrays
 from bnn_hvd.data.standardize import Standardizer
 from bnn_hvd.errors import EXIT_INTERRUPTED, TrainingError
+from bnn_hvd.inference import build as inference
 from bnn_hvd.inference.objective import Controls
 from bnn_hvd.lock import claimed
 from bnn_hvd.logbook import Logbook
@@ -41,7 +42,7 @@ def main(config: TrainConfig) -> int:
     arrays = sources.load(config.dataset, staging.stage(config.data_dir, config.stage_dir, ranks))
     plan = Plan(config, len(arrays.x_train), ranks.rank, ranks.size)
     network = build(config, arrays.x_train.shape[1:], arrays.num_classes)
-    method = registry.load(registry.METHODS, config.method)(network, plan.num_train, ranks, config)
+    method = inference.build(config, network, plan.num_train, ranks)
     state = method.init(seeds.seed(config.seed, "init"))
     if config.dry_run:
         if ranks.is_root:

@@ -106,3 +106,13 @@ def run_ranks(size: int, function: Callable[[FakeRank], Any]) -> list[Any]:
     for error in sorted(errors, key=lambda e: isinstance(e, threading.BrokenBarrierError)):
         raise error
     return [future.result() for future in futures]
+
+
+def draws(indices: Any, root: int = 0) -> Any:
+    """Return what `draw` is asked for: the posterior draws of these indices."""
+    import tensorflow as tf
+
+    from bnn_hvd import seeds
+    from bnn_hvd.inference.objective import Draws
+
+    return Draws(tf.constant(list(indices)), tf.constant(np.stack([seeds.seed(root, "draw", i) for i in indices])))

@@ -1,6 +1,8 @@
 """Gradient descent on a flat parameter vector, data-parallel: what point and vi share."""
 
 from collections.abc import Callable
+from types import SimpleNamespace
+from typing import Any
 
 import tensorflow as tf
 
@@ -13,8 +15,8 @@ class State(tf.Module):
     """Everything that training changes.
 
     Attributes:
-      params: what is learnt, one flat vector.
-      slots: what the optimizer keeps beside it.
+      params: what is learnt, one flat vector [P], or [M, P] for M members.
+      slots: what the optimizer and the method keep beside it, by name; with M members, [M, ...].
       step: steps done, int64.
     """
 
@@ -32,17 +34,19 @@ def descend(
     controls: Controls,
     cluster: Cluster,
 ) -> dict[str, tf.Tensor]:
-    """Make one step down the gradient of `loss_of(params)["loss"]`, averaged over the ranks.
+    """Make one step down the gradient of `loss_of(params)["loss"]` ([], or [M]), averaged over the ranks.
 
-    Returns the scalars of `loss_of`, averaged over the ranks in the same all-reduce as the gradient, and
-    two of this rank alone: `loss_here`, which names the rank where it stops being finite, and
-    `communication_s`, the time from handing the gradient over to having the average: the all-reduce,
-    and the wait for slower ranks.
+    The members' losses are added up: each depends on its own parameters alone. Returns the scalars of
+    `loss_of`, averaged over the members and, in the same all-reduce as the gradient, over the ranks, and two
+    of this rank alone: `loss_here`, which names the rank where it stops being finite, and `communication_s`,
+    the time from handing the gradient over to having the average: the all-reduce, and the wait for slower
+    ranks.
     """
     with tf.GradientTape(watch_accessed_variables=False) as tape:
         tape.watch(state.params)
         scalars = loss_of(tf.convert_to_tensor(state.params))
-    gradient = tape.gradient(scalars["loss"], state.params)
+    gradient = tape.gradient(scalars["loss"], state.params)  # of their sum, where there are members
+    scalars = {name: tf.reduce_mean(value) for name, value in scalars.items()}
     (gradient, means), communication_s = timed_mean(cluster, [gradient, tf.stack(list(scalars.values()))])
     optimizer.apply(state.params, state.slots, gradient, controls.learning_rate, state.step)
     state.step.assign_add(1)
@@ -62,5 +66,7 @@ def timed_mean(cluster: Cluster, tensors: list[tf.Tensor]) -> tuple[list[tf.Tens
         return means, tf.cast(tf.timestamp() - start, tf.float32)
 
 
-def batch_accuracy(logits_NC: tf.Tensor, y_N: tf.Tensor) -> tf.Tensor:
-    return tf.reduce_mean(tf.cast(tf.math.in_top_k(y_N, logits_NC, 1), tf.float32))
+def picked(state: State, index_S: tf.Tensor) -> Any:
+    """Return a state to draw from, that has member index_S[s] in place s of its leading axis."""
+    slots = {name: tf.gather(slot, index_S) for name, slot in state.slots.items()}
+    return SimpleNamespace(params=tf.gather(state.params, index_S), slots=slots, step=state.step)

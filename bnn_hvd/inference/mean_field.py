@@ -35,6 +35,14 @@ def variance(loc: tf.Tensor, log_scale: tf.Tensor, prior_scale: tf.Tensor):  # t
     return (tf.identity(loc), squares, kl), gradient
 
 
+def for_each_member(function, prior_scale, *arguments):  # type: ignore[no-untyped-def]
+    """Call `function(*arguments, prior_scale)`: once, or with each of M members' arguments, and stack the results."""
+    if len(arguments[0].shape) == 1:
+        return function(*arguments, prior_scale)
+    each = [function(*one, prior_scale) for one in zip(*(tf.unstack(argument) for argument in arguments), strict=True)]
+    return [tf.stack(results) for results in zip(*each, strict=True)]
+
+
 def kl_to_prior(loc: tf.Tensor, log_scale: tf.Tensor, prior_scale: float) -> tf.Tensor:
     """Return KL(q || N(0, prior_scale^2)), summed over the weights, in nats.
 

@@ -1,4 +1,4 @@
-"""What a step is given, likelihoods and the prior, in nats. The equations are in docs/maths.md."""
+"""What a step and a draw are given, and the prior, in nats. The equations are in docs/maths.md."""
 
 import math
 from typing import NamedTuple
@@ -9,17 +9,21 @@ import tensorflow as tf
 class Controls(NamedTuple):
     """What the host decides for one step."""
 
-    seed: tf.Tensor  # [2] int64, of this rank's noise
+    seed: tf.Tensor  # [2] int64, of this rank's noise; [M, 2] for M members
     learning_rate: tf.Tensor
     kl_weight: tf.Tensor
 
 
-def categorical_nll(logits_NC: tf.Tensor, y_N: tf.Tensor) -> tf.Tensor:
-    """Return -log p(y_n | logits_n) [N]."""
-    return tf.nn.sparse_softmax_cross_entropy_with_logits(y_N, logits_NC)
+class Draws(NamedTuple):
+    """Which posterior draws to make: the same ones on every rank, whatever draws are beside them."""
+
+    index: tf.Tensor  # [S] int32, counting from 0
+    seeds: tf.Tensor  # [S, 2] int64
 
 
 def log_prior(theta: tf.Tensor, prior_scale: float) -> tf.Tensor:
-    """Return log N(theta; 0, prior_scale^2), summed over all weights."""
-    constant = float(theta.shape[0]) * (math.log(prior_scale) + 0.5 * math.log(2 * math.pi))
-    return -tf.nn.l2_loss(theta) / prior_scale**2 - constant
+    """Return log N(theta; 0, prior_scale^2), summed over the weights: [..., P] -> [...]."""
+    constant = float(theta.shape[-1]) * (math.log(prior_scale) + 0.5 * math.log(2 * math.pi))
+    # Of one setting the squares need not be written down.
+    half_squares = tf.nn.l2_loss(theta) if len(theta.shape) == 1 else 0.5 * tf.reduce_sum(theta * theta, -1)
+    return -half_squares / prior_scale**2 - constant

@@ -11,9 +11,10 @@ from bnn_hvd.cluster import Cluster
 from bnn_hvd.config import TrainConfig
 from bnn_hvd.data.pipeline import Batch
 from bnn_hvd.inference import optimizers
-from bnn_hvd.inference.descent import State, batch_accuracy, descend
-from bnn_hvd.inference.mean_field import perturb, variance
-from bnn_hvd.inference.objective import Controls, categorical_nll
+from bnn_hvd.inference.descent import State, descend
+from bnn_hvd.inference.likelihoods import Likelihood
+from bnn_hvd.inference.mean_field import for_each_member, perturb, variance
+from bnn_hvd.inference.objective import Controls, Draws
 from bnn_hvd.models.layers import Flipout, LocalReparam
 from bnn_hvd.models.network import Network, split
 
@@ -27,57 +28,59 @@ class VI:
     parameter vector is [loc (B), log scale (B), points (P - B)].
     """
 
-    stochastic = True
-
-    def __init__(self, network: Network, num_train: int, cluster: Cluster, config: TrainConfig, nll=categorical_nll):  # type: ignore[no-untyped-def]
-        self.network, self.num_train, self.cluster, self.nll = network, num_train, cluster, nll
+    def __init__(self, network: Network, likelihood: Likelihood, num_train: int, cluster: Cluster, config: TrainConfig):
+        self.network, self.likelihood, self.num_train, self.cluster = network, likelihood, num_train, cluster
         self.prior_scale, self.init_scale, self.estimator = config.prior_scale, config.init_scale, config.estimator
         self.optimizer = optimizers.make(config.optimizer, config.momentum)
 
     def init(self, seed: np.ndarray) -> State:
         bayesian, rest = self.network.num_bayesian, self.network.num_parameters - self.network.num_bayesian
         loc, points = split(self.network.initial(seed), [bayesian, rest])
-        return State(tf.concat([loc, tf.fill(loc.shape, math.log(self.init_scale)), points], 0), self.optimizer)
+        return State(tf.concat([loc, tf.fill(loc.shape, math.log(self.init_scale)), points], -1), self.optimizer)
 
     def step(self, state: State, batch: Batch, controls: Controls) -> dict[str, tf.Tensor]:
         def loss_of(params: tf.Tensor) -> dict[str, tf.Tensor]:
             loc, log_scale, points = self._parts(params)
             weights, kl = self._noisy_weights(loc, log_scale, points, controls.seed)
-            logits = self.network.apply(weights, batch.x)
-            nll = tf.reduce_mean(self.nll(logits, batch.y))
+            outputs = self.network.apply(weights, batch.x)
+            nll = tf.reduce_mean(self.likelihood.nll(outputs, batch.y), -1)
             loss = nll + controls.kl_weight * kl / self.num_train
-            return {"loss": loss, "nll": nll, "kl": kl, "accuracy": batch_accuracy(logits, batch.y)}
+            return {"loss": loss, "nll": nll, "kl": kl, **self.likelihood.score(outputs, batch.y)}
 
         return descend(state, loss_of, self.optimizer, controls, self.cluster)
 
-    def draw(self, state: State, seeds_S2: tf.Tensor):  # type: ignore[no-untyped-def]
+    def num_draws(self, requested: int) -> int:
+        return requested
+
+    def draw(self, state: State, draws: Draws):  # type: ignore[no-untyped-def]
         """Return the network with S draws of the Bayesian weights; what all draws share stays single."""
         loc, log_scale, points = self._parts(tf.convert_to_tensor(state.params))
-        eps_SB = tf.stack([noise.normals(seed, loc.shape[0]) for seed in tf.unstack(seeds_S2)])
+        eps_SB = noise.normals(draws.seeds, loc.shape[-1])
         weights = self.network.unflatten_bayesian(loc + tf.exp(log_scale) * eps_SB)
         weights |= points
         return lambda x: self.network.apply(weights, x)
 
     def marginals(self, state: State) -> tuple[np.ndarray, np.ndarray]:
         bayesian = self.network.num_bayesian
-        loc, log_scale, points = np.split(state.params.numpy(), [bayesian, 2 * bayesian])
-        return np.concatenate([loc, points]), np.exp(log_scale)
+        loc, log_scale, points = np.split(state.params.numpy(), [bayesian, 2 * bayesian], axis=-1)
+        return np.concatenate([loc, points], axis=-1), np.exp(log_scale)
 
     def _parts(self, params: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, Parts]:
-        """Return loc [B], log scale [B], and the points by name: one split, as each level of it would copy."""
+        """Return loc [..., B], log scale [..., B], and the points by name: one split, as each level would copy."""
         bayesian, points = self.network.num_bayesian, self.network.points
         loc, log_scale, *parts = split(params, [bayesian, bayesian, *(p.size for p in points)])
-        return loc, log_scale, {p.name: tf.reshape(part, p.shape) for p, part in zip(points, parts, strict=True)}
+        shaped = (tf.reshape(part, [*part.shape[:-1], *p.shape]) for p, part in zip(points, parts, strict=True))
+        return loc, log_scale, dict(zip([p.name for p in points], shaped, strict=True))
 
     def _noisy_weights(
         self, loc: tf.Tensor, log_scale: tf.Tensor, points: Parts, seed: tf.Tensor
     ) -> tuple[dict[str, Any], tf.Tensor]:
-        """Return the weights of one step, and the KL; one draw of the noise serves all layers."""
+        """Return the weights of one step, and the KL; one draw of the noise serves all layers (of a member)."""
         prior_scale, named = tf.constant(self.prior_scale), self.network.unflatten_bayesian
         if self.estimator == "local_reparam":
-            loc, squares, kl = variance(loc, log_scale, prior_scale)
+            loc, squares, kl = for_each_member(variance, prior_scale, loc, log_scale)
             return points | self._local(named(loc), named(squares), seed), kl
-        loc, perturbation, kl = perturb(loc, log_scale, seed, prior_scale)
+        loc, perturbation, kl = for_each_member(perturb, prior_scale, loc, log_scale, seed)
         if self.estimator == "reparam":
             return points | named(loc + perturbation), kl
         return points | self._flipout(named(loc), named(perturbation), seed), kl
@@ -98,6 +101,6 @@ class VI:
             if p.is_kernel and len(p.shape) == 2:
                 weights[p.name] = LocalReparam(locs[p.name], variances[p.name], seed + [0, index])
             else:
-                eps = tf.reshape(noise.normals(seed + [0, index], p.size), p.shape)
+                eps = tf.reshape(noise.normals(seed + [0, index], p.size), locs[p.name].shape)
                 weights[p.name] = locs[p.name] + tf.sqrt(variances[p.name]) * eps
         return weights

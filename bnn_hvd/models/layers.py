@@ -7,6 +7,8 @@ What a kernel *is* is the kernel's own business, and `dense` and `conv` look at 
 - `Flipout`: one perturbation for the batch, decorrelated by signs of each example;
 - `LocalReparam`: a Normal per weight, whose noise is drawn per activation.
 
+The last two also have S settings side by side: their tensors have the axis S, and their seeds are [S, 2].
+
 Activations carry the axis S only from the first layer whose weights have it, so that what all draws
 share is computed once. Legend: S settings, N examples, H height, W width, C channels, D features.
 """
@@ -26,7 +28,7 @@ class Flipout(NamedTuple):
 
     loc: tf.Tensor
     perturbation: tf.Tensor  # scale * eps, one draw for the batch
-    seed: tf.Tensor  # [2], of the signs
+    seed: tf.Tensor  # [2] or [S, 2], of the signs
 
 
 class LocalReparam(NamedTuple):
@@ -34,16 +36,17 @@ class LocalReparam(NamedTuple):
 
     loc: tf.Tensor
     variance: tf.Tensor
-    seed: tf.Tensor  # [2], of the noise
+    seed: tf.Tensor  # [2] or [S, 2], of the noise
 
 
 def dense(x: tf.Tensor, kernel: Kernel, bias: tf.Tensor) -> tf.Tensor:
     """Return x @ kernel + bias: [N, D] or [S, N, D] -> [N, out] or [S, N, out]."""
     if isinstance(kernel, Flipout):
+        x = _with_settings_of(kernel, x)
         r, t = _sign_masks(kernel, x)
         y = tf.matmul(x, kernel.loc) + noise.flip(tf.matmul(noise.flip(x, r), kernel.perturbation), t)
     elif isinstance(kernel, LocalReparam):
-        y = _dense_local(x, kernel)
+        y = _dense_local(_with_settings_of(kernel, x), kernel)
     elif len(kernel.shape) == 3 and len(x.shape) == 2:
         y = _dense_shared_input(x, kernel)
     else:
@@ -57,12 +60,8 @@ def conv(x: tf.Tensor, kernel: Kernel, bias: tf.Tensor, pool: bool = False) -> t
     pool: followed by a max-pool of 2x2, stride 2, SAME. The maximum and the bias commute, and after the
     pool there is a quarter of the numbers to add it to.
     """
-    if isinstance(kernel, Flipout):
-        y = _conv_flipout(x, kernel)
-    elif len(x.shape) == 5 or len(kernel.shape) == 5:
-        y = _conv_each_setting(x, kernel)
-    else:
-        y = _conv2d(x, kernel)
+    settings = x.shape[0] if len(x.shape) == 5 else _num_settings(kernel, axes=4)
+    y = _conv_each_setting(x, kernel, settings) if settings else _conv_one(x, kernel)
     return _add_bias(_max_pool(y) if pool else y, bias, example_axes=3)
 
 
@@ -84,16 +83,29 @@ def _add_bias(y: tf.Tensor, bias: tf.Tensor, example_axes: int) -> tf.Tensor:
     return y + tf.reshape(bias, [bias.shape[0], *[1] * example_axes, bias.shape[1]])
 
 
+def _num_settings(kernel: Kernel, axes: int) -> int:
+    """Return S, or 0 for one setting, of a kernel that has so many axes without S."""
+    shape = kernel.loc.shape if isinstance(kernel, Flipout | LocalReparam) else kernel.shape
+    return int(shape[0]) if len(shape) > axes else 0
+
+
+def _with_settings_of(kernel: Flipout | LocalReparam, x: tf.Tensor) -> tf.Tensor:
+    """Repeat an input that all settings share: each flips or squares its own copy."""
+    settings = _num_settings(kernel, axes=2)
+    return tf.repeat(x[None], settings, axis=0) if settings and len(x.shape) == 2 else x
+
+
 def _sign_masks(kernel: Flipout, x: tf.Tensor) -> list[tf.Tensor]:
-    """Return sign masks of each example, for its input and its output channels: [N, in] and [N, out]."""
-    sizes = [kernel.loc.shape[-2], kernel.loc.shape[-1]]
-    return tf.split(noise.sign_masks(kernel.seed, x.shape[0], sum(sizes)), sizes, axis=1)
+    """Return sign masks of each example, for its input and its output channels: [..., N, in] and [..., N, out]."""
+    sizes, settings = [kernel.loc.shape[-2], kernel.loc.shape[-1]], len(kernel.seed.shape) == 2
+    masks = noise.sign_masks(kernel.seed, x.shape[1] if settings else x.shape[0], sum(sizes))
+    return tf.split(masks, sizes, axis=-1)
 
 
 def _dense_local(x: tf.Tensor, kernel: LocalReparam) -> tf.Tensor:
     mean = tf.matmul(x, kernel.loc)
     variance = tf.matmul(x * x, kernel.variance)
-    eps = tf.reshape(noise.normals(kernel.seed, x.shape[0] * mean.shape[1]), mean.shape)
+    eps = tf.reshape(noise.normals(kernel.seed, mean.shape[-2] * mean.shape[-1]), mean.shape)
     # An input of zeros has no variance, where the square root has no gradient.
     return mean + tf.sqrt(tf.maximum(variance, TINY)) * eps
 
@@ -103,6 +115,10 @@ def _dense_shared_input(x: tf.Tensor, kernel_SDC: tf.Tensor) -> tf.Tensor:
     stacked = tf.reshape(tf.transpose(kernel_SDC, [1, 0, 2]), [x.shape[-1], -1])
     y = tf.reshape(tf.matmul(x, stacked), [-1, kernel_SDC.shape[0], kernel_SDC.shape[2]])
     return tf.transpose(y, [1, 0, 2])
+
+
+def _conv_one(x: tf.Tensor, kernel: Kernel) -> tf.Tensor:
+    return _conv_flipout(x, kernel) if isinstance(kernel, Flipout) else _conv2d(x, kernel)
 
 
 def _conv2d(x: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
@@ -132,12 +148,17 @@ def _patches(x: tf.Tensor, kernel_shape: tf.TensorShape) -> tf.Tensor:
     return _conv2d(x, tf.reshape(tf.eye(places), [*kernel_shape[:3], places]))
 
 
-def _conv_each_setting(x: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
+def _conv_each_setting(x: tf.Tensor, kernel: Kernel, settings: int) -> tf.Tensor:
     """One convolution after the other: grouped or stacked ones measured slower (docs/log.md)."""
-    num_settings = kernel.shape[0] if len(kernel.shape) == 5 else x.shape[0]
-    inputs = tf.unstack(x, num_settings) if len(x.shape) == 5 else [x] * num_settings
-    kernels = tf.unstack(kernel, num_settings) if len(kernel.shape) == 5 else [kernel] * num_settings
-    return tf.stack([_conv2d(one, its_kernel) for one, its_kernel in zip(inputs, kernels, strict=True)])
+    inputs = tf.unstack(x, settings) if len(x.shape) == 5 else [x] * settings
+    kernels = _unstacked(kernel, settings) if _num_settings(kernel, axes=4) else [kernel] * settings
+    return tf.stack([_conv_one(one, its_kernel) for one, its_kernel in zip(inputs, kernels, strict=True)])
+
+
+def _unstacked(kernel: Kernel, settings: int) -> list[Kernel]:
+    if isinstance(kernel, Flipout):
+        return [Flipout(*parts) for parts in zip(*(tf.unstack(part, settings) for part in kernel), strict=True)]
+    return tf.unstack(kernel, settings)
 
 
 def _max_pool(x: tf.Tensor) -> tf.Tensor:

@@ -129,10 +129,12 @@ class Network:
         return _named_parts(theta, self.points)
 
     def slices(self, flat: np.ndarray) -> dict[str, np.ndarray]:
-        """Return the entries of each parameter in a flat array [P], or [B] for the Bayesian ones."""
+        """Return the entries of each parameter in a flat array [..., P], or [..., B] for the Bayesian ones."""
         ends = np.cumsum([p.size for p in self.parameters])
         return {
-            p.name: flat[end - p.size : end] for p, end in zip(self.parameters, ends, strict=True) if end <= len(flat)
+            p.name: flat[..., end - p.size : end]
+            for p, end in zip(self.parameters, ends, strict=True)
+            if end <= flat.shape[-1]
         }
 
     def table(self) -> str:
@@ -143,7 +145,9 @@ class Network:
         )
 
     def initial(self, seed: np.ndarray) -> tf.Tensor:
-        """Return the theta [P] that training starts with."""
+        """Return the theta that training starts with: [P] for a seed [2], [M, P] for [M, 2]."""
+        if seed.ndim == 2:
+            return tf.stack([self.initial(one) for one in seed])
         scale = np.concatenate([np.full(p.size, p.initial_scale, np.float32) for p in self.parameters])
         return tf.random.stateless_normal([self.num_parameters], seed) * scale
 

@@ -13,12 +13,13 @@ import pytest
 import scipy.linalg
 import scipy.stats
 import tensorflow as tf
-from oracles import RARE, z_scores
+from oracles import RARE, draws, z_scores
 
 from bnn_hvd import registry, seeds
 from bnn_hvd.cluster import Solo
 from bnn_hvd.config import ESTIMATORS, TrainConfig
 from bnn_hvd.data.pipeline import Batch
+from bnn_hvd.inference.likelihoods import Categorical
 from bnn_hvd.inference.objective import Controls
 from bnn_hvd.models.network import Network
 
@@ -44,15 +45,17 @@ class Problem:
         self.batch = Batch(self.x, tf.range(NUM_TRAIN))  # labels are integers: they number the targets
         targets = tf.constant(y, tf.float32)
 
-        def nll(logits_NC, index_N):
-            error = (logits_NC[:, 0] - tf.gather(targets, index_N)) / NOISE
-            return 0.5 * error**2 + 0.5 * np.log(2 * np.pi * NOISE**2)
+        class KnownNoise(Categorical):
+            def nll(self, outputs, y_N):
+                error = (outputs[..., 0] - tf.gather(targets, y_N)) / NOISE
+                return 0.5 * error**2 + 0.5 * np.log(2 * np.pi * NOISE**2)
 
         network = Network(lambda net, x: net.dense("linear", x, 1), (3,), 1, "all", bayesian_biases=True)
         assert [p.name for p in network.parameters] == ["linear/kernel", "linear/bias"]
         self.make = lambda name, estimator: registry.load(registry.METHODS, name)(
-            network, NUM_TRAIN, Solo(), TrainConfig(estimator=estimator, prior_scale=PRIOR, init_scale=0.1), nll=nll
-        )
+            network, KnownNoise(), NUM_TRAIN, Solo(),
+            TrainConfig(estimator=estimator, prior_scale=PRIOR, init_scale=0.1),
+        )  # fmt: skip
 
 
 problem = functools.cache(Problem)
@@ -132,7 +135,7 @@ def test_the_draws_of_vi_have_the_mean_and_the_covariance_of_q():
     """1,000 draws at once; with the variance where the standard deviation belongs they fail by 20 standard errors."""
     p, count = problem("correlated"), 1000
     method, state = at_the_exact_posterior(p, "flipout")
-    forward = method.draw(state, tf.constant(np.stack([seeds.seed(0, "draw", s) for s in range(count)])))
+    forward = method.draw(state, draws(range(count)))
     draws_SN = forward(p.x).numpy()[:, :, 0].astype(np.float64)
     assert np.abs(z_scores(draws_SN, p.phi @ p.mean)).max() < RARE
     expected = (p.phi * p.scale**2) @ p.phi.T
@@ -145,5 +148,5 @@ def test_every_draw_of_point_is_the_mode():
     method = p.make("point", "flipout")
     state = method.init(seeds.seed(0, "init"))
     state.params.assign(p.mean.astype(np.float32))
-    logits_SNC = method.draw(state, tf.constant(np.stack([seeds.seed(0, "draw", s) for s in range(3)])))(p.x)
+    logits_SNC = method.draw(state, draws(range(3)))(p.x)
     np.testing.assert_allclose(logits_SNC[0, :, 0], p.phi @ p.mean, rtol=1e-4, atol=1e-5)

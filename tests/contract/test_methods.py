@@ -6,6 +6,7 @@ import functools
 import numpy as np
 import pytest
 import tensorflow as tf
+from oracles import draws
 
 from bnn_hvd import checkpoint, registry, seeds
 from bnn_hvd.checkpoint import Progress
@@ -13,6 +14,7 @@ from bnn_hvd.cluster import Solo
 from bnn_hvd.config import ESTIMATORS, TrainConfig
 from bnn_hvd.data.pipeline import Batch, Examples
 from bnn_hvd.data.standardize import Standardizer
+from bnn_hvd.inference import build as inference
 from bnn_hvd.inference.objective import Controls
 from bnn_hvd.models import network as network_file
 from bnn_hvd.plan import Plan
@@ -42,7 +44,7 @@ class Training:
     def __init__(self, name: str, estimator: str, init: int = 0, **changes):
         self.config = dataclasses.replace(CONFIG, method=name, estimator=estimator, **changes)
         self.network = network_file.build(self.config, X.shape[1:], CLASSES)
-        self.method = registry.load(registry.METHODS, name)(self.network, NUM_TRAIN, Solo(), self.config)
+        self.method = inference.build(self.config, self.network, NUM_TRAIN, Solo())
         self.state = self.method.init(seeds.seed(init, "init"))
         self.plan, self.progress, self.traced = Plan(self.config, NUM_TRAIN, 0, 1), Progress(), 0
         step = self.method.step
@@ -68,8 +70,7 @@ class Training:
         return {variable.name: variable.numpy().tobytes() for variable in self.state.variables}
 
     def draw(self, *indices: int) -> np.ndarray:
-        seeds_S2 = tf.constant(np.stack([seeds.seed(3, "draw", index) for index in indices]))
-        return self.method.draw(self.state, seeds_S2)(tf.constant(X[:7], tf.float32) / 255).numpy()
+        return self.method.draw(self.state, draws(indices, root=3))(tf.constant(X[:7], tf.float32) / 255).numpy()
 
 
 @functools.cache
@@ -149,7 +150,7 @@ def test_the_scalars_of_a_step_are_finite_and_the_loss_falls(name, estimator):
 def test_draws_are_finite_and_differ_by_seed(name, estimator):
     training = trained(name, estimator)
     logits_SNC = training.draw(0, 1, 2)
-    stochastic = training.method.stochastic
+    stochastic = training.method.num_draws(3) == 3
     assert logits_SNC.shape == (3 if stochastic else 1, 7, CLASSES)
     assert np.isfinite(logits_SNC).all()
     if stochastic:

@@ -10,17 +10,19 @@ import numpy as np
 import pytest
 import scipy.stats
 import tensorflow as tf
-from oracles import kl_normal, run_ranks
+from oracles import draws, kl_normal, run_ranks
 
 from bnn_hvd import seeds
 from bnn_hvd.cluster import Solo
 from bnn_hvd.config import ESTIMATORS, TrainConfig
 from bnn_hvd.data.pipeline import Batch
-from bnn_hvd.inference.objective import Controls, categorical_nll
+from bnn_hvd.inference.likelihoods import Categorical
+from bnn_hvd.inference.objective import Controls
 from bnn_hvd.inference.point import Point
 from bnn_hvd.inference.vi import VI
 from bnn_hvd.models.network import Network
 
+CATEGORICAL = Categorical()
 NUM_TRAIN, FEATURES, CLASSES = 500, 4, 6
 CONFIG = TrainConfig(optimizer="sgd", momentum=0.0, prior_scale=0.7, init_scale=0.2)
 RANDOM = np.random.default_rng(0)
@@ -40,11 +42,11 @@ def hidden_layer(net, x):
     return net.dense("logits", tf.nn.relu(net.dense("hidden", x, 5)), CLASSES)
 
 
-def make(kind=VI, forward=one_layer, cluster=None, nll=categorical_nll, estimator="reparam"):
+def make(kind=VI, forward=one_layer, cluster=None, likelihood=CATEGORICAL, estimator="reparam"):
     """Return (method, state): everything Bayesian, biases too."""
     network = Network(forward, (FEATURES,), CLASSES, bayesian_layers="all", bayesian_biases=True)
     config = dataclasses.replace(CONFIG, estimator=estimator)
-    method = kind(network, NUM_TRAIN, cluster or Solo(), config, nll)
+    method = kind(network, likelihood, NUM_TRAIN, cluster or Solo(), config)
     return method, method.init(seeds.seed(0, "init"))
 
 
@@ -109,7 +111,7 @@ def test_the_penalty_does_not_change_with_the_number_of_ranks(kind, penalty, est
 def test_the_kl_does_not_change_with_the_noise_and_the_number_of_draws(estimator):
     method, state = make(estimator=estimator)
     first = step(method, state)["kl"]
-    method.draw(state, tf.constant(np.stack([seeds.seed(0, "draw", s) for s in range(7)])))(X)
+    method.draw(state, draws(range(7)))(X)
     assert step(method, state, seed=1)["kl"] == first
 
 
@@ -136,8 +138,11 @@ def gradient(method, state, **arguments) -> np.ndarray:
     return before - state.params.numpy()
 
 
-def no_nll(logits_NC, y_N):
-    return tf.zeros([len(y_N)]) * logits_NC[:, 0]
+class Flat(Categorical):
+    """Data that say nothing."""
+
+    def nll(self, outputs, y_N):
+        return tf.zeros([len(y_N)]) * outputs[:, 0]
 
 
 @pytest.mark.parametrize("size", [1, 2, 3])
@@ -146,7 +151,7 @@ def test_the_gradient_of_the_kl_is_counted_once_on_any_number_of_ranks(estimator
     """Reduced twice, or summed, it grows with the number of ranks."""
 
     def on_rank(cluster):
-        method, state = make(cluster=cluster, nll=no_nll, estimator=estimator)
+        method, state = make(cluster=cluster, likelihood=Flat(), estimator=estimator)
         loc, scale = (values.astype(np.float64) for values in method.marginals(state))
         exact = np.concatenate([loc / CONFIG.prior_scale**2, scale**2 / CONFIG.prior_scale**2 - 1])
         return gradient(method, state, kl_weight=0.5, seed=cluster.rank) - 0.5 * exact / NUM_TRAIN

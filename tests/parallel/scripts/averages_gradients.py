@@ -15,10 +15,11 @@ import sys
 import numpy as np
 import tensorflow as tf
 
-from bnn_hvd import cluster, machine, registry, seeds
+from bnn_hvd import cluster, machine, seeds
 from bnn_hvd.cluster import Cluster, Solo
 from bnn_hvd.config import TrainConfig, resolve
 from bnn_hvd.data.pipeline import Batch
+from bnn_hvd.inference import build as inference
 from bnn_hvd.inference.objective import Controls
 from bnn_hvd.models.network import build
 
@@ -64,7 +65,7 @@ def step(model: str, ranks: Cluster, batch: Batch) -> np.ndarray:
     """Return the change of the parameters in one step of size 1: minus the gradient."""
     config = resolve(TrainConfig(model=model, optimizer="sgd", momentum=0.0))
     network = build(config, (FEATURES,), CLASSES)
-    method = registry.load(registry.METHODS, config.method)(network, NUM_TRAIN, ranks, config)
+    method = inference.build(config, network, NUM_TRAIN, ranks)
     state = method.init(seeds.seed(0, "init"))
     before = state.params.numpy()
     noise = tf.constant(seeds.seed(0, "noise", 0, 0))  # rank 0's, on every rank

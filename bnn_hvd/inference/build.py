@@ -1,0 +1,14 @@
+"""From the flags to a method."""
+
+from typing import Any
+
+from bnn_hvd import registry
+from bnn_hvd.cluster import Cluster
+from bnn_hvd.config import TrainConfig
+from bnn_hvd.inference.likelihoods import Categorical
+from bnn_hvd.models.network import Network
+
+
+def build(config: TrainConfig, network: Network, num_train: int, cluster: Cluster) -> Any:
+    """Return the method that the flags name."""
+    return registry.load(registry.METHODS, config.method)(network, Categorical(), num_train, cluster, config)
