@@ -19,6 +19,8 @@ import numpy as np
 from bnn_hvd import records
 from bnn_hvd.errors import UserError
 
+Arrays = dict[str, np.ndarray]  # by name of the variable
+PROGRESS = "progress/"  # what the names of a progress's fields begin with
 NAME = re.compile(r"step-(\d{10})-([0-9a-f]{16})\.npz")
 
 
@@ -26,7 +28,8 @@ NAME = re.compile(r"step-(\d{10})-([0-9a-f]{16})\.npz")
 class Progress:
     """How far a run came. Counted in examples, so that the number of ranks may change.
 
-    `offset` is the number of examples of the current epoch's permutation that are used up.
+    `offset` is the number of examples of the current epoch's permutation that are used up. `first_member` is
+    the first particle that is being trained: those before it were finished before it was added.
     """
 
     step: int = 0
@@ -37,13 +40,19 @@ class Progress:
     train_wall_s: float = 0.0
     timed_steps: int = 0
     timed_examples: int = 0
+    first_member: int = 0
 
 
-def save(folder: Path, state: Any, progress: Progress, keep: int) -> Path:
-    """Write a checkpoint, then remove all but the newest `keep`."""
+def arrays_of(state: Any) -> Arrays:
+    """Return the values of the variables of a state, by name."""
     arrays = {variable.name: variable.numpy() for variable in state.variables}
     assert len(arrays) == len(state.variables), "two variables of the state share a name"
-    fields = {f"progress/{name}": np.asarray(value) for name, value in dataclasses.asdict(progress).items()}
+    return arrays
+
+
+def save(folder: Path, arrays: Arrays, progress: Progress, keep: int) -> Path:
+    """Write a checkpoint, then remove all but the newest `keep`."""
+    fields = {f"{PROGRESS}{name}": np.asarray(value) for name, value in dataclasses.asdict(progress).items()}
     content = records.npz_bytes({**arrays, **fields})
     path = folder / f"step-{progress.step:010d}-{_digest(content)}.npz"
     records.write_bytes(path, content)
@@ -58,7 +67,7 @@ def list_newest_first(folder: Path) -> list[Path]:
     return sorted((path for path in folder.glob("step-*.npz") if NAME.fullmatch(path.name)), reverse=True)
 
 
-def read_newest_good(folder: Path) -> dict[str, np.ndarray] | None:
+def read_newest_good(folder: Path) -> Arrays | None:
     """Return the arrays of the newest checkpoint that is whole, with a warning for each that is not."""
     for path in list_newest_first(folder):
         try:
@@ -72,14 +81,21 @@ def read_newest_good(folder: Path) -> dict[str, np.ndarray] | None:
     return None
 
 
-def restore(arrays: dict[str, np.ndarray], state: Any) -> Progress:
-    """Set the variables of `state` from `arrays`; returns the progress that was saved with them."""
+def restore(arrays: Arrays, state: Any) -> None:
+    """Set the variables of `state` from `arrays`."""
     for variable in state.variables:
         if variable.name not in arrays or arrays[variable.name].shape != variable.shape:
             raise UserError(f"the checkpoint does not fit this network: {variable.name} is missing or of another shape")
         variable.assign(arrays[variable.name])
-    fields = {f.name: arrays[f"progress/{f.name}"].item() for f in dataclasses.fields(Progress)}
-    return Progress(**fields)
+
+
+def read_progress(arrays: Arrays) -> Progress:
+    """Return the progress that was saved with the variables."""
+    return Progress(**{f.name: arrays[f"{PROGRESS}{f.name}"].item() for f in dataclasses.fields(Progress)})
+
+
+def is_progress(name: str) -> bool:
+    return name.startswith(PROGRESS)
 
 
 def _digest(content: bytes) -> str:

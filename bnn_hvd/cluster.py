@@ -39,11 +39,17 @@ class Cluster(Protocol):
     def broadcast(self, value: Any) -> Any:
         """Return rank 0's value (any picklable object)."""
 
-    def broadcast_variables(self, variables: Sequence[Any]) -> None:
-        """Assign rank 0's values to every rank's variables."""
-
     def barrier(self) -> None:
         """Wait for all ranks. A rank that exits while others communicate shuts Horovod down for all."""
+
+    def split(self, ranks: range) -> "Cluster":
+        """Return the group of ranks that this one is in; every rank names its own, and all of one size."""
+
+    def concat(self, tensors: Sequence[Any]) -> list[Any]:
+        """Return each group's tensor [M, ...] along axis 0, in order of the groups; also inside a graph.
+
+        On a group that `split` made; what was never split is one group.
+        """
 
 
 class Solo:
@@ -52,6 +58,9 @@ class Solo:
     rank = local_rank = 0
     size = local_size = 1
     is_root = True
+
+    def __init__(self, concat: Callable[[Sequence[Any]], list[Any]] = list):
+        self.concat = concat
 
     def mean(self, tensors: Sequence[Any]) -> list[Any]:
         return list(tensors)
@@ -65,19 +74,20 @@ class Solo:
     def broadcast(self, value: Any) -> Any:
         return value
 
-    def broadcast_variables(self, variables: Sequence[Any]) -> None:
-        pass
-
     def barrier(self) -> None:
         pass
 
+    def split(self, ranks: range) -> "Solo":
+        return self
+
 
 class Hvd:
-    """All ranks, through Horovod. Made by `connect`."""
+    """All ranks, or a group of them (a process set), through Horovod. Made by `connect` and `split`."""
 
-    def __init__(self, hvd: Any):
-        self._hvd = hvd
-        self.rank, self.size = hvd.rank(), hvd.size()
+    def __init__(self, hvd: Any, group: Any = None, concat: Callable[[Sequence[Any]], list[Any]] = list):
+        self._hvd, self.concat = hvd, concat
+        self._group = group or hvd.global_process_set
+        self.rank, self.size = self._group.rank(), self._group.size()
         self.local_rank, self.local_size = hvd.local_rank(), hvd.local_size()
 
     @property
@@ -85,28 +95,41 @@ class Hvd:
         return self.rank == 0
 
     def mean(self, tensors: Sequence[Any]) -> list[Any]:
-        return self._hvd.grouped_allreduce(list(tensors), op=self._hvd.Average)
+        return self._hvd.grouped_allreduce(list(tensors), op=self._hvd.Average, process_set=self._group)
 
     def any(self, flag: bool) -> bool:
-        return bool(self._hvd.allreduce(np.float32(flag), op=self._hvd.Max, name="any"))
+        return bool(self._hvd.allreduce(np.float32(flag), op=self._hvd.Max, name="any", process_set=self._group))
 
     def gather(self, value: Any) -> list[Any]:
-        return self._hvd.allgather_object(value, name="gather")
+        return self._hvd.allgather_object(value, name="gather", process_set=self._group)
 
     def broadcast(self, value: Any) -> Any:
         return self._hvd.broadcast_object(value, root_rank=0, name="broadcast")
 
-    def broadcast_variables(self, variables: Sequence[Any]) -> None:
-        self._hvd.broadcast_variables(variables, root_rank=0)
-
     def barrier(self) -> None:
         self.gather(None)
 
+    def split(self, ranks: range) -> Cluster:
+        if len(ranks) == self.size:
+            return self
+        if len(ranks) == 1:
+            return Solo(self._concat_every(1))
+        for first in range(0, self.size, len(ranks)):  # every rank registers every group
+            group = self._hvd.add_process_set(range(first, first + len(ranks)))
+            if first == ranks.start:
+                mine = group
+        return Hvd(self._hvd, mine, self._concat_every(len(ranks)))
 
-def connect(timeline: Path | None = None) -> Cluster:
+    def _concat_every(self, group_size: int) -> Callable[[Sequence[Any]], list[Any]]:
+        """Return `concat` over groups of ranks; with more than one rank a group has one particle, [1, ...]."""
+        return lambda tensors: [part[::group_size] for part in self._hvd.grouped_allgather(list(tensors))]
+
+
+def connect(timeline: Path | None = None, groups: bool = False) -> Cluster:
     """Join the ranks that the launcher started; one process without a launcher stays alone.
 
     timeline: where Horovod writes its timeline, if at all.
+    groups: whether `split` will be asked for groups of several ranks.
 
     Raises:
       UserError: Horovod sees another number of ranks than the launcher started. A Horovod that was
@@ -123,7 +146,7 @@ def connect(timeline: Path | None = None) -> Cluster:
         os.environ.setdefault("HOROVOD_TIMELINE", str(timeline))
     import horovod.tensorflow as hvd
 
-    hvd.init()
+    hvd.init(process_sets="dynamic" if groups else None)
     expected = launcher.world_size() or _mpi_size()
     if hvd.size() != expected:
         raise UserError(
@@ -164,9 +187,10 @@ def check_agreement(cluster: Cluster, facts: dict[str, str], host: str) -> None:
                 )
 
 
-def assert_same(cluster: Cluster, what: str, content: bytes) -> None:
-    """Raise TrainingError, naming the ranks, unless `content` is the same on every rank."""
-    digests = cluster.gather(hashlib.sha256(content).hexdigest())
-    different = [rank for rank, digest in enumerate(digests) if digest != digests[0]]
+def assert_same(cluster: Cluster, what: str, content: bytes, reference: int = 0) -> None:
+    """Raise TrainingError, naming the ranks, unless `content` is that of rank `reference`, on every rank."""
+    everyone = cluster.gather((hashlib.sha256(content).hexdigest(), reference))
+    different = [rank for rank, (digest, like) in enumerate(everyone) if digest != everyone[like][0]]
     if different:
-        raise TrainingError(f"{what} differ from rank 0's on ranks {different}: this run can't be trusted")
+        like = everyone[different[0]][1]
+        raise TrainingError(f"{what} differ from rank {like}'s on ranks {different}: this run can't be trusted")

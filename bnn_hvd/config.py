@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 from bnn_hvd import registry
 from bnn_hvd.errors import UserError
 
+DEFAULT_PARTICLES = 8
 ESTIMATORS = ("flipout", "reparam", "local_reparam")
 
 
@@ -73,6 +74,14 @@ class TrainConfig:
     )
     init_scale: float = flag(
         0.01, "network", "standard deviation that each weight's posterior starts with", minimum=1e-12
+    )
+
+    num_particles: int = flag(
+        0, "particles", "train so many networks (members of an ensemble, particles of svgd), laid out over the ranks; "
+        "may be raised on a finished run (default: 8 for ensemble)", minimum=0, identity=False,
+    )  # fmt: skip
+    allow_uneven: bool = flag(
+        False, "particles", "let ranks have numbers of particles that differ by one", identity=False
     )
 
     dataset: str = flag("digits", "data", "what to train on", choices=tuple(registry.DATASETS))
@@ -233,6 +242,8 @@ def resolve(config: TrainConfig) -> TrainConfig:
                 )
             values[name] = value
     _fill(values, network="conv", method="vi", estimator="flipout", bayesian_layers="hidden")
+    if values["method"] in registry.POPULATIONS:
+        values["num_particles"] = values["num_particles"] or DEFAULT_PARTICLES
     if config.steps is None:
         _fill(values, epochs=10)
     values["model"] = values["model"] or model_name(values)

@@ -32,8 +32,9 @@ class Logbook:
         if self.quiet:
             return
         for name in (records.METRICS, records.TIMINGS):
-            records.drop_rows_after(run / name, progress.step)
-        self._evaluated = {row["step"] for row in records.read_jsonl(run / records.METRICS) if row["kind"] == "eval"}
+            records.drop_rows_after(run / name, progress.step, progress.first_member)
+        rows = records.read_jsonl(run / records.METRICS)
+        self._evaluated = {(row["first_member"], row["step"]) for row in rows if row["kind"] == "eval"}
         self._board = tf.summary.create_file_writer(str(run / records.TENSORBOARD))
         on_terminal = sys.stderr.isatty()
         self._bar = tqdm(total=plan.total_steps, initial=progress.step, unit="step") if on_terminal else None
@@ -57,7 +58,7 @@ class Logbook:
         if phase == "train":
             self.timed.append(TimedCall(seconds, int(more["steps"]), more["communication_s"]))
         if not self.quiet:
-            row = {"step": progress.step, "phase": phase, "seconds": seconds, **more}
+            row = {**self._position(progress), "phase": phase, "seconds": seconds, **more}
             records.append_jsonl(self.run / records.TIMINGS, row)
 
     def steps(self, progress: Progress, history: dict[str, np.ndarray], call: Call) -> None:
@@ -89,7 +90,8 @@ class Logbook:
     def evaluation(self, progress: Progress, scores: dict[str, Any]) -> None:
         if self.quiet:
             return
-        if progress.step not in self._evaluated:  # a finished run that is started again is evaluated again
+        # A finished run that is started again is evaluated again.
+        if (progress.first_member, progress.step) not in self._evaluated:
             self._row(progress, "eval", scores)
         epoch = self.plan.fractional_epoch(progress)
         self.say(
@@ -107,9 +109,13 @@ class Logbook:
                 arrays[f"{name}/{kind}_counts"], arrays[f"{name}/{kind}_edges"] = np.histogram(part, HISTOGRAM_BINS)
         records.write_npz(self.run / records.POSTERIOR / f"step_{progress.step:08d}.npz", arrays)
 
+    def _position(self, progress: Progress) -> dict[str, int]:
+        """Return what orders the rows: particles that were added later begin at step 0 again."""
+        return {"first_member": progress.first_member, "step": progress.step}
+
     def _row(self, progress: Progress, kind: str, values: dict[str, Any]) -> None:
         position = {
-            "kind": kind, "step": progress.step, "epoch": self.plan.fractional_epoch(progress),
+            "kind": kind, **self._position(progress), "epoch": self.plan.fractional_epoch(progress),
             "examples_seen": progress.examples_seen,
         }  # fmt: skip
         records.append_jsonl(self.run / records.METRICS, {**position, **values})

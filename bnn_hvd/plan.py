@@ -29,9 +29,14 @@ class Call(NamedTuple):
         return len(self.index_TB)
 
 
+def finished(config: TrainConfig, progress: Progress) -> bool:
+    """Return whether a run has come to the end that its flags say."""
+    return progress.step >= config.steps if config.steps is not None else progress.epoch >= (config.epochs or 0)
+
+
 @dataclasses.dataclass(frozen=True)
 class Plan:
-    """The course of a run on `size` ranks, as `rank` sees it."""
+    """The course of a run on `size` ranks that train the same, as `rank` sees it."""
 
     config: TrainConfig
     num_train: int
@@ -59,9 +64,7 @@ class Plan:
         return self.config.steps or (self.config.epochs or 0) * self.steps_per_epoch
 
     def finished(self, progress: Progress) -> bool:
-        if self.config.steps is not None:
-            return progress.step >= self.config.steps
-        return progress.epoch >= (self.config.epochs or 0)
+        return finished(self.config, progress)
 
     def fractional_epoch(self, progress: Progress) -> float:
         return progress.epoch + progress.offset / self.num_train

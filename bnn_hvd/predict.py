@@ -5,13 +5,14 @@ boundaries do not depend on the number of ranks, and draws are seeded by their i
 the same on any number of ranks. Legend: S draws, N examples, C classes, K chosen examples.
 """
 
+import dataclasses
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import tensorflow as tf
 
-from bnn_hvd import checkpoint, cluster, machine, records, rundir, seeds, uncertainty
+from bnn_hvd import checkpoint, cluster, machine, population, records, rundir, seeds, uncertainty
 from bnn_hvd.cluster import Cluster
 from bnn_hvd.config import PredictConfig, TrainConfig
 from bnn_hvd.data import shards, sources
@@ -47,9 +48,12 @@ def main(config: PredictConfig) -> int:
     ranks = cluster.connect()
     threads = machine.set_up(config.threads, ranks)
     network = build(trained, arrays.x_test.shape[1:], described["num_classes"])
+    stored = rundir.read_checkpoint(run)
+    if trained.num_particles:  # if particles are being added, those that are there
+        trained = dataclasses.replace(trained, num_particles=population.num_particles(stored))
     method = inference.build(trained, network, described["num_train"], ranks)
     state = method.init(seeds.seed(trained.seed, "init"))
-    checkpoint.restore(rundir.read_checkpoint(run), state)
+    checkpoint.restore(stored, state)
     predictor = Predictor(method, state, Standardizer.from_dict(described["standardizer"]), ranks, trained.seed)
 
     num_draws = method.num_draws(config.num_draws)
@@ -140,7 +144,7 @@ class Predictor:
     def __init__(self, method: Any, state: Any, standardizer: Standardizer, ranks: Cluster, seed: int):
         self.method, self.state, self.ranks, self.seed = method, state, ranks, seed
         self.standardize = standardize_with(standardizer)
-        has_conv = any(len(p.shape) == 4 for p in method.network.bayesian)
+        has_conv = any(len(p.shape) == 4 for p in method.network.parameters)
         self.size = CONV_PASS if has_conv else DENSE_PASS
         self._sums = tf.function(self._sums_of_pass, autograph=False)
 

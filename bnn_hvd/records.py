@@ -89,10 +89,10 @@ def read_jsonl(path: Path) -> list[dict[str, Any]]:
     return rows
 
 
-def drop_rows_after(path: Path, step: int) -> None:
-    """Forget what was logged after `step`: a resumed run writes it again."""
+def drop_rows_after(path: Path, step: int, first_member: int = 0) -> None:
+    """Forget what was logged after `step` (of the particles from `first_member` on): a resumed run writes it again."""
     if path.exists():
-        kept = [row for row in read_jsonl(path) if row["step"] <= step]
+        kept = [row for row in read_jsonl(path) if (row.get("first_member", 0), row["step"]) <= (first_member, step)]
         write_text(path, "".join(json.dumps(row) + "\n" for row in kept))
 
 

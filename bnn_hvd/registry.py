@@ -30,7 +30,11 @@ NETWORKS = {
 METHODS = {
     "point": Row("bnn_hvd.inference.point:Point", "one setting of the weights (maximum a posteriori)"),
     "vi": Row("bnn_hvd.inference.vi:VI", "mean-field variational inference, a Normal per weight"),
+    "ensemble": Row("bnn_hvd.inference.point:Point", "--num_particles point networks, trained independently"),
 }
+
+# Methods that are nothing without particles; any other becomes an ensemble of itself by --num_particles.
+POPULATIONS = ("ensemble",)
 
 DATASETS = {
     "digits": Row("bnn_hvd.data.sources:digits", "scikit-learn's 1,797 digits of 8x8, embedded"),

@@ -28,17 +28,23 @@ def gather_times(timed: Sequence[rank_times.Call], straggler_factor: float, rank
 
 def write(
     plan: Plan, progress: Progress, state: Any, network: Network, threads: int,
-    scores: dict[str, Any] | None, times: dict[str, Any],
+    scores: dict[str, Any] | None, times: dict[str, Any], ranks: int,
 ) -> None:  # fmt: skip
     """Write summary.json. A finished run that was started again keeps its times."""
     path = Path(plan.config.run) / records.SUMMARY
     if path.exists() and times["step_ms_by_rank"] is None:
         times = {name: records.read_json(path).get(name, value) for name, value in times.items()}
-    records.write_json(path, summary(plan, progress, state, network, threads, scores) | times)
+    records.write_json(path, summary(plan, progress, state, network, threads, scores, ranks) | times)
 
 
 def summary(
-    plan: Plan, progress: Progress, state: Any, network: Network, threads: int, scores: dict[str, Any] | None
+    plan: Plan,
+    progress: Progress,
+    state: Any,
+    network: Network,
+    threads: int,
+    scores: dict[str, Any] | None,
+    ranks: int,
 ) -> dict[str, Any]:
     """Return the content of summary.json."""
     config = plan.config
@@ -49,9 +55,10 @@ def summary(
         "model": config.model,
         "dataset": config.dataset,
         "num_train": plan.num_train,
-        "num_parameters": int(state.params.shape[0]),
+        "num_particles": config.num_particles,
+        "num_parameters": int(state.params.shape[-1]),  # of one particle
         "num_weights": network.num_parameters,
-        "ranks": plan.size,
+        "ranks": ranks,
         "threads": threads,
         "batch_size": config.batch_size,
         "global_batch_size": plan.global_batch_size,
@@ -71,14 +78,14 @@ def summary(
 
 def bytes_per_step(plan: Plan, state: Any) -> int:
     """Return the bytes of the gradient that each rank hands to the all-reduce."""
-    return 4 * int(state.params.shape[0]) if plan.size > 1 else 0
+    return 4 * int(state.params.shape[-1]) if plan.size > 1 else 0
 
 
-def plan_text(plan: Plan, network: Network, state: Any) -> str:
+def plan_text(plan: Plan, network: Network, state: Any, ranks: int) -> str:
     """Return what --dry_run prints."""
-    trained = int(state.params.shape[0])
+    trained = int(state.params.shape[-1])
     rows = {
-        "ranks": plan.size,
+        "ranks": ranks,
         "training examples": plan.num_train,
         "steps": f"{plan.total_steps} ({plan.steps_per_epoch} per epoch)",
         "weights": f"{network.num_parameters} ({network.num_bayesian} with a distribution)",

@@ -24,6 +24,7 @@ from bnn_hvd.lock import claimed
 from bnn_hvd.logbook import Logbook
 from bnn_hvd.models.network import build
 from bnn_hvd.plan import Call, Plan
+from bnn_hvd.population import Population, Whole
 from bnn_hvd.predict import Predictor
 from bnn_hvd.records import Stopwatch
 from bnn_hvd.stopping import StopRequest
@@ -36,30 +37,35 @@ Evaluate = Callable[[Progress], dict[str, Any]]
 def main(config: TrainConfig) -> int:
     """Train (a resolved config), or go on where the run directory stands; returns the exit code."""
     rundir.check_same_run(config)
-    ranks = cluster.connect(Path(config.run, records.TIMELINE) if config.timeline else None)
+    timeline = Path(config.run, records.TIMELINE) if config.timeline else None
+    ranks = cluster.connect(timeline, groups=config.num_particles > 1)
     threads = machine.set_up(config.threads, ranks)
     cluster.check_agreement(ranks, provenance.fingerprint(to_flagfile(config)), socket.gethostname())
     arrays = sources.load(config.dataset, staging.stage(config.data_dir, config.stage_dir, ranks))
-    plan = Plan(config, len(arrays.x_train), ranks.rank, ranks.size)
+    population = Population(config, ranks)
+    plan = Plan(config, len(arrays.x_train), population.cluster.rank, population.cluster.size)
     network = build(config, arrays.x_train.shape[1:], arrays.num_classes)
-    method = inference.build(config, network, plan.num_train, ranks)
+    method = inference.build(config, network, plan.num_train, population.cluster, population.members)
     state = method.init(seeds.seed(config.seed, "init"))
     if config.dry_run:
         if ranks.is_root:
-            print(report.plan_text(plan, network, state))
+            print(report.plan_text(plan, network, state, ranks.size))
         return 0
 
     with claimed(Path(config.run), ranks) as run:
-        return train(method, state, arrays, plan, threads, run, ranks)
+        return train(method, state, population, arrays, plan, threads, run)
 
 
-def train(method: Any, state: Any, arrays: Arrays, plan: Plan, threads: int, run: Path, ranks: Cluster) -> int:
+def train(method: Any, state: Any, population: Population, arrays: Arrays, plan: Plan, threads: int, run: Path) -> int:
     """Bring the run to its end, or to where it is told to stop; returns the exit code."""
-    config, standardizer = plan.config, standardize.fit(arrays.x_train, plan.config.standardize)
+    ranks, config = population.ranks, plan.config
+    standardizer = standardize.fit(arrays.x_train, config.standardize)
     note_start(config, arrays, standardizer, threads, ranks)
+    population.restore(state)
     # With another number of ranks than before, what is left of the epoch may fill no batch.
-    progress = plan.advance(restore(state, run, ranks), 0)
-    predictor = Predictor(method, state, standardizer, ranks, config.seed)
+    progress = plan.advance(population.progress, 0)
+    whole = Whole(method, state, population, config, plan.num_train)
+    predictor = Predictor(whole.method, whole.state, standardizer, ranks, config.seed)
     loop = compile_loop(method, state, Examples(arrays.x_train, arrays.y_train, standardizer), config.batch_size)
     with (
         Logbook(run, plan, progress, ranks) as logbook,
@@ -68,19 +74,21 @@ def train(method: Any, state: Any, arrays: Arrays, plan: Plan, threads: int, run
     ):
 
         def evaluate(progress: Progress) -> dict[str, Any]:
+            whole.collect()
             scores = predictor.score(arrays.x_test, arrays.y_test, config.eval_draws)
             logbook.evaluation(progress, scores)
-            logbook.posterior(progress, method.network, *method.marginals(state))
+            logbook.posterior(progress, method.network, *whole.method.marginals(whole.state))
             return scores
 
         if config.verbose:
             logbook.say(method.network.table())
         if progress.step == 0:
             logbook.posterior(progress, method.network, *method.marginals(state))
-        progress, scores = fit(state, progress, loop, plan, ranks, logbook, evaluate, stop, watchdog)
+        progress, scores = fit(state, progress, loop, plan, population, logbook, evaluate, stop, watchdog)
     times = report.gather_times(logbook.timed, config.straggler_factor, ranks)
+    whole.collect()
     if ranks.is_root:
-        report.write(plan, progress, state, method.network, threads, scores, times)
+        report.write(plan, progress, whole.state, method.network, threads, scores, times, ranks.size)
     ranks.barrier()
     return 0 if scores else EXIT_INTERRUPTED
 
@@ -90,7 +98,7 @@ def fit(
     progress: Progress,
     loop: Loop,
     plan: Plan,
-    ranks: Cluster,
+    population: Population,
     logbook: Logbook,
     evaluate: Evaluate,
     stop: StopRequest,
@@ -103,7 +111,7 @@ def fit(
     Raises:
       TrainingError: the loss of some rank is not finite, or the weights of the ranks differ.
     """
-    folder, config = logbook.run / records.CHECKPOINTS, plan.config
+    folder, config, ranks = logbook.run / records.CHECKPOINTS, plan.config, population.ranks
     scores = evaluate(progress) if plan.finished(progress) else None
     first_call = True
     while not plan.finished(progress):
@@ -133,7 +141,7 @@ def fit(
         if stopping or plan.checkpoint_due(progress):
             watchdog.enter(f"the checkpoint after step {progress.step}")
             watch = Stopwatch()
-            save(folder, state, progress, config.keep, ranks)
+            save(folder, state, progress, config.keep, population)
             logbook.time(progress, "checkpoint", watch.elapsed_s())
         if stopping and not plan.finished(progress):
             logbook.say(f"stopped early at step {progress.step}; the same command goes on from there")
@@ -202,22 +210,12 @@ def count(progress: Progress, steps: int, seconds: float, first_call: bool, plan
     )
 
 
-def save(folder: Path, state: Any, progress: Progress, keep: int, ranks: Cluster) -> None:
-    """Assert that all ranks hold the same weights, then let rank 0 write them."""
-    cluster.assert_same(ranks, f"the weights at step {progress.step}", state.params.numpy().tobytes())
-    if ranks.is_root:
-        checkpoint.save(folder, state, progress, keep)
-
-
-def restore(state: Any, run: Path, ranks: Cluster) -> Progress:
-    """Set the state of every rank from rank 0's newest good checkpoint, if there is one."""
-    progress = Progress()
-    if ranks.is_root:
-        arrays = checkpoint.read_newest_good(run / records.CHECKPOINTS)
-        if arrays is not None:
-            progress = checkpoint.restore(arrays, state)
-    ranks.broadcast_variables(state.variables)
-    return ranks.broadcast(progress)
+def save(folder: Path, state: Any, progress: Progress, keep: int, population: Population) -> None:
+    """Assert that ranks that train the same hold the same weights, then let rank 0 write the whole state."""
+    population.assert_same(state, progress.step)
+    arrays = population.collect(state)
+    if population.ranks.is_root:
+        checkpoint.save(folder, arrays, progress, keep)
 
 
 def note_start(config: TrainConfig, arrays: Arrays, standardizer: Standardizer, threads: int, ranks: Cluster) -> None:

@@ -81,10 +81,6 @@ class FakeRank:
     def broadcast(self, value: Any) -> Any:
         return self.gather(value)[0]
 
-    def broadcast_variables(self, variables: Any) -> None:
-        for variable, value in zip(variables, self.broadcast([v.numpy() for v in variables]), strict=True):
-            variable.assign(value)
-
     def barrier(self) -> None:
         self.gather(None)
 

@@ -13,12 +13,13 @@ from bnn_hvd import registry
 
 PACKAGE = Path(__file__).parent.parent / "bnn_hvd"
 LAYERS = {  # a folder or a module, and how high it stands
-    0: "config registry errors seeds records rundir checkpoint launcher schedules plan provenance legacy stopping "
-       "uncertainty rank_times jobs data data.sources data.formats data.shards data.standardize data.download",
+    0: "config registry errors seeds records rundir checkpoint launcher schedules plan provenance legacy "
+       "stopping uncertainty rank_times particles jobs "
+       "data data.sources data.formats data.shards data.standardize data.download",
     1: "cluster machine noise plots lock watchdog data.staging",
     2: "models data.pipeline",
     3: "inference",
-    4: "predict logbook report scaling",
+    4: "population predict logbook report scaling",
     5: "train",
     6: "cli __main__",
 }  # fmt: skip

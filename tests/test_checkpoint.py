@@ -41,7 +41,7 @@ def make_state(fill: float = 0.0, size: int = 5):
 def save_many(folder, count: int, keep: int = 9):
     """Write checkpoints of steps 10, 20, ...; returns their paths, newest first."""
     for step in range(1, count + 1):
-        checkpoint.save(folder, make_state(step), Progress(step=10 * step), keep)
+        checkpoint.save(folder, checkpoint.arrays_of(make_state(step)), Progress(step=10 * step), keep)
     return checkpoint.list_newest_first(folder)
 
 
@@ -53,8 +53,10 @@ def newest_step(folder) -> int | None:
 def test_what_is_restored_is_what_was_saved_bit_for_bit(tmp_path):
     saved, restored = make_state(7.3), make_state()
     progress = Progress(12, 3, 40, 1234, 0.1, 1e9 / 3, 11, 1000)
-    checkpoint.save(tmp_path, saved, progress, keep=1)
-    assert checkpoint.restore(checkpoint.read_newest_good(tmp_path), restored) == progress
+    checkpoint.save(tmp_path, checkpoint.arrays_of(saved), progress, keep=1)
+    found = checkpoint.read_newest_good(tmp_path)
+    checkpoint.restore(found, restored)
+    assert checkpoint.read_progress(found) == progress
     for old, new in zip(saved.variables, restored.variables, strict=True):
         assert (new.value.dtype, new.value.shape) == (old.value.dtype, old.value.shape)
         assert new.value.tobytes() == old.value.tobytes()
@@ -69,7 +71,7 @@ def test_the_newest_few_are_kept_and_no_temporary_file(tmp_path):
 
 def test_a_step_saved_twice_is_one_file_if_it_is_equal(tmp_path):
     for _ in range(2):
-        checkpoint.save(tmp_path, make_state(1), Progress(step=10), keep=2)
+        checkpoint.save(tmp_path, checkpoint.arrays_of(make_state(1)), Progress(step=10), keep=2)
     assert len(list(tmp_path.iterdir())) == 1
 
 
@@ -77,7 +79,7 @@ def test_a_write_that_fails_leaves_the_others_and_no_temporary_file(tmp_path, mo
     (path,) = save_many(tmp_path, 1)
     monkeypatch.setattr(records.os, "fsync", lambda _: (_ for _ in ()).throw(OSError("no space left on device")))
     with pytest.raises(OSError, match="no space"):
-        checkpoint.save(tmp_path, make_state(2), Progress(step=20), keep=1)
+        checkpoint.save(tmp_path, checkpoint.arrays_of(make_state(2)), Progress(step=20), keep=1)
     assert list(tmp_path.iterdir()) == [path]
 
 
@@ -163,7 +165,9 @@ def test_other_files_in_the_folder_are_neither_read_nor_removed(tmp_path, capsys
 def test_a_damaged_one_of_a_later_step_does_not_push_out_the_one_just_written(keep, tmp_path):
     for path in save_many(tmp_path, 3)[:2]:
         truncate(path)
-    checkpoint.save(tmp_path, make_state(2), Progress(step=15), keep)  # after a resume from step 10
+    checkpoint.save(
+        tmp_path, checkpoint.arrays_of(make_state(2)), Progress(step=15), keep
+    )  # after a resume from step 10
     assert newest_step(tmp_path) == 15
 
 

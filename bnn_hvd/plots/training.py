@@ -44,6 +44,8 @@ HISTOGRAMS = {"loc": "posterior mean", "scale": "posterior standard deviation"}
 def learning_curves(run: Path) -> Figure:
     """NLL and accuracy of both parts over the epochs, KL and ELBO of the training part (if it has them)."""
     rows = records.read_jsonl(run / records.METRICS)
+    latest = max((row.get("first_member", 0) for row in rows), default=0)
+    rows = [row for row in rows if row.get("first_member", 0) == latest]  # particles added later begin at 0 again
     panels = [panel for panel in PANELS if len(series(rows, panel.key)[1])]
     if not panels:
         raise UserError(f"{(run / records.METRICS).absolute()} has no row to plot")

@@ -17,6 +17,7 @@ from bnn_hvd.errors import TrainingError
 from bnn_hvd.inference.descent import State
 from bnn_hvd.inference.optimizers import SGD
 from bnn_hvd.plan import Plan
+from bnn_hvd.population import Population
 
 
 def check_mean(ranks: Cluster, folder: Path) -> None:
@@ -46,22 +47,15 @@ def check_broadcast(ranks: Cluster, folder: Path) -> None:
     assert ranks.broadcast(("from", ranks.rank)) == ("from", 0)
 
 
-def check_broadcast_variables(ranks: Cluster, folder: Path) -> None:
-    variables = [tf.Variable(tf.fill([3], float(ranks.rank))), tf.Variable(ranks.rank, dtype=tf.int64)]
-    ranks.broadcast_variables(variables)
-    assert variables[0].numpy().tolist() == [0, 0, 0]
-    assert variables[1].numpy() == 0
-
-
 def check_weights_that_differ(ranks: Cluster, folder: Path) -> None:
     """One weight on the last rank, by the last bit: the checkpoint is refused, and the rank is named."""
-    state = State(tf.ones([1000]), SGD(0.0))
-    train.save(folder, state, Progress(step=1), keep=2, ranks=ranks)
+    state, population = State(tf.ones([1000]), SGD(0.0)), Population(TrainConfig(run=str(folder)), ranks)
+    train.save(folder, state, Progress(step=1), 2, population)
     if ranks.rank == ranks.size - 1:
         state.params[777].assign(np.nextafter(np.float32(1), np.float32(2)))
     said = ""
     try:
-        train.save(folder, state, Progress(step=2), keep=2, ranks=ranks)
+        train.save(folder, state, Progress(step=2), 2, population)
     except TrainingError as error:
         said = str(error)
     if ranks.size > 1:

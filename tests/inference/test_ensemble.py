@@ -1,0 +1,86 @@
+"""Members side by side are what they are alone: trained at once, on any rank, beside any others."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from oracles import draws
+
+from bnn_hvd import seeds
+from bnn_hvd.cluster import Solo
+from bnn_hvd.config import ESTIMATORS, TrainConfig
+from bnn_hvd.data.pipeline import Batch
+from bnn_hvd.inference import build as inference
+from bnn_hvd.inference.objective import Controls
+from bnn_hvd.models import network
+
+RANDOM = np.random.default_rng(1)
+X = RANDOM.normal(size=[8, 6, 5, 2]).astype(np.float32)
+BATCH = Batch(tf.constant(X), tf.constant(RANDOM.integers(3, size=8).astype(np.int32)))
+CASES = [("point", "flipout"), *(("vi", estimator) for estimator in ESTIMATORS)]
+CLOSE = {"rtol": 2e-4, "atol": 1e-5}  # other products of matrices, other sums: Adam's first steps have size 1e-3
+
+
+def trained(method: str, estimator: str, members: range | None, steps: int = 5):
+    """Return (method, state) after a few steps; members None: without the axis."""
+    config = TrainConfig(
+        network="conv", method=method, estimator=estimator, bayesian_layers="all", bayesian_biases=True,
+        num_particles=0 if members is None else 9,
+    )  # fmt: skip
+    made = inference.build(config, network.build(config, X.shape[1:], 3), 100, Solo(), members)
+    state = made.init(seeds.seed(0, "init"))
+    for step in range(steps):
+        seed = tf.constant(seeds.seed(0, "noise", 0, step))
+        made.step(state, BATCH, Controls(seed, tf.constant(1e-3), tf.constant(1.0)))
+    return made, state
+
+
+@pytest.mark.parametrize(("method", "estimator"), CASES)
+def test_an_ensemble_of_one_is_its_method(method, estimator):
+    (one, state), (many, states) = (trained(method, estimator, members) for members in (None, range(1)))
+    np.testing.assert_allclose(states.params[0], state.params, **CLOSE)
+    x, asked = tf.constant(X), draws(range(3))
+    np.testing.assert_allclose(many.draw(states, asked)(x)[:1], one.draw(state, asked)(x)[:1], rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.parametrize(("method", "estimator"), CASES)
+def test_a_member_does_not_depend_on_who_is_beside_it(method, estimator):
+    (_, all_three), (_, last) = (trained(method, estimator, members) for members in (range(3), range(2, 3)))
+    np.testing.assert_allclose(last.params[0], all_three.params[2], **CLOSE)
+
+
+def test_members_differ_from_the_start():
+    _, state = trained("point", "flipout", range(3), steps=0)
+    correlation = np.corrcoef(state.params.numpy())
+    assert np.abs(correlation - np.eye(3)).max() < 0.2  # 2,000 weights: by chance 0.02
+
+
+def test_draws_are_dealt_to_the_members_in_turn():
+    ensemble, state = trained("point", "flipout", range(3))
+    member, alone = trained("point", "flipout", None, steps=0)
+    assert ensemble.num_draws(300) == 3  # a point network has one draw, and there are three
+    outputs_SNC = ensemble.draw(state, draws(range(5)))(tf.constant(X))
+    for s in range(5):
+        alone.params.assign(state.params[s % 3])
+        np.testing.assert_allclose(
+            outputs_SNC[s], member.draw(alone, draws([0]))(tf.constant(X))[0], rtol=1e-4, atol=1e-4
+        )
+
+
+def test_equally_many_draws_of_each_member():
+    ensemble, _ = trained("vi", "reparam", range(3), steps=0)
+    assert [ensemble.num_draws(requested) for requested in (1, 3, 4, 300)] == [3, 3, 6, 300]
+
+
+def test_the_reported_loss_is_the_members_mean():
+    config = TrainConfig(network="fc", method="point", num_particles=3)
+    made = inference.build(config, network.build(config, X.shape[1:], 3), 100, Solo())
+    alone = inference.build(dataclasses.replace(config, num_particles=0), made.network, 100, Solo())
+    controls = Controls(tf.constant(seeds.seed(0, "noise", 0, 0)), tf.constant(0.0), tf.constant(1.0))
+    state, one = made.init(seeds.seed(0, "init")), alone.init(seeds.seed(0, "init"))
+    losses = []
+    for theta in state.params.numpy():
+        one.params.assign(theta)
+        losses.append(float(alone.step(one, BATCH, controls)["loss"]))
+    assert float(made.step(state, BATCH, controls)["loss"]) == pytest.approx(np.mean(losses), rel=1e-5)
