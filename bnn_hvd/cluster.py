@@ -4,6 +4,7 @@ Communication is visible where it happens (`gradient = cluster.mean(gradient)`);
 without Horovod, `Hvd` is all the ranks that the launcher started.
 """
 
+import functools
 import hashlib
 import os
 from collections.abc import Callable, Sequence
@@ -115,7 +116,7 @@ class Hvd:
         if len(ranks) == 1:
             return Solo(self._concat_every(1))
         for first in range(0, self.size, len(ranks)):  # every rank registers every group
-            group = self._hvd.add_process_set(range(first, first + len(ranks)))
+            group = _process_set(self._hvd, range(first, first + len(ranks)))
             if first == ranks.start:
                 mine = group
         return Hvd(self._hvd, mine, self._concat_every(len(ranks)))
@@ -123,6 +124,12 @@ class Hvd:
     def _concat_every(self, group_size: int) -> Callable[[Sequence[Any]], list[Any]]:
         """Return `concat` over groups of ranks; with more than one rank a group has one particle, [1, ...]."""
         return lambda tensors: [part[::group_size] for part in self._hvd.grouped_allgather(list(tensors))]
+
+
+@functools.cache
+def _process_set(hvd: Any, ranks: range) -> Any:
+    """Return Horovod's process set of these ranks; it refuses to make one twice."""
+    return hvd.add_process_set(ranks)
 
 
 def connect(timeline: Path | None = None, groups: bool = False) -> Cluster:

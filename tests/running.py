@@ -65,7 +65,7 @@ def start(*args: str | Path, ranks: int = 1) -> subprocess.Popen:
 
 
 def command(args: Iterable[str | Path], ranks: int) -> list[str]:
-    launcher = [sys.executable, str(HOROVODRUN), "-np", str(ranks)] if ranks > 1 else []
+    launcher = [sys.executable, str(HOROVODRUN), "-np", str(ranks), "--"] if ranks > 1 else []
     return [*launcher, sys.executable, *map(str, args)]
 
 

@@ -47,10 +47,8 @@ def dense(x: tf.Tensor, kernel: Kernel, bias: tf.Tensor) -> tf.Tensor:
         y = tf.matmul(x, kernel.loc) + noise.flip(tf.matmul(noise.flip(x, r), kernel.perturbation), t)
     elif isinstance(kernel, LocalReparam):
         y = _dense_local(_with_settings_of(kernel, x), kernel)
-    elif len(kernel.shape) == 3 and len(x.shape) == 2:
-        y = _dense_shared_input(x, kernel)
     else:
-        y = tf.matmul(x, kernel)
+        y = tf.matmul(x, kernel)  # one product per setting: each comes out the same whatever is beside it
     return _add_bias(y, bias, example_axes=1)
 
 
@@ -108,13 +106,6 @@ def _dense_local(x: tf.Tensor, kernel: LocalReparam) -> tf.Tensor:
     eps = tf.reshape(noise.normals(kernel.seed, mean.shape[-2] * mean.shape[-1]), mean.shape)
     # An input of zeros has no variance, where the square root has no gradient.
     return mean + tf.sqrt(tf.maximum(variance, TINY)) * eps
-
-
-def _dense_shared_input(x: tf.Tensor, kernel_SDC: tf.Tensor) -> tf.Tensor:
-    """Multiply one input with S kernels side by side, in one product."""
-    stacked = tf.reshape(tf.transpose(kernel_SDC, [1, 0, 2]), [x.shape[-1], -1])
-    y = tf.reshape(tf.matmul(x, stacked), [-1, kernel_SDC.shape[0], kernel_SDC.shape[2]])
-    return tf.transpose(y, [1, 0, 2])
 
 
 def _conv_one(x: tf.Tensor, kernel: Kernel) -> tf.Tensor:

@@ -1,0 +1,82 @@
+"""Particles over ranks: the same ones wherever they are trained, resumable, and more can be added."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import running
+
+from bnn_hvd import checkpoint, records
+
+pytestmark = [pytest.mark.parallel, running.needs_horovodrun]
+TRAIN = (
+    "train", "--network=fc", "--method=ensemble", "--batch_size=32", "--threads=1", "--eval_every_epochs=0",
+)  # fmt: skip
+# The products are the same to the bit, but Adam's kernel rounds the last few of all numbers in another way.
+CLOSE = {"rtol": 1e-3, "atol": 1e-4}
+
+
+def flags(folder: Path, name: str, particles: int, steps: int) -> list[str]:
+    return [*TRAIN, f"--run={folder / name}", f"--num_particles={particles}", f"--steps={steps}"]
+
+
+def params(run: Path) -> np.ndarray:
+    """Return the particles [M, P] of the newest checkpoint."""
+    found = checkpoint.read_newest_good(run / records.CHECKPOINTS)
+    assert found is not None
+    return found["params:0"]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory) -> Path:
+    """What one rank, two and four make of the same commands."""
+    folder = tmp_path_factory.mktemp("particles")
+    jobs = {
+        1: [flags(folder, "one", 4, 40), flags(folder, "added", 2, 40), flags(folder, "added", 4, 40)],
+        2: [
+            flags(folder, "two", 4, 40), flags(folder, "parted", 4, 15), flags(folder, "parted", 4, 40),
+            flags(folder, "single", 1, 20), flags(folder, "grown", 2, 40), flags(folder, "grown", 4, 40),
+            ["predict", f"--run={folder / 'two'}", "--threads=1"],
+        ],
+        4: [flags(folder, "groups", 2, 12), flags(folder, "groups", 2, 20)],
+    }  # fmt: skip
+    for ranks, commands in jobs.items():
+        outcomes = running.several(folder / f"outcomes{ranks}", *commands, ranks=ranks)
+        assert all(rank.code == 0 for command in outcomes for rank in command), outcomes
+    return folder
+
+
+def test_a_particle_does_not_depend_on_the_number_of_ranks(folder):
+    np.testing.assert_allclose(params(folder / "two"), params(folder / "one"), **CLOSE)
+
+
+def test_particles_resume_bit_for_bit(folder):
+    np.testing.assert_array_equal(params(folder / "parted"), params(folder / "two"))
+
+
+def test_particles_that_are_added_are_what_they_would_have_been(folder):
+    np.testing.assert_allclose(params(folder / "added"), params(folder / "one"), **CLOSE)
+    np.testing.assert_allclose(params(folder / "grown"), params(folder / "two"), **CLOSE)
+    rows = records.read_jsonl(folder / "grown" / records.METRICS)
+    assert {row["first_member"] for row in rows} == {0, 2}  # the log of the first ones is still there
+
+
+def test_a_particle_of_several_ranks_is_trained_data_parallel(folder):
+    """The group of ranks 0 and 1 does what two ranks do that have the particle to themselves."""
+    groups = params(folder / "groups")
+    assert len(groups) == 2
+    np.testing.assert_array_equal(groups[:1], params(folder / "single"))
+    assert not np.allclose(groups[0], groups[1], atol=1e-2)
+
+
+def test_the_prediction_is_the_mean_of_all_particles(folder):
+    assert records.read_json(folder / "two" / records.UNCERTAINTY)["num_draws"] == 4
+    with np.load(folder / "two" / records.PREDICTIVE) as found:
+        np.testing.assert_allclose(found["draws_SKC"].mean(0), found["probs_NC"][found["example_index_K"]], atol=1e-5)
+
+
+def test_numbers_that_do_not_divide_are_a_users_mistake(tmp_path):
+    job = running.bnn_hvd(*flags(tmp_path, "odd", 3, 5), ranks=2)
+    assert job.returncode != 0
+    assert "2 or 4 particles" in job.stderr + job.stdout
+    assert not (tmp_path / "odd").exists()
