@@ -21,7 +21,8 @@ from bnn_hvd.errors import UserError
 
 Arrays = dict[str, np.ndarray]  # by name of the variable
 PROGRESS = "progress/"  # what the names of a progress's fields begin with
-NAME = re.compile(r"step-(\d{10})-([0-9a-f]{16})\.npz")
+# Particles that were added to a finished run begin at step 0 again, and come after all steps of the run.
+NAME = re.compile(r"(?:particle-(?P<first>\d{6})-)?step-(?P<step>\d{10})-(?P<digest>[0-9a-f]{16})\.npz")
 
 
 @dataclasses.dataclass
@@ -54,7 +55,8 @@ def save(folder: Path, arrays: Arrays, progress: Progress, keep: int) -> Path:
     """Write a checkpoint, then remove all but the newest `keep`."""
     fields = {f"{PROGRESS}{name}": np.asarray(value) for name, value in dataclasses.asdict(progress).items()}
     content = records.npz_bytes({**arrays, **fields})
-    path = folder / f"step-{progress.step:010d}-{_digest(content)}.npz"
+    added = f"particle-{progress.first_member:06d}-" if progress.first_member else ""
+    path = folder / f"{added}step-{progress.step:010d}-{_digest(content)}.npz"
     records.write_bytes(path, content)
     # The new one stays, though a damaged one may have a later step.
     for old in [other for other in list_newest_first(folder) if other != path][keep - 1 :]:
@@ -64,7 +66,12 @@ def save(folder: Path, arrays: Arrays, progress: Progress, keep: int) -> Path:
 
 def list_newest_first(folder: Path) -> list[Path]:
     """Return the checkpoint files, good or bad."""
-    return sorted((path for path in folder.glob("step-*.npz") if NAME.fullmatch(path.name)), reverse=True)
+    named = [(path, match) for path in folder.glob("*.npz") if (match := NAME.fullmatch(path.name))]
+    return [path for path, match in sorted(named, key=lambda pair: _age(pair[1]), reverse=True)]
+
+
+def _age(name: re.Match) -> tuple[int, int, str]:
+    return int(name["first"] or 0), int(name["step"]), name["digest"]
 
 
 def read_newest_good(folder: Path) -> Arrays | None:
@@ -72,7 +79,7 @@ def read_newest_good(folder: Path) -> Arrays | None:
     for path in list_newest_first(folder):
         try:
             content = path.read_bytes()
-            if _digest(content) != NAME.fullmatch(path.name)[2]:  # type: ignore[index]
+            if _digest(content) != NAME.fullmatch(path.name)["digest"]:  # type: ignore[index]
                 raise ValueError("its content does not match the checksum in its name")
             with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
                 return dict(arrays)
