@@ -52,9 +52,9 @@ class Problem:
 
         network = Network(lambda net, x: net.dense("linear", x, 1), (3,), 1, "all", bayesian_biases=True)
         assert [p.name for p in network.parameters] == ["linear/kernel", "linear/bias"]
-        self.make = lambda name, estimator: registry.load(registry.METHODS, name)(
+        self.make = lambda name, estimator="flipout", **flags: registry.load(registry.METHODS, name)(
             network, KnownNoise(), NUM_TRAIN, Solo(),
-            TrainConfig(estimator=estimator, prior_scale=PRIOR, init_scale=0.1),
+            TrainConfig(estimator=estimator, prior_scale=PRIOR, init_scale=0.1, **flags),
         )  # fmt: skip
 
 
@@ -93,6 +93,18 @@ def test_vi_finds_the_best_mean_field_posterior(estimator, design):
     """
     p = problem(design)
     method = p.make("vi", estimator)
+    state = method.init(seeds.seed(0, "init"))
+    train(method, state, p.batch, 4000)
+    loc, scale = method.marginals(state)
+    assert np.abs((loc - p.mean) / p.scale).max() < 0.1
+    np.testing.assert_allclose(scale, p.scale, rtol=0.1)
+
+
+@pytest.mark.parametrize("design", DESIGNS)
+def test_ivon_finds_the_best_mean_field_posterior(design):
+    """As vi. A gradient of the mean instead of the sum over the data in ess is a factor of 4 in the scale."""
+    p = problem(design)
+    method = p.make("ivon", ivon_beta2=0.999)
     state = method.init(seeds.seed(0, "init"))
     train(method, state, p.batch, 4000)
     loc, scale = method.marginals(state)
