@@ -83,6 +83,9 @@ class TrainConfig:
     allow_uneven: bool = flag(
         False, "particles", "let ranks have numbers of particles that differ by one", identity=False
     )
+    dropout_rate: float = flag(
+        0.1, "method", "part of each layer's inputs (but the first one's) that mc_dropout drops, in [0, 1)", minimum=0
+    )
     ivon_hess_init: float = flag(
         0.5, "method", "curvature per example that ivon starts with; ivon wants a --learning_rate of about 0.1",
         minimum=1e-12,
@@ -236,7 +239,7 @@ def resolve(config: TrainConfig) -> TrainConfig:
     """
     if config.epochs is not None and config.steps is not None:
         raise UserError("--epochs and --steps both say how long to train: give one of them")
-    for name in ("momentum", "ivon_beta1", "ivon_beta2"):
+    for name in ("momentum", "dropout_rate", "ivon_beta1", "ivon_beta2"):
         if getattr(config, name) >= 1:
             raise UserError(f"--{name}={getattr(config, name)} must be below 1")
     values = {f.name: _canonical(f, getattr(config, f.name)) for f in dataclasses.fields(config)}

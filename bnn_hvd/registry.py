@@ -31,6 +31,7 @@ METHODS = {
     "point": Row("bnn_hvd.inference.point:Point", "one setting of the weights (maximum a posteriori)"),
     "vi": Row("bnn_hvd.inference.vi:VI", "mean-field variational inference, a Normal per weight"),
     "ensemble": Row("bnn_hvd.inference.point:Point", "--num_particles point networks, trained independently"),
+    "mc_dropout": Row("bnn_hvd.inference.mc_dropout:MCDropout", "one setting, and dropout also when predicting"),
     "ivon": Row("bnn_hvd.inference.ivon:Ivon", "variational online Newton, a Normal per weight"),
 }
 
