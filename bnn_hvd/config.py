@@ -92,6 +92,13 @@ class TrainConfig:
     )  # fmt: skip
     ivon_beta1: float = flag(0.9, "method", "momentum of ivon's gradient, in [0, 1)", minimum=0)
     ivon_beta2: float = flag(0.9999, "method", "memory of ivon's curvature, in [0, 1)", minimum=0)
+    swag_rank: int = flag(20, "method", "deviations that swag keeps: the rank of its covariance", minimum=2)
+    swag_start_steps: int | None = flag(
+        None, "method", "step from which swag collects weights (default: half of the training)", minimum=1
+    )
+    swag_every_steps: int | None = flag(
+        None, "method", "steps from one collection of swag to the next (default: an epoch)", minimum=1
+    )
 
     dataset: str = flag("digits", "data", "what to train on", choices=tuple(registry.DATASETS))
     data_dir: str = flag("", "data", "file or folder of the data set; digits needs none", identity=False)

@@ -33,6 +33,7 @@ METHODS = {
     "ensemble": Row("bnn_hvd.inference.point:Point", "--num_particles point networks, trained independently"),
     "mc_dropout": Row("bnn_hvd.inference.mc_dropout:MCDropout", "one setting, and dropout also when predicting"),
     "ivon": Row("bnn_hvd.inference.ivon:Ivon", "variational online Newton, a Normal per weight"),
+    "swag": Row("bnn_hvd.inference.swag:Swag", "a Normal through the places that gradient descent visits"),
 }
 
 # Methods that are nothing without particles; any other becomes an ensemble of itself by --num_particles.

@@ -20,10 +20,10 @@ class State(tf.Module):
       step: steps done, int64.
     """
 
-    def __init__(self, params: tf.Tensor, optimizer: Optimizer):
+    def __init__(self, params: tf.Tensor, optimizer: Optimizer | None = None):
         super().__init__()
         self.params = tf.Variable(params, name="params")
-        self.slots = optimizer.slots(self.params)
+        self.slots = optimizer.slots(self.params) if optimizer else {}
         self.step = tf.Variable(0, dtype=tf.int64, name="step")
 
 

@@ -36,13 +36,12 @@ class Ivon:
         self.hess_init, self.beta1, self.beta2 = config.ivon_hess_init, config.ivon_beta1, config.ivon_beta2
 
     def init(self, seed: np.ndarray) -> State:
-        return State(self.network.initial(seed), self)
-
-    def slots(self, params: tf.Variable) -> dict[str, tf.Variable]:
-        return {
-            "momentum": tf.Variable(tf.zeros_like(params), name="ivon_momentum"),
-            "hess": tf.Variable(tf.fill(params.shape, self.hess_init), name="ivon_hess"),
+        state = State(self.network.initial(seed))
+        state.slots |= {
+            "momentum": tf.Variable(tf.zeros_like(state.params), name="ivon_momentum"),
+            "hess": tf.Variable(tf.fill(state.params.shape, self.hess_init), name="ivon_hess"),
         }
+        return state
 
     def step(self, state: State, batch: Batch, controls: Controls) -> dict[str, tf.Tensor]:
         """Both the gradient and its product with the noise are averaged: each rank has noise of its own."""

@@ -74,12 +74,12 @@ def train(method, state, batch: Batch, steps: int) -> None:
     loop(tf.constant(all_seeds), tf.constant(np.geomspace(0.1, 5e-4, steps), tf.float32))
 
 
-@pytest.mark.parametrize("name", ["point", "mc_dropout"])  # a single layer, before which nothing is dropped
+@pytest.mark.parametrize("name", ["point", "mc_dropout", "swag"])  # before a single layer nothing is dropped
 @pytest.mark.parametrize("design", DESIGNS)
 def test_point_finds_the_mode(design, name):
     """The ridge solution; with the prior counted per example instead of per data set it is 20 % off."""
     p = problem(design)
-    method = p.make(name)
+    method = p.make(name, swag_start_steps=900, swag_every_steps=5)
     state = method.init(seeds.seed(0, "init"))
     train(method, state, p.batch, 1000)
     np.testing.assert_allclose(method.marginals(state)[0], p.mean, rtol=1e-3, atol=1e-4)

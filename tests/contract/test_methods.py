@@ -36,7 +36,9 @@ CONFIG = TrainConfig(
     checkpoint_every_steps=0,
     seed=3,
 )
-CHANGES: dict[str, dict[str, Any]] = {}  # flags of a method's own
+CHANGES: dict[str, dict[str, Any]] = {
+    "swag": {"swag_rank": 3, "swag_start_steps": 1, "swag_every_steps": 1}
+}  # flags of a method's own
 RATES = {"ivon": 0.1}  # the learning rates that lower the loss in 60 steps, where not 0.01
 
 pytestmark = pytest.mark.parametrize(("name", "estimator"), CASES)

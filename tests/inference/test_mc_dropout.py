@@ -82,7 +82,7 @@ def test_with_rate_zero_it_is_point():
 
 
 def test_the_mean_over_draws_of_a_linear_network_is_point():
-    """And the variance of z x / (1 - rate) is x^2 rate / (1 - rate): of logits, sum_i (h_i w_ic)^2 rate / (1 - rate)."""
+    """The variance of z h / (1 - rate) is h^2 rate / (1 - rate): of logits, sum_i (h_i w_ic)^2 rate / (1 - rate)."""
     point, dropout = methods(dropout_rate=RATE)
     state = point.init(seeds.seed(0, "init"))
     expected = point.draw(state, draws([0]))(tf.constant(X))[0].numpy()
