@@ -99,6 +99,7 @@ class TrainConfig:
     swag_every_steps: int | None = flag(
         None, "method", "steps from one collection of swag to the next (default: an epoch)", minimum=1
     )
+    svgd_particles: int = flag(8, "method", "particles of svgd", minimum=1)
 
     dataset: str = flag("digits", "data", "what to train on", choices=tuple(registry.DATASETS))
     data_dir: str = flag("", "data", "file or folder of the data set; digits needs none", identity=False)

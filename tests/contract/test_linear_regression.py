@@ -113,6 +113,20 @@ def test_ivon_finds_the_best_mean_field_posterior(design):
     np.testing.assert_allclose(scale, p.scale, rtol=0.1)
 
 
+@pytest.mark.parametrize("design", DESIGNS)
+def test_the_particles_of_svgd_spread_as_the_posterior(design):
+    """40 particles in 4 dimensions: the mean within 0.1 standard deviations; SVGD's spread comes out too small, by
+    up to a quarter here. Without the repulsion it is 0, with num_train left out twice as large."""
+    p = problem(design)
+    method = p.make("svgd", svgd_particles=40)
+    state = method.init(seeds.seed(0, "init"))
+    train(method, state, p.batch, 1500)
+    loc, scale = method.marginals(state)
+    expected = np.sqrt(np.diag(np.linalg.inv(p.precision)))
+    assert np.abs((loc - p.mean) / expected).max() < 0.1
+    np.testing.assert_allclose(scale, expected, rtol=0.25)
+
+
 def at_the_exact_posterior(p: Problem, estimator: str):
     """Return (method, state) with q the exact posterior; all weights are Bayesian: params are [loc, log scale]."""
     method = p.make("vi", estimator)
