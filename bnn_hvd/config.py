@@ -83,6 +83,23 @@ class TrainConfig:
     allow_uneven: bool = flag(
         False, "particles", "let ranks have numbers of particles that differ by one", identity=False
     )
+    dropout_rate: float = flag(
+        0.1, "method", "part of each layer's inputs (but the first one's) that mc_dropout drops, in [0, 1)", minimum=0
+    )
+    ivon_hess_init: float = flag(
+        0.5, "method", "curvature per example that ivon starts with; ivon wants a --learning_rate of about 0.1",
+        minimum=1e-12,
+    )  # fmt: skip
+    ivon_beta1: float = flag(0.9, "method", "momentum of ivon's gradient, in [0, 1)", minimum=0)
+    ivon_beta2: float = flag(0.9999, "method", "memory of ivon's curvature, in [0, 1)", minimum=0)
+    swag_rank: int = flag(20, "method", "deviations that swag keeps: the rank of its covariance", minimum=2)
+    swag_start_steps: int | None = flag(
+        None, "method", "step from which swag collects weights (default: half of the training)", minimum=1
+    )
+    swag_every_steps: int | None = flag(
+        None, "method", "steps from one collection of swag to the next (default: an epoch)", minimum=1
+    )
+    svgd_particles: int = flag(8, "method", "particles of svgd", minimum=1)
 
     dataset: str = flag("digits", "data", "what to train on", choices=tuple(registry.DATASETS))
     data_dir: str = flag("", "data", "file or folder of the data set; digits needs none", identity=False)
@@ -230,8 +247,9 @@ def resolve(config: TrainConfig) -> TrainConfig:
     """
     if config.epochs is not None and config.steps is not None:
         raise UserError("--epochs and --steps both say how long to train: give one of them")
-    if config.momentum >= 1:
-        raise UserError(f"--momentum={config.momentum} must be below 1")
+    for name in ("momentum", "dropout_rate", "ivon_beta1", "ivon_beta2"):
+        if getattr(config, name) >= 1:
+            raise UserError(f"--{name}={getattr(config, name)} must be below 1")
     values = {f.name: _canonical(f, getattr(config, f.name)) for f in dataclasses.fields(config)}
     if values["model"]:
         for name, value in registry.MODELS[values["model"]].items():

@@ -62,6 +62,20 @@ def flip(x: tf.Tensor, masks: tf.Tensor):  # type: ignore[no-untyped-def]
     return _flip(x, masks), lambda gradient: (_flip(gradient, masks), None)
 
 
+def words16(seed: tf.Tensor, count: int) -> tf.Tensor:
+    """Return random uint16 for seeds of two int64: [2] -> [count], [M, 2] -> [M, count]."""
+    if len(seed.shape) == 2:
+        return tf.stack([words16(one, count) for one in tf.unstack(seed)])
+    blocks = _blocks(seed, (count + 3) // 4)
+    return tf.reshape(tf.bitcast(blocks, tf.uint16), [-1])[:count]
+
+
+@tf.custom_gradient
+def drop(x: tf.Tensor, words: tf.Tensor, rate: tf.Tensor):  # type: ignore[no-untyped-def]
+    """Return x / (1 - rate) where the random `words`, uint16, are at least rate * 2^16, else 0."""
+    return _drop(x, words, rate), lambda gradient: (_drop(gradient, words, rate), None, None)
+
+
 def random_bits(seed: tf.Tensor, count: int) -> tuple[tf.Tensor, tf.Tensor]:
     """Return two uint32 [count] of random bits; for use in a `compiled` function.
 
@@ -102,6 +116,21 @@ def _sign_masks(seed: tf.Tensor, num_examples: int, size: int) -> tf.Tensor:
     shifted = tf.bitwise.left_shift(tf.reshape(words, [rows, 1, size]), np.arange(32, dtype=np.int32)[None, :, None])
     masks = tf.bitwise.bitwise_and(shifted, np.int32(-(2**31)))
     return tf.reshape(masks, [rows * 32, size])[:num_examples]
+
+
+@compiled
+def _blocks(seed: tf.Tensor, count: int) -> tf.Tensor:
+    """Return uint64 [count] of random bits: in one word, so that XLA emits one loop."""
+    low, high = (tf.cast(word, tf.uint64) for word in random_bits(seed, count))
+    return tf.bitwise.bitwise_or(low, tf.bitwise.left_shift(high, tf.constant(32, tf.uint64)))
+
+
+@compiled
+def _drop(x: tf.Tensor, words: tf.Tensor, rate: tf.Tensor) -> tf.Tensor:
+    """The factor makes up for the rate as it is in 16 bits: the mean is x exactly."""
+    threshold = tf.cast(tf.minimum(tf.round(rate * 2.0**16), 2.0**16 - 1.0), tf.int32)
+    factor = 2.0**16 / (2.0**16 - tf.cast(threshold, tf.float32))
+    return tf.where(tf.cast(words, tf.int32) >= threshold, x * factor, tf.zeros_like(x))
 
 
 def _flip(x: tf.Tensor, masks: tf.Tensor) -> tf.Tensor:

@@ -31,6 +31,10 @@ METHODS = {
     "point": Row("bnn_hvd.inference.point:Point", "one setting of the weights (maximum a posteriori)"),
     "vi": Row("bnn_hvd.inference.vi:VI", "mean-field variational inference, a Normal per weight"),
     "ensemble": Row("bnn_hvd.inference.point:Point", "--num_particles point networks, trained independently"),
+    "mc_dropout": Row("bnn_hvd.inference.mc_dropout:MCDropout", "one setting, and dropout also when predicting"),
+    "ivon": Row("bnn_hvd.inference.ivon:Ivon", "variational online Newton, a Normal per weight"),
+    "swag": Row("bnn_hvd.inference.swag:Swag", "a Normal through the places that gradient descent visits"),
+    "svgd": Row("bnn_hvd.inference.svgd:Svgd", "Stein variational gradient descent: particles that keep apart"),
 }
 
 # Methods that are nothing without particles; any other becomes an ensemble of itself by --num_particles.

@@ -20,10 +20,10 @@ class State(tf.Module):
       step: steps done, int64.
     """
 
-    def __init__(self, params: tf.Tensor, optimizer: Optimizer):
+    def __init__(self, params: tf.Tensor, optimizer: Optimizer | None = None):
         super().__init__()
         self.params = tf.Variable(params, name="params")
-        self.slots = optimizer.slots(self.params)
+        self.slots = optimizer.slots(self.params) if optimizer else {}
         self.step = tf.Variable(0, dtype=tf.int64, name="step")
 
 
@@ -42,16 +42,31 @@ def descend(
     the time from handing the gradient over to having the average: the all-reduce, and the wait for slower
     ranks.
     """
-    with tf.GradientTape(watch_accessed_variables=False) as tape:
-        tape.watch(state.params)
-        scalars = loss_of(tf.convert_to_tensor(state.params))
-    gradient = tape.gradient(scalars["loss"], state.params)  # of their sum, where there are members
-    scalars = {name: tf.reduce_mean(value) for name, value in scalars.items()}
-    (gradient, means), communication_s = timed_mean(cluster, [gradient, tf.stack(list(scalars.values()))])
+    gradient, scalars = gradient_of(loss_of, tf.convert_to_tensor(state.params))
+    (gradient,), scalars = averaged(cluster, [gradient], scalars)
     optimizer.apply(state.params, state.slots, gradient, controls.learning_rate, state.step)
     state.step.assign_add(1)
+    return scalars
+
+
+def gradient_of(
+    loss_of: Callable[[tf.Tensor], dict[str, tf.Tensor]], theta: tf.Tensor
+) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
+    """Return the gradient of `loss_of(theta)["loss"]`, and all its scalars, averaged over the members."""
+    with tf.GradientTape(watch_accessed_variables=False) as tape:
+        tape.watch(theta)
+        scalars = loss_of(theta)
+    gradient = tape.gradient(scalars["loss"], theta)  # of their sum, where there are members
+    return gradient, {name: tf.reduce_mean(value) for name, value in scalars.items()}
+
+
+def averaged(
+    cluster: Cluster, tensors: list[tf.Tensor], scalars: dict[str, tf.Tensor]
+) -> tuple[list[tf.Tensor], dict[str, tf.Tensor]]:
+    """Return the averages over the ranks of tensors and scalars, in one all-reduce; the scalars as `descend` does."""
+    (*tensors, means), communication_s = timed_mean(cluster, [*tensors, tf.stack(list(scalars.values()))])
     here = {"loss_here": scalars["loss"], "communication_s": communication_s}
-    return {**dict(zip(scalars, tf.unstack(means), strict=True)), **here}
+    return tensors, {**dict(zip(scalars, tf.unstack(means), strict=True)), **here}
 
 
 def timed_mean(cluster: Cluster, tensors: list[tf.Tensor]) -> tuple[list[tf.Tensor], tf.Tensor]:

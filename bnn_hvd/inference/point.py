@@ -9,16 +9,17 @@ from bnn_hvd.data.pipeline import Batch
 from bnn_hvd.inference import optimizers
 from bnn_hvd.inference.descent import State, descend
 from bnn_hvd.inference.likelihoods import Likelihood
-from bnn_hvd.inference.objective import Controls, Draws, log_prior
+from bnn_hvd.inference.maximum import MaximumAPosteriori
+from bnn_hvd.inference.objective import Controls, Draws
 from bnn_hvd.models.network import Network
 
 
 class Point:
-    """loss = mean_n -log p(y_n | x_n, theta) - kl_weight * log p(theta) / num_train, in nats per example."""
+    """Descends the loss of `MaximumAPosteriori`."""
 
     def __init__(self, network: Network, likelihood: Likelihood, num_train: int, cluster: Cluster, config: TrainConfig):
-        self.network, self.likelihood, self.num_train, self.cluster = network, likelihood, num_train, cluster
-        self.prior_scale = config.prior_scale
+        self.network, self.cluster = network, cluster
+        self.objective = MaximumAPosteriori(network, likelihood, num_train, config.prior_scale)
         self.optimizer = optimizers.make(config.optimizer, config.momentum)
 
     def init(self, seed: np.ndarray) -> State:
@@ -26,10 +27,7 @@ class Point:
 
     def step(self, state: State, batch: Batch, controls: Controls) -> dict[str, tf.Tensor]:
         def loss_of(theta: tf.Tensor) -> dict[str, tf.Tensor]:
-            outputs = self.network.apply(self.network.unflatten(theta), batch.x)
-            nll = tf.reduce_mean(self.likelihood.nll(outputs, batch.y), -1)
-            loss = nll - controls.kl_weight * log_prior(theta, self.prior_scale) / self.num_train
-            return {"loss": loss, "nll": nll, **self.likelihood.score(outputs, batch.y)}
+            return self.objective.scalars(theta, batch, controls.kl_weight)
 
         return descend(state, loss_of, self.optimizer, controls, self.cluster)
 

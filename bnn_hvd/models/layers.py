@@ -5,9 +5,10 @@ What a kernel *is* is the kernel's own business, and `dense` and `conv` look at 
 - a tensor [in, out]: one setting of the weights;
 - a tensor [S, in, out]: S settings side by side (posterior draws, particles, chains);
 - `Flipout`: one perturbation for the batch, decorrelated by signs of each example;
-- `LocalReparam`: a Normal per weight, whose noise is drawn per activation.
+- `LocalReparam`: a Normal per weight, whose noise is drawn per activation;
+- `Dropout`: any tensor, whose input is dropped in part.
 
-The last two also have S settings side by side: their tensors have the axis S, and their seeds are [S, 2].
+The last three also have S settings side by side: their tensors have the axis S, and their seeds are [S, 2].
 
 Activations carry the axis S only from the first layer whose weights have it, so that what all draws
 share is computed once. Legend: S settings, N examples, H height, W width, C channels, D features.
@@ -20,7 +21,7 @@ import tensorflow as tf
 from bnn_hvd import noise
 
 TINY = 1e-30
-Kernel = Any  # tf.Tensor | Flipout | LocalReparam
+Kernel = Any  # tf.Tensor | Flipout | LocalReparam | Dropout
 
 
 class Flipout(NamedTuple):
@@ -39,8 +40,21 @@ class LocalReparam(NamedTuple):
     seed: tf.Tensor  # [2] or [S, 2], of the noise
 
 
+class Dropout(NamedTuple):
+    """x @ kernel with inputs x * z / (1 - rate), z ~ Bernoulli(1 - rate) (Srivastava et al. 2014).
+
+    Of each example, and each setting, its own; the kernel may be a single one for all settings.
+    """
+
+    kernel: tf.Tensor
+    rate: float  # in [0, 1)
+    seed: tf.Tensor  # [2] or [S, 2], of the masks
+
+
 def dense(x: tf.Tensor, kernel: Kernel, bias: tf.Tensor) -> tf.Tensor:
     """Return x @ kernel + bias: [N, D] or [S, N, D] -> [N, out] or [S, N, out]."""
+    if isinstance(kernel, Dropout):
+        x, kernel = _drop(x, kernel, example_axes=1), kernel.kernel
     if isinstance(kernel, Flipout):
         x = _with_settings_of(kernel, x)
         r, t = _sign_masks(kernel, x)
@@ -58,6 +72,8 @@ def conv(x: tf.Tensor, kernel: Kernel, bias: tf.Tensor, pool: bool = False) -> t
     pool: followed by a max-pool of 2x2, stride 2, SAME. The maximum and the bias commute, and after the
     pool there is a quarter of the numbers to add it to.
     """
+    if isinstance(kernel, Dropout):
+        x, kernel = _drop(x, kernel, example_axes=3), kernel.kernel
     settings = x.shape[0] if len(x.shape) == 5 else _num_settings(kernel, axes=4)
     y = _conv_each_setting(x, kernel, settings) if settings else _conv_one(x, kernel)
     return _add_bias(_max_pool(y) if pool else y, bias, example_axes=3)
@@ -98,6 +114,16 @@ def _sign_masks(kernel: Flipout, x: tf.Tensor) -> list[tf.Tensor]:
     sizes, settings = [kernel.loc.shape[-2], kernel.loc.shape[-1]], len(kernel.seed.shape) == 2
     masks = noise.sign_masks(kernel.seed, x.shape[1] if settings else x.shape[0], sum(sizes))
     return tf.split(masks, sizes, axis=-1)
+
+
+def _drop(x: tf.Tensor, kernel: Dropout, example_axes: int) -> tf.Tensor:
+    """Return the input with its masks: [N, ...] or [S, N, ...] -> [S, N, ...] where the seeds are of S settings."""
+    settings = len(kernel.seed.shape) == 2
+    if settings and len(x.shape) == example_axes + 1:
+        x = tf.repeat(x[None], kernel.seed.shape[0], axis=0)
+    size = (x.shape[1:] if settings else x.shape).num_elements()
+    words = tf.reshape(noise.words16(kernel.seed, size), x.shape)
+    return noise.drop(x, words, tf.constant(kernel.rate))
 
 
 def _dense_local(x: tf.Tensor, kernel: LocalReparam) -> tf.Tensor:

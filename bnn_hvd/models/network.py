@@ -75,6 +75,7 @@ class Network:
 
     Attributes:
       parameters: in the order of the flat vector: Bayesian ones first, odd sizes last (see `split`).
+      layers: names of the layers, in the order in which the forward function comes by them.
       bayesian, points: those that have a distribution under vi, and the others.
       num_parameters: P, the length of the flat vector.
       num_bayesian: B, of its first part.
@@ -90,7 +91,8 @@ class Network:
     ):
         self.forward, self.num_outputs = forward, num_outputs
         declared = self._declare(example_shape)
-        output = declared[-1].layer
+        self.layers = list(dict.fromkeys(p.layer for p in declared))
+        output = self.layers[-1]
         for i, p in enumerate(declared):
             in_layer = bayesian_layers == "all" or p.layer != output
             declared[i] = dataclasses.replace(p, bayesian=in_layer and (p.is_kernel or bayesian_biases))

@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 import itertools
+from typing import Any
 
 import numpy as np
 import pytest
@@ -35,6 +36,10 @@ CONFIG = TrainConfig(
     checkpoint_every_steps=0,
     seed=3,
 )
+CHANGES: dict[str, dict[str, Any]] = {
+    "swag": {"swag_rank": 3, "swag_start_steps": 1, "swag_every_steps": 1}
+}  # flags of a method's own
+RATES = {"ivon": 0.1}  # the learning rates that lower the loss in 60 steps, where not 0.01
 
 pytestmark = pytest.mark.parametrize(("name", "estimator"), CASES)
 
@@ -45,7 +50,7 @@ class Training:
     def __init__(self, name: str, estimator: str, init: int = 0, **changes):
         particles = 2 if name in registry.POPULATIONS else 0
         self.config = dataclasses.replace(
-            CONFIG, method=name, estimator=estimator, **{"num_particles": particles} | changes
+            CONFIG, method=name, estimator=estimator, **{"num_particles": particles} | CHANGES.get(name, {}) | changes
         )
         self.network = network_file.build(self.config, X.shape[1:], CLASSES)
         self.method = inference.build(self.config, self.network, NUM_TRAIN, Solo())
@@ -144,7 +149,7 @@ def test_a_step_changes_the_state_and_nothing_else(name, estimator):
 
 def test_the_scalars_of_a_step_are_finite_and_the_loss_falls(name, estimator):
     """On 50 examples that a network of 1,600 weights can learn by heart. The mean of 20 steps each."""
-    training = Training(name, estimator, learning_rate=0.01, kl_weight=0.0)
+    training = Training(name, estimator, learning_rate=RATES.get(name, 0.01), kl_weight=0.0)
     history = training.run(60)
     assert {"loss", "nll", "loss_here"} <= set(history)
     for values in history.values():

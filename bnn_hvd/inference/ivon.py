@@ -1,0 +1,124 @@
+"""Variational online Newton: a Normal per weight at the cost of one gradient (Shen et al. 2024, algorithm 1)."""
+
+import numpy as np
+import tensorflow as tf
+
+from bnn_hvd import noise
+from bnn_hvd.cluster import Cluster
+from bnn_hvd.config import TrainConfig
+from bnn_hvd.data.pipeline import Batch
+from bnn_hvd.inference.descent import State, averaged, gradient_of
+from bnn_hvd.inference.likelihoods import Likelihood
+from bnn_hvd.inference.objective import Controls, Draws
+from bnn_hvd.models.network import Network
+
+# With no weight of the KL at all there would be no noise, and the curvature could not be seen.
+LEAST_KL_WEIGHT = 1e-2
+
+
+class Ivon:
+    """loss = mean_n -log p(y_n | x_n, theta), theta drawn from q = N(mean, sigma^2) for all weights.
+
+    A step goes down E_q[loss] + kl_weight * KL(q || p) / num_train, by natural gradients. With
+
+        ess = num_train / kl_weight,   delta = 1 / (ess * prior_scale^2),   sigma^2 = 1 / (ess * (hess + delta))
+
+    the prior is in delta, the gradient is of the data alone, and `hess` estimates the curvature per example.
+    kl_weight tempers: q is the posterior of ess examples, num_train being one each; below LEAST_KL_WEIGHT it
+    is that. A draw takes the kl_weight of the flags, also while training still warms it up.
+
+    The optimizer is part of the method: --optimizer and --momentum are not used.
+    """
+
+    def __init__(self, network: Network, likelihood: Likelihood, num_train: int, cluster: Cluster, config: TrainConfig):
+        self.network, self.likelihood, self.num_train, self.cluster = network, likelihood, num_train, cluster
+        self.prior_scale, self.kl_weight = config.prior_scale, config.kl_weight
+        self.hess_init, self.beta1, self.beta2 = config.ivon_hess_init, config.ivon_beta1, config.ivon_beta2
+
+    def init(self, seed: np.ndarray) -> State:
+        state = State(self.network.initial(seed))
+        state.slots |= {
+            "momentum": tf.Variable(tf.zeros_like(state.params), name="ivon_momentum"),
+            "hess": tf.Variable(tf.fill(state.params.shape, self.hess_init), name="ivon_hess"),
+        }
+        return state
+
+    def step(self, state: State, batch: Batch, controls: Controls) -> dict[str, tf.Tensor]:
+        """Both the gradient and its product with the noise are averaged: each rank has noise of its own."""
+
+        def loss_of(theta: tf.Tensor) -> dict[str, tf.Tensor]:
+            outputs = self.network.apply(self.network.unflatten(theta), batch.x)
+            nll = tf.reduce_mean(self.likelihood.nll(outputs, batch.y), -1)
+            return {"loss": nll, "nll": nll, **self.likelihood.score(outputs, batch.y)}
+
+        mean, hess = tf.convert_to_tensor(state.params), tf.convert_to_tensor(state.slots["hess"])
+        ess, delta = self._ess_and_delta(controls.kl_weight)
+        eps = noise.normals(controls.seed, self.network.num_parameters)
+        gradient, scalars = gradient_of(loss_of, _sample(mean, hess, eps, ess, delta))
+        if self.cluster.size > 1:
+            (gradient, curvature), scalars = averaged(self.cluster, [gradient, gradient * eps], scalars)
+        else:  # the product is part of the loop over the weights
+            (gradient,), scalars = averaged(self.cluster, [gradient], scalars)
+            curvature = eps * gradient
+        self._update(state, gradient, curvature, ess, delta, controls.learning_rate)
+        return scalars
+
+    def num_draws(self, requested: int) -> int:
+        return requested
+
+    def draw(self, state: State, draws: Draws):  # type: ignore[no-untyped-def]
+        """Return the network with S draws of all weights."""
+        mean, hess = tf.convert_to_tensor(state.params), tf.convert_to_tensor(state.slots["hess"])
+        eps_SP = noise.normals(draws.seeds, self.network.num_parameters)
+        weights = self.network.unflatten(mean + eps_SP * self._sigma(hess))
+        return lambda x: self.network.apply(weights, x)
+
+    def marginals(self, state: State) -> tuple[np.ndarray, np.ndarray]:
+        return state.params.numpy(), self._sigma(tf.convert_to_tensor(state.slots["hess"])).numpy()
+
+    def _ess_and_delta(self, kl_weight: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """Return the effective sample size, and the prior's precision per example of it."""
+        ess = self.num_train / tf.maximum(kl_weight, LEAST_KL_WEIGHT)
+        return ess, 1.0 / (ess * self.prior_scale**2)
+
+    def _sigma(self, hess: tf.Tensor) -> tf.Tensor:
+        ess, delta = self._ess_and_delta(tf.constant(self.kl_weight))
+        return tf.math.rsqrt(ess * (hess + delta))
+
+    def _update(
+        self, state: State, gradient: tf.Tensor, curvature: tf.Tensor, ess: tf.Tensor, delta: tf.Tensor,
+        learning_rate: tf.Tensor,
+    ) -> None:  # fmt: skip
+        """The step size is scaled by (hess_init + delta), as in the paper: at first it is that of plain descent."""
+        momentum, hess = state.slots["momentum"], state.slots["hess"]
+        debias = 1.0 / (1.0 - self.beta1 ** tf.cast(state.step + 1, tf.float32))
+        size = learning_rate * (self.hess_init + delta)
+        new = _updated(
+            tf.convert_to_tensor(state.params), tf.convert_to_tensor(momentum), tf.convert_to_tensor(hess),
+            gradient, curvature, tf.stack([ess, delta, size, debias]), self.beta1, self.beta2,
+        )  # fmt: skip
+        for variable, value in zip((state.params, momentum, hess), new, strict=True):
+            variable.assign(value)
+        state.step.assign_add(1)
+
+
+@noise.compiled
+def _sample(mean, hess, eps, ess, delta):  # type: ignore[no-untyped-def]
+    return mean + eps * tf.math.rsqrt(ess * (hess + delta))
+
+
+@noise.compiled
+def _updated(mean, momentum, hess, gradient, curvature, numbers, beta1, beta2):  # type: ignore[no-untyped-def]
+    """Return mean, momentum and hess after one step; curvature: gradient * eps.
+
+    By Stein's identity E[gradient * eps / sigma] is the curvature. The term in its square is what keeps
+    hess + delta positive (Lin, Schmidt, Khan 2020): it is (hess + delta) * (1 + u + u^2 / 2) > 0.
+    """
+    ess, delta, size, debias = tf.unstack(numbers)
+    precision = hess + delta
+    estimate = curvature * tf.sqrt(ess * precision)
+    change = (1.0 - beta2) * (estimate - hess)
+    hess = hess + change + 0.5 * change * change / precision
+    momentum = beta1 * momentum + (1.0 - beta1) * gradient
+    mean = mean - size * (debias * momentum + delta * mean) / (hess + delta)
+    return mean, momentum, hess

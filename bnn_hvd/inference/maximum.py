@@ -1,0 +1,31 @@
+"""The loss of one setting of the weights, maximum a posteriori: what the methods that train settings share."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import tensorflow as tf
+
+from bnn_hvd.data.pipeline import Batch
+from bnn_hvd.inference.likelihoods import Likelihood
+from bnn_hvd.inference.objective import log_prior
+from bnn_hvd.models.network import Network
+
+
+class MaximumAPosteriori:
+    """loss = mean_n -log p(y_n | x_n, theta) - kl_weight * log p(theta) / num_train, in nats per example."""
+
+    def __init__(self, network: Network, likelihood: Likelihood, num_train: int, prior_scale: float):
+        self.network, self.likelihood = network, likelihood
+        self.num_train, self.prior_scale = num_train, prior_scale
+
+    def scalars(
+        self, theta: tf.Tensor, batch: Batch, kl_weight: tf.Tensor, weights: Mapping[str, Any] | None = None
+    ) -> dict[str, tf.Tensor]:
+        """Return the loss and what is logged beside it, [] or [M] for theta [P] or [M, P].
+
+        weights: what the network runs with, where that is not theta as it is.
+        """
+        outputs = self.network.apply(weights or self.network.unflatten(theta), batch.x)
+        nll = tf.reduce_mean(self.likelihood.nll(outputs, batch.y), -1)
+        loss = nll - kl_weight * log_prior(theta, self.prior_scale) / self.num_train
+        return {"loss": loss, "nll": nll, **self.likelihood.score(outputs, batch.y)}

@@ -1,0 +1,110 @@
+"""Stein variational gradient descent: particles that climb the posterior and keep apart (Liu & Wang 2016)."""
+
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from bnn_hvd.cluster import Cluster, Solo
+from bnn_hvd.config import TrainConfig
+from bnn_hvd.data.pipeline import Batch
+from bnn_hvd.inference import optimizers
+from bnn_hvd.inference.descent import State, averaged, gradient_of
+from bnn_hvd.inference.likelihoods import Likelihood
+from bnn_hvd.inference.maximum import MaximumAPosteriori
+from bnn_hvd.inference.objective import Controls, Draws
+from bnn_hvd.models.network import Network
+
+TINY = 1e-30
+
+
+class Svgd:
+    """M particles theta [M, P] on this rank, moved along `svgd_direction` of all ranks' particles.
+
+    The score of a particle is the gradient of log p(data, theta), tempered as the loss of
+    `MaximumAPosteriori` is: -num_train * gradient of that loss. The optimizer is fed -direction / num_train,
+    so that one particle takes the very steps of point, with the same learning rate.
+
+    The state always has the axis of particles: a seed [2] is for --svgd_particles of them, [M, 2] for M.
+    `cluster` averages over the ranks that have the same particles; `cluster.everyone`, where there is one,
+    reaches the ranks that have others.
+    """
+
+    def __init__(self, network: Network, likelihood: Likelihood, num_train: int, cluster: Cluster, config: TrainConfig):
+        self.network, self.num_train, self.cluster = network, num_train, cluster
+        self.everyone: Any = getattr(cluster, "everyone", Solo())
+        self.particles = config.svgd_particles
+        self.objective = MaximumAPosteriori(network, likelihood, num_train, config.prior_scale)
+        self.optimizer = optimizers.make(config.optimizer, config.momentum)
+
+    def init(self, seed: np.ndarray) -> State:
+        seeds_M2 = seed if seed.ndim == 2 else np.stack([seed + [0, m] for m in range(self.particles)])
+        return State(self.network.initial(seeds_M2), self.optimizer)
+
+    def step(self, state: State, batch: Batch, controls: Controls) -> dict[str, tf.Tensor]:
+        def loss_of(theta: tf.Tensor) -> dict[str, tf.Tensor]:
+            return self.objective.scalars(theta, batch, controls.kl_weight)
+
+        theta = tf.convert_to_tensor(state.params)
+        gradient, scalars = gradient_of(loss_of, theta)
+        (gradient,), scalars = averaged(self.cluster, [gradient], scalars)
+        direction = self._direction(theta, -self.num_train * gradient)
+        self.optimizer.apply(state.params, state.slots, -direction / self.num_train, controls.learning_rate, state.step)
+        state.step.assign_add(1)
+        return scalars
+
+    def num_draws(self, requested: int) -> int:
+        return min(requested, self.particles)
+
+    def draw(self, state: State, draws: Draws):  # type: ignore[no-untyped-def]
+        """Return the networks of S particles: the picked ones, or of a whole state, those with the draws' indices."""
+        theta = tf.convert_to_tensor(state.params)
+        if isinstance(state, State):
+            theta = tf.gather(theta, draws.index % theta.shape[0])
+        weights = self.network.unflatten(theta)
+        return lambda x: self.network.apply(weights, x)
+
+    def marginals(self, state: State) -> tuple[np.ndarray, np.ndarray]:
+        """Return the mean of the particles, and their standard deviation where there are several."""
+        theta = state.params.numpy()
+        if len(theta) == 1:
+            return theta[0], np.zeros(0, np.float32)
+        return theta.mean(0), np.maximum(theta.std(0, ddof=1), TINY)
+
+    def _direction(self, theta: tf.Tensor, scores: tf.Tensor) -> tf.Tensor:
+        if self.everyone.size == 1:
+            return svgd_direction(theta, scores, slice(0, theta.shape[0]))
+        theta_all, scores_all = self.everyone.concat([theta, scores])
+        count, first = theta.shape[0], self.everyone.rank * theta.shape[0]
+        shape = [count * self.everyone.size, *theta.shape[1:]]
+        theta_all, scores_all = tf.ensure_shape(theta_all, shape), tf.ensure_shape(scores_all, shape)
+        return svgd_direction(theta_all, scores_all, slice(first, first + count))
+
+
+def svgd_direction(theta_all: tf.Tensor, scores_all: tf.Tensor, mine: slice) -> tf.Tensor:
+    """Return phi [M, P] for the particles theta_all[mine], of A particles in all (Liu & Wang 2016, eq. 8).
+
+        phi_i = 1/A sum_j [ k(x_j, x_i) score_j + grad_{x_j} k(x_j, x_i) ]
+        k(x, y) = exp(-|x - y|^2 / h),     h = median_{i < j} |x_i - x_j|^2 / log(A + 1)
+
+    The gradient is 2/h (x_i - x_j) k: it drives i away from j. All arguments are [A, P].
+    """
+    centred = theta_all - tf.reduce_mean(theta_all, 0)  # the distances stay, and keep their digits
+    squares_A = tf.reduce_sum(centred**2, -1)
+    products_AA = tf.matmul(centred, centred, transpose_b=True)
+    distances_AA = tf.maximum(squares_A[:, None] + squares_A - 2.0 * products_AA, 0.0)
+    h = bandwidth(distances_AA)
+    kernel_MA = tf.exp(-distances_AA[mine] / h)
+    repulsion = tf.reduce_sum(kernel_MA, -1)[:, None] * centred[mine] - tf.matmul(kernel_MA, centred)
+    return (tf.matmul(kernel_MA, scores_all) + 2.0 / h * repulsion) / float(theta_all.shape[0])
+
+
+def bandwidth(distances_AA: tf.Tensor) -> tf.Tensor:
+    """Return h of squared distances; 1 for a single particle, and where more than half of the pairs coincide."""
+    count = distances_AA.shape[0]
+    if count == 1:
+        return tf.constant(1.0)
+    pairs = tf.sqrt(tf.sort(tf.gather_nd(distances_AA, np.argwhere(np.triu(np.ones([count, count]), 1)))))
+    num_pairs = count * (count - 1) // 2
+    median = 0.5 * (pairs[(num_pairs - 1) // 2] + pairs[num_pairs // 2])
+    return tf.where(median > 0, median**2 / np.log(count + 1), 1.0)

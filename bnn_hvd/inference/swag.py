@@ -1,0 +1,111 @@
+"""SWAG: a Normal through the places that descent with a constant step size visits (Maddox et al. 2019)."""
+
+import numpy as np
+import tensorflow as tf
+
+from bnn_hvd import noise
+from bnn_hvd.cluster import Cluster
+from bnn_hvd.config import TrainConfig
+from bnn_hvd.data.pipeline import Batch
+from bnn_hvd.inference import optimizers
+from bnn_hvd.inference.descent import State, descend
+from bnn_hvd.inference.likelihoods import Likelihood
+from bnn_hvd.inference.maximum import MaximumAPosteriori
+from bnn_hvd.inference.objective import Controls, Draws
+from bnn_hvd.models.network import Network
+
+TINY = 1e-30
+
+
+class Swag:
+    """Descends the loss of `MaximumAPosteriori`, and collects theta after some of the steps.
+
+    Of n collected ones, with `mean` and `variance` over all of them (dividing by n) and the deviations D [K', P]
+    of the last K' = min(n, K), each from the mean of its time, a draw is N(mean, covariance) with
+
+        covariance = 1/2 diag(variance) + 1/2 D^T D / (K' - 1)
+
+    Collected is after step `start`, and every `every` steps from there. Before, a draw is theta as it stands.
+    """
+
+    def __init__(self, network: Network, likelihood: Likelihood, num_train: int, cluster: Cluster, config: TrainConfig):
+        self.network, self.cluster, self.rank = network, cluster, config.swag_rank
+        self.objective = MaximumAPosteriori(network, likelihood, num_train, config.prior_scale)
+        self.optimizer = optimizers.make(config.optimizer, config.momentum)
+        self.start, self.every = collection(config, num_train, cluster.size)
+
+    def init(self, seed: np.ndarray) -> State:
+        state = State(self.network.initial(seed), self.optimizer)
+        *members, size = state.params.shape
+        state.slots |= {
+            "swag_count": tf.Variable(tf.zeros(members), name="swag_count"),
+            "swag_mean": tf.Variable(tf.zeros([*members, size]), name="swag_mean"),
+            "swag_variance": tf.Variable(tf.zeros([*members, size]), name="swag_variance"),
+            "swag_deviations": tf.Variable(tf.zeros([*members, self.rank, size]), name="swag_deviations"),
+        }
+        return state
+
+    def step(self, state: State, batch: Batch, controls: Controls) -> dict[str, tf.Tensor]:
+        def loss_of(theta: tf.Tensor) -> dict[str, tf.Tensor]:
+            return self.objective.scalars(theta, batch, controls.kl_weight)
+
+        scalars = descend(state, loss_of, self.optimizer, controls, self.cluster)
+        beyond = state.step - self.start  # descend has counted the step
+        due = tf.logical_and(beyond >= 0, tf.equal(beyond % self.every, 0))
+        tf.cond(due, lambda: self._collect(state), lambda: tf.constant(True))
+        return scalars
+
+    def num_draws(self, requested: int) -> int:
+        return requested
+
+    def draw(self, state: State, draws: Draws):  # type: ignore[no-untyped-def]
+        """Return the network at S draws: mean + sqrt(variance / 2) z1 + D^T z2 / sqrt(2 (K' - 1))."""
+        mean, scale, deviations = self._normal(state)
+        z1_SP = noise.normals(draws.seeds, self.network.num_parameters)
+        z2_SK = noise.normals(draws.seeds + [0, 1], self.rank)
+        low_rank = tf.matmul(z2_SK, deviations) if len(deviations.shape) == 2 else combine(z2_SK, deviations)
+        weights = self.network.unflatten(mean + scale * z1_SP + low_rank)
+        return lambda x: self.network.apply(weights, x)
+
+    def marginals(self, state: State) -> tuple[np.ndarray, np.ndarray]:
+        mean, scale, deviations = self._normal(state)
+        if not np.all(state.slots["swag_count"].numpy()):
+            return mean.numpy(), np.zeros(0, np.float32)
+        return mean.numpy(), tf.sqrt(scale**2 + tf.reduce_sum(deviations**2, -2)).numpy()
+
+    def _collect(self, state: State) -> tf.Tensor:
+        """Welford's updates: a mean of squares less the square of the mean would keep few digits in float32."""
+        n = tf.reshape(state.slots["swag_count"], [-1])[0]  # the same for all members
+        row = tf.cast(n, tf.int32) % self.rank
+        mean, variance = state.slots["swag_mean"], state.slots["swag_variance"]
+        before = state.params - mean
+        mean.assign_add(before / (n + 1.0))
+        deviation = state.params - mean
+        variance.assign_add((before * deviation - variance) / (n + 1.0))
+        state.slots["swag_deviations"][..., row, :].assign(deviation)
+        state.slots["swag_count"].assign_add(tf.ones_like(state.slots["swag_count"]))
+        return tf.constant(True)
+
+    def _normal(self, state: State) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+        """Return mean, standard deviations [..., P] and scaled deviations [..., K, P]; their covariances add up."""
+        count = state.slots["swag_count"][..., None]
+        mean = tf.where(count > 0, state.slots["swag_mean"], state.params)
+        scale = tf.where(count > 0, tf.sqrt(tf.maximum(state.slots["swag_variance"] / 2.0, TINY)), 0.0)
+        independent = tf.maximum(tf.minimum(count, float(self.rank)) - 1.0, 1.0)
+        return mean, scale, state.slots["swag_deviations"] / tf.sqrt(2.0 * independent)[..., None]
+
+
+def combine(weights_SK: tf.Tensor, rows_SKP: tf.Tensor) -> tf.Tensor:
+    """Return the sum over K of each draw's own rows, [S, P]."""
+    return tf.matmul(weights_SK[:, None, :], rows_SKP)[:, 0, :]
+
+
+def collection(config: TrainConfig, num_train: int, ranks: int) -> tuple[int, int]:
+    """Return the first step after which theta is collected, and the steps from one to the next.
+
+    By default, the second half of the training, once per epoch.
+    """
+    epoch = max(num_train // (config.batch_size * ranks), 1)
+    half = (config.steps or (config.epochs or 0) * epoch) // 2
+    start = half if config.swag_start_steps is None else config.swag_start_steps
+    return max(start, 1), config.swag_every_steps or epoch

@@ -1,0 +1,141 @@
+"""SVGD: the direction against its definition and its known consequences, the method against point and between ranks."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from oracles import FakeRank, draws, run_ranks
+
+from bnn_hvd import seeds
+from bnn_hvd.cluster import Solo
+from bnn_hvd.config import TrainConfig
+from bnn_hvd.data.pipeline import Batch
+from bnn_hvd.inference.descent import picked
+from bnn_hvd.inference.likelihoods import Categorical
+from bnn_hvd.inference.objective import Controls
+from bnn_hvd.inference.point import Point
+from bnn_hvd.inference.svgd import Svgd, svgd_direction
+from bnn_hvd.models.network import Network
+
+RANDOM = np.random.default_rng(0)
+X, Y = tf.constant(RANDOM.normal(size=[20, 2]), tf.float32), tf.constant(RANDOM.integers(3, size=20), tf.int32)
+
+
+def by_definition(theta: np.ndarray, scores: np.ndarray) -> np.ndarray:
+    """Liu & Wang (2016), eq. 8, in float64: sums over pairs, and the kernel's gradient by differences."""
+    distances = [np.linalg.norm(a - b) for i, a in enumerate(theta) for b in theta[:i]]
+    h = np.median(distances) ** 2 / np.log(len(theta) + 1)
+
+    def k(x, y):
+        return np.exp(-np.sum((x - y) ** 2) / h)
+
+    def gradient(x, y, small=1e-5):
+        return np.array([k(x + e, y) - k(x - e, y) for e in small * np.eye(len(x))]) / (2 * small)
+
+    return np.array(
+        [np.mean([k(x, y) * s + gradient(x, y) for x, s in zip(theta, scores, strict=True)], 0) for y in theta]
+    )
+
+
+@pytest.mark.parametrize("count", [2, 3, 4, 7])  # the median of one, of an odd and of an even number of pairs
+def test_the_direction_is_the_one_of_the_definition(count):
+    theta, scores = RANDOM.normal(size=[2, count, 5])
+    expected = by_definition(theta, scores)
+    theta, scores = (tf.constant(part, tf.float32) for part in (theta + 3.0, scores))
+    np.testing.assert_allclose(svgd_direction(theta, scores, slice(0, count)), expected, rtol=1e-3, atol=1e-4)
+    np.testing.assert_allclose(svgd_direction(theta, scores, slice(1, 2)), expected[1:2], rtol=1e-3, atol=1e-4)
+
+
+def test_with_a_flat_posterior_two_particles_move_apart():
+    theta = tf.constant([[0.0, 1.0], [1.0, 1.5]])
+    phi = svgd_direction(theta, tf.zeros([2, 2]), slice(0, 2)).numpy()
+    np.testing.assert_allclose(phi[0], -phi[1], rtol=1e-5)
+    assert (phi[1] - phi[0]) @ (theta[1] - theta[0]).numpy() > 0.1
+
+
+def test_one_particle_climbs_the_posterior():
+    scores = tf.constant([[1.0, -2.0]])
+    np.testing.assert_allclose(svgd_direction(tf.ones([1, 2]), scores, slice(0, 1)), scores, rtol=1e-6)
+
+
+def test_particles_at_one_place_stay_together():
+    scores = tf.constant([[1.0, -2.0]] * 3)
+    np.testing.assert_allclose(svgd_direction(tf.ones([3, 2]), scores, slice(0, 3)), scores, rtol=1e-5)
+
+
+def test_a_normal_in_one_dimension_is_approached():
+    """From N(-3, 0.5^2) to N(1, 2^2): the mean to 1 %, and the variance to 5 %, of the standard deviation."""
+    theta = tf.Variable(RANDOM.normal(-3, 0.5, size=[60, 1]), dtype=tf.float32)
+
+    @tf.function
+    def climb():
+        for _ in tf.range(3000):
+            theta.assign_add(0.5 * svgd_direction(theta, (1.0 - theta) / 4.0, slice(0, 60)))
+
+    climb()
+    assert abs(theta.numpy().mean() - 1) < 0.02
+    assert abs(theta.numpy().std() - 2) < 0.1
+
+
+def network() -> Network:
+    return Network(lambda net, x: net.dense("only", x, 3), (2,), 3)
+
+
+def run(method, state, seed, x=X, y=Y):
+    for _ in range(4):
+        method.step(state, Batch(x, y), Controls(tf.constant(seed), tf.constant(0.05), tf.constant(1.0)))
+    return state.params.numpy()
+
+
+def test_one_particle_takes_the_steps_of_point():
+    config, seed = TrainConfig(svgd_particles=1), seeds.seed(0, "init")
+    point, svgd = (method(network(), Categorical(), 20, Solo(), config) for method in (Point, Svgd))
+    expected = run(point, point.init(seed), seed)
+    np.testing.assert_allclose(run(svgd, svgd.init(seed), seed)[0], expected, rtol=1e-4, atol=1e-6)
+
+
+class Everyone(FakeRank):
+    """The ranks of a test, with `concat`."""
+
+    def concat(self, tensors):
+        return [tf.concat(parts, 0) for parts in zip(*self.gather(list(tensors)), strict=True)]
+
+
+def test_particles_on_several_ranks_are_those_of_one_rank():
+    """2 ranks of 3 particles, each a group of its own that sees all the data, as 6 particles."""
+    inits = np.stack([seeds.seed(0, "init", particle) for particle in range(6)])
+    config = TrainConfig(optimizer="sgd")
+
+    def on_rank(ranks):
+        group = Solo()
+        group.everyone = Everyone(ranks.rank, ranks.size, ranks._table, ranks._barrier)
+        method = Svgd(network(), Categorical(), 20, group, config)
+        return run(method, method.init(inits[3 * ranks.rank : 3 * ranks.rank + 3]), inits[:3])
+
+    alone = Svgd(network(), Categorical(), 20, Solo(), config)
+    expected = run(alone, alone.init(inits), inits)
+    np.testing.assert_allclose(np.concatenate(run_ranks(2, on_rank)), expected, rtol=1e-4, atol=1e-5)
+
+
+def test_ranks_with_the_same_particles_share_the_data():
+    config, seed = TrainConfig(optimizer="sgd", svgd_particles=3), seeds.seed(0, "init")
+
+    def on_rank(ranks):
+        method = Svgd(network(), Categorical(), 20, ranks, config)
+        return run(method, method.init(seed), seed, X[ranks.rank :: 2], Y[ranks.rank :: 2])
+
+    alone = Svgd(network(), Categorical(), 20, Solo(), config)
+    expected = run(alone, alone.init(seed), seed)
+    for found in run_ranks(2, on_rank):
+        np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
+
+
+def test_a_draw_is_a_particle():
+    method = Svgd(network(), Categorical(), 20, Solo(), TrainConfig(svgd_particles=3))
+    state = method.init(seeds.seed(0, "init"))
+    assert method.num_draws(10) == 3
+    assert method.num_draws(2) == 2
+    logits = method.draw(state, draws([2, 0]))(X)
+    for found, particle in zip(logits, (2, 0), strict=True):
+        expected = method.network.apply(method.network.unflatten(tf.convert_to_tensor(state.params)[particle]), X)
+        np.testing.assert_allclose(found, expected, rtol=1e-5)
+    np.testing.assert_array_equal(method.draw(picked(state, tf.constant([2, 0])), draws([0, 1]))(X), logits)

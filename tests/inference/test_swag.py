@@ -1,0 +1,102 @@
+"""SWAG: its moments against numpy's of the recorded iterates, its draws against the covariance that they make."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from oracles import RARE, covariance_z_scores, draws, z_scores
+
+from bnn_hvd import seeds
+from bnn_hvd.cluster import Solo
+from bnn_hvd.config import TrainConfig
+from bnn_hvd.data.pipeline import Batch
+from bnn_hvd.inference.descent import picked
+from bnn_hvd.inference.likelihoods import Categorical
+from bnn_hvd.inference.objective import Controls
+from bnn_hvd.inference.swag import Swag, collection
+from bnn_hvd.models.network import Network
+
+RANDOM = np.random.default_rng(0)
+X, Y = tf.constant(RANDOM.normal(size=[30, 2]), tf.float32), tf.constant(RANDOM.integers(3, size=30), tf.int32)
+RANK, START, EVERY = 4, 5, 3
+
+
+def make() -> Swag:
+    network = Network(lambda net, x: net.dense("only", x, 3), (2,), 3)
+    flags = {"swag_rank": RANK, "swag_start_steps": START, "swag_every_steps": EVERY}
+    return Swag(network, Categorical(), 30, Solo(), TrainConfig(optimizer="sgd", **flags))
+
+
+def run(method, state, steps: int) -> np.ndarray:
+    """Return theta after each step, [T, ..., P], in float64."""
+
+    @tf.function
+    def step(t):
+        members = len(state.params.shape) == 2
+        index = t * 7 % 25
+        seed = tf.zeros([2, 2] if members else [2], tf.int64)
+        return method.step(state, Batch(X[index : index + 5], Y[index : index + 5]), Controls(seed, 0.3, 1.0))
+
+    rows = []
+    for t in range(steps):
+        step(tf.constant(t))
+        rows.append(state.params.numpy().astype(np.float64))
+    assert step.experimental_get_tracing_count() == 1
+    return np.array(rows)
+
+
+def recorded(theta_TP: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return mean, covariance and those iterates that are collected, by Maddox et al. (2019), algorithm 1."""
+    taken = theta_TP[START - 1 :: EVERY]
+    deviations = np.array([one - taken[: i + 1].mean(0) for i, one in enumerate(taken)])[-RANK:]
+    covariance = np.diag(taken.var(0)) / 2 + deviations.T @ deviations / (2 * max(len(deviations) - 1, 1))
+    return taken.mean(0), covariance, taken
+
+
+@pytest.mark.parametrize("steps", [5, 7, 14, 40], ids=["one", "still one", "a full ring", "three rings"])
+def test_the_moments_are_those_of_the_iterates(steps):
+    method = make()
+    state = method.init(seeds.seed(0, "init"))
+    mean, covariance, taken = recorded(run(method, state, steps))
+    assert state.slots["swag_count"].numpy() == len(taken)
+    np.testing.assert_allclose(state.slots["swag_mean"], mean, rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(state.slots["swag_variance"], taken.var(0), rtol=1e-3, atol=1e-9)
+    loc, scale = method.marginals(state)
+    np.testing.assert_allclose(loc, mean, rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(scale, np.sqrt(np.diag(covariance)), rtol=1e-3, atol=1e-6)
+
+
+@pytest.mark.parametrize("member", [None, 1], ids=["alone", "a member"])
+def test_draws_have_the_recorded_mean_and_covariance(member):
+    """Logits at unit inputs are the weights themselves (and the bias)."""
+    method, count = make(), 4000
+    seed = seeds.seed(0, "init")
+    state = method.init(seed if member is None else np.stack([seed, seed + 1]))
+    theta = run(method, state, 40)
+    mean, covariance, _ = recorded(theta if member is None else theta[:, member])
+    asked = draws(range(count))
+    source = state if member is None else picked(state, tf.fill([count], member))
+    x = tf.constant([[0.0, 0.0], [1.0, 0.0], [0.0, 1.0]])
+    values = method.draw(source, asked)(x).numpy().reshape(count, 9).astype(np.float64)
+    rows = {p.name: i for p, i in zip(method.network.parameters, range(9), strict=False)}
+    assert rows == {"only/kernel": 0, "only/bias": 1}
+    kernel, bias = np.split(np.eye(9), [6])
+    linear = np.concatenate([bias, kernel[:3] + bias, kernel[3:] + bias])  # from theta to the logits
+    assert np.abs(z_scores(values, linear @ mean)).max() < RARE
+    z = covariance_z_scores(values, linear @ mean, linear @ covariance @ linear.T)
+    assert np.abs(z).max() < RARE
+
+
+def test_before_anything_is_collected_a_draw_is_the_network_as_it_stands():
+    method = make()
+    state = method.init(seeds.seed(0, "init"))
+    run(method, state, START - 1)
+    expected = method.network.apply(method.network.unflatten(tf.convert_to_tensor(state.params)), X)
+    for logits in method.draw(state, draws([0, 1]))(X):
+        np.testing.assert_allclose(logits, expected, rtol=1e-5, atol=1e-6)
+    assert len(method.marginals(state)[1]) == 0
+
+
+def test_by_default_the_second_half_is_collected_once_per_epoch():
+    assert collection(TrainConfig(epochs=10, batch_size=10), 105, ranks=2) == (25, 5)
+    assert collection(TrainConfig(steps=100, batch_size=10), 105, ranks=1) == (50, 10)
+    assert collection(TrainConfig(epochs=10, swag_start_steps=7, swag_every_steps=2), 1000, ranks=1) == (7, 2)
