@@ -24,6 +24,7 @@ class Cluster(Protocol):
     size: int
     local_rank: int
     local_size: int
+    first_row: int
 
     @property
     def is_root(self) -> bool: ...
@@ -43,13 +44,16 @@ class Cluster(Protocol):
     def barrier(self) -> None:
         """Wait for all ranks. A rank that exits while others communicate shuts Horovod down for all."""
 
-    def split(self, ranks: range) -> "Cluster":
-        """Return the group of ranks that this one is in; every rank names its own, and all of one size."""
+    def split(self, ranks: range, first_row: int) -> "Cluster":
+        """Return the group of ranks that this one is in; every rank names its own, and all of one size.
+
+        first_row: how many rows the groups before it have, in what `concat` returns.
+        """
 
     def concat(self, tensors: Sequence[Any]) -> list[Any]:
         """Return each group's tensor [M, ...] along axis 0, in order of the groups; also inside a graph.
 
-        On a group that `split` made; what was never split is one group.
+        On a group that `split` made; what was never split is one group. Its own rows begin at `first_row`.
         """
 
 
@@ -60,8 +64,8 @@ class Solo:
     size = local_size = 1
     is_root = True
 
-    def __init__(self, concat: Callable[[Sequence[Any]], list[Any]] = list):
-        self.concat = concat
+    def __init__(self, concat: Callable[[Sequence[Any]], list[Any]] = list, first_row: int = 0):
+        self.concat, self.first_row = concat, first_row
 
     def mean(self, tensors: Sequence[Any]) -> list[Any]:
         return list(tensors)
@@ -78,15 +82,17 @@ class Solo:
     def barrier(self) -> None:
         pass
 
-    def split(self, ranks: range) -> "Solo":
+    def split(self, ranks: range, first_row: int) -> "Solo":
         return self
 
 
 class Hvd:
     """All ranks, or a group of them (a process set), through Horovod. Made by `connect` and `split`."""
 
-    def __init__(self, hvd: Any, group: Any = None, concat: Callable[[Sequence[Any]], list[Any]] = list):
-        self._hvd, self.concat = hvd, concat
+    def __init__(
+        self, hvd: Any, group: Any = None, concat: Callable[[Sequence[Any]], list[Any]] = list, first_row: int = 0
+    ):
+        self._hvd, self.concat, self.first_row = hvd, concat, first_row
         self._group = group or hvd.global_process_set
         self.rank, self.size = self._group.rank(), self._group.size()
         self.local_rank, self.local_size = hvd.local_rank(), hvd.local_size()
@@ -110,16 +116,16 @@ class Hvd:
     def barrier(self) -> None:
         self.gather(None)
 
-    def split(self, ranks: range) -> Cluster:
+    def split(self, ranks: range, first_row: int) -> Cluster:
         if len(ranks) == self.size:
             return self
         if len(ranks) == 1:
-            return Solo(self._concat_every(1))
+            return Solo(self._concat_every(1), first_row)
         for first in range(0, self.size, len(ranks)):  # every rank registers every group
             group = _process_set(self._hvd, range(first, first + len(ranks)))
             if first == ranks.start:
                 mine = group
-        return Hvd(self._hvd, mine, self._concat_every(len(ranks)))
+        return Hvd(self._hvd, mine, self._concat_every(len(ranks)), first_row)
 
     def _concat_every(self, group_size: int) -> Callable[[Sequence[Any]], list[Any]]:
         """Return `concat` over groups of ranks; with more than one rank a group has one particle, [1, ...]."""

@@ -78,7 +78,7 @@ class TrainConfig:
 
     num_particles: int = flag(
         0, "particles", "train so many networks (members of an ensemble, particles of svgd), laid out over the ranks; "
-        "may be raised on a finished run (default: 8 for ensemble)", minimum=0, identity=False,
+        "may be raised on a finished run (default: 8 for ensemble, multiswag and svgd)", minimum=0, identity=False,
     )  # fmt: skip
     allow_uneven: bool = flag(
         False, "particles", "let ranks have numbers of particles that differ by one", identity=False
@@ -99,7 +99,6 @@ class TrainConfig:
     swag_every_steps: int | None = flag(
         None, "method", "steps from one collection of swag to the next (default: an epoch)", minimum=1
     )
-    svgd_particles: int = flag(8, "method", "particles of svgd", minimum=1)
 
     dataset: str = flag("digits", "data", "what to train on", choices=tuple(registry.DATASETS))
     data_dir: str = flag("", "data", "file or folder of the data set; digits needs none", identity=False)

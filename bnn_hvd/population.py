@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from bnn_hvd import checkpoint, cluster, particles, plan, records, seeds
+from bnn_hvd import checkpoint, cluster, particles, plan, records, registry, seeds
 from bnn_hvd.checkpoint import Arrays, Progress
 from bnn_hvd.cluster import Cluster
 from bnn_hvd.config import TrainConfig
@@ -41,7 +41,8 @@ class Population:
         share = particles.share(
             range(self.progress.first_member, config.num_particles), ranks.rank, ranks.size, config.allow_uneven
         )
-        self.members, self.cluster = share.members, ranks.split(share.ranks)
+        self.members = share.members
+        self.cluster = ranks.split(share.ranks, first_row=share.members.start - self.progress.first_member)
 
     def restore(self, state: Any) -> None:
         """Set this rank's part of the state as it was stored, if it was."""
@@ -77,6 +78,8 @@ class Population:
             return self.progress
         if stored > wanted:
             raise UserError(f"{run} has {stored} particles already: --num_particles={wanted} can only add to them")
+        if self.config.method in registry.INTERACTING:
+            raise UserError(f"{run} has {stored} particles, which have moved together: start a new run for {wanted}")
         if not plan.finished(self.config, self.progress):
             raise UserError(
                 f"{run} has not finished its {stored} particles: go on with --num_particles={stored} before adding more"

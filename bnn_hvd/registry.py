@@ -21,6 +21,7 @@ class Row(NamedTuple):
 NETWORKS = {
     "fc": Row("bnn_hvd.models.fc:fc", "dense 64, dense output"),
     "conv": Row("bnn_hvd.models.conv:conv", "conv 64 of 5x5, max-pool 2x2, dense output"),
+    "lenet5": Row("bnn_hvd.models.lenet:lenet5", "conv 6 and 16 of 5x5, each with a max-pool, dense 120, 84, output"),
     "vgg3": Row(
         "bnn_hvd.models.vgg:vgg3",
         "three blocks of two 3x3 convs and a pool (32, 64, 128), dense 128, dense output",
@@ -30,6 +31,7 @@ NETWORKS = {
 METHODS = {
     "point": Row("bnn_hvd.inference.point:Point", "one setting of the weights (maximum a posteriori)"),
     "vi": Row("bnn_hvd.inference.vi:VI", "mean-field variational inference, a Normal per weight"),
+    "multiswag": Row("bnn_hvd.inference.swag:Swag", "--num_particles times swag (Wilson & Izmailov 2020)"),
     "ensemble": Row("bnn_hvd.inference.point:Point", "--num_particles point networks, trained independently"),
     "mc_dropout": Row("bnn_hvd.inference.mc_dropout:MCDropout", "one setting, and dropout also when predicting"),
     "ivon": Row("bnn_hvd.inference.ivon:Ivon", "variational online Newton, a Normal per weight"),
@@ -38,7 +40,8 @@ METHODS = {
 }
 
 # Methods that are nothing without particles; any other becomes an ensemble of itself by --num_particles.
-POPULATIONS = ("ensemble",)
+POPULATIONS = ("ensemble", "multiswag", "svgd")
+INTERACTING = ("svgd",)  # its particles can't be trained one after the other
 
 DATASETS = {
     "digits": Row("bnn_hvd.data.sources:digits", "scikit-learn's 1,797 digits of 8x8, embedded"),

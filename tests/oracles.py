@@ -55,7 +55,8 @@ class FakeRank:
     """One of several ranks that are threads of this process; eager only. The parts of Cluster that need others."""
 
     local_size = 1
-    local_rank = 0
+    local_rank = first_row = 0
+    concat = staticmethod(list)
 
     def __init__(self, rank: int, size: int, table: list[Any], barrier: threading.Barrier):
         self.rank, self.size, self._table, self._barrier = rank, size, table, barrier

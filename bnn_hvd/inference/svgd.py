@@ -1,11 +1,9 @@
 """Stein variational gradient descent: particles that climb the posterior and keep apart (Liu & Wang 2016)."""
 
-from typing import Any
-
 import numpy as np
 import tensorflow as tf
 
-from bnn_hvd.cluster import Cluster, Solo
+from bnn_hvd.cluster import Cluster
 from bnn_hvd.config import TrainConfig
 from bnn_hvd.data.pipeline import Batch
 from bnn_hvd.inference import optimizers
@@ -25,21 +23,19 @@ class Svgd:
     `MaximumAPosteriori` is: -num_train * gradient of that loss. The optimizer is fed -direction / num_train,
     so that one particle takes the very steps of point, with the same learning rate.
 
-    The state always has the axis of particles: a seed [2] is for --svgd_particles of them, [M, 2] for M.
-    `cluster` averages over the ranks that have the same particles; `cluster.everyone`, where there is one,
-    reaches the ranks that have others.
+    The state always has the axis of particles. `cluster` averages over the ranks that have the same ones, and
+    its `concat` reaches the ranks that have others.
     """
 
     def __init__(self, network: Network, likelihood: Likelihood, num_train: int, cluster: Cluster, config: TrainConfig):
         self.network, self.num_train, self.cluster = network, num_train, cluster
-        self.everyone: Any = getattr(cluster, "everyone", Solo())
-        self.particles = config.svgd_particles
+        self.num_particles = config.num_particles
         self.objective = MaximumAPosteriori(network, likelihood, num_train, config.prior_scale)
         self.optimizer = optimizers.make(config.optimizer, config.momentum)
 
     def init(self, seed: np.ndarray) -> State:
-        seeds_M2 = seed if seed.ndim == 2 else np.stack([seed + [0, m] for m in range(self.particles)])
-        return State(self.network.initial(seeds_M2), self.optimizer)
+        assert seed.ndim == 2, "particles have the axis M"
+        return State(self.network.initial(seed), self.optimizer)
 
     def step(self, state: State, batch: Batch, controls: Controls) -> dict[str, tf.Tensor]:
         def loss_of(theta: tf.Tensor) -> dict[str, tf.Tensor]:
@@ -54,14 +50,11 @@ class Svgd:
         return scalars
 
     def num_draws(self, requested: int) -> int:
-        return min(requested, self.particles)
+        return 1  # of each particle
 
     def draw(self, state: State, draws: Draws):  # type: ignore[no-untyped-def]
-        """Return the networks of S particles: the picked ones, or of a whole state, those with the draws' indices."""
-        theta = tf.convert_to_tensor(state.params)
-        if isinstance(state, State):
-            theta = tf.gather(theta, draws.index % theta.shape[0])
-        weights = self.network.unflatten(theta)
+        """Return the networks of the S particles picked."""
+        weights = self.network.unflatten(tf.convert_to_tensor(state.params))
         return lambda x: self.network.apply(weights, x)
 
     def marginals(self, state: State) -> tuple[np.ndarray, np.ndarray]:
@@ -72,13 +65,9 @@ class Svgd:
         return theta.mean(0), np.maximum(theta.std(0, ddof=1), TINY)
 
     def _direction(self, theta: tf.Tensor, scores: tf.Tensor) -> tf.Tensor:
-        if self.everyone.size == 1:
-            return svgd_direction(theta, scores, slice(0, theta.shape[0]))
-        theta_all, scores_all = self.everyone.concat([theta, scores])
-        count, first = theta.shape[0], self.everyone.rank * theta.shape[0]
-        shape = [count * self.everyone.size, *theta.shape[1:]]
-        theta_all, scores_all = tf.ensure_shape(theta_all, shape), tf.ensure_shape(scores_all, shape)
-        return svgd_direction(theta_all, scores_all, slice(first, first + count))
+        shape, first = [self.num_particles, theta.shape[1]], self.cluster.first_row
+        theta_all, scores_all = (tf.ensure_shape(every, shape) for every in self.cluster.concat([theta, scores]))
+        return svgd_direction(theta_all, scores_all, slice(first, first + theta.shape[0]))
 
 
 def svgd_direction(theta_all: tf.Tensor, scores_all: tf.Tensor, mine: slice) -> tf.Tensor:

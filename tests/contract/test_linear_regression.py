@@ -118,8 +118,8 @@ def test_the_particles_of_svgd_spread_as_the_posterior(design):
     """40 particles in 4 dimensions: the mean within 0.1 standard deviations; SVGD's spread comes out too small, by
     up to a quarter here. Without the repulsion it is 0, with num_train left out twice as large."""
     p = problem(design)
-    method = p.make("svgd", svgd_particles=40)
-    state = method.init(seeds.seed(0, "init"))
+    method = p.make("svgd", num_particles=40)
+    state = method.init(np.stack([seeds.seed(0, "init", particle) for particle in range(40)]))
     train(method, state, p.batch, 1500)
     loc, scale = method.marginals(state)
     expected = np.sqrt(np.diag(np.linalg.inv(p.precision)))

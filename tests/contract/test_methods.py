@@ -37,7 +37,7 @@ CONFIG = TrainConfig(
     seed=3,
 )
 CHANGES: dict[str, dict[str, Any]] = {
-    "swag": {"swag_rank": 3, "swag_start_steps": 1, "swag_every_steps": 1}
+    method: {"swag_rank": 3, "swag_start_steps": 1, "swag_every_steps": 1} for method in ("swag", "multiswag")
 }  # flags of a method's own
 RATES = {"ivon": 0.1}  # the learning rates that lower the loss in 60 steps, where not 0.01
 

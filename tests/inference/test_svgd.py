@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import tensorflow as tf
-from oracles import FakeRank, draws, run_ranks
+from oracles import draws, run_ranks
 
 from bnn_hvd import seeds
 from bnn_hvd.cluster import Solo
@@ -86,56 +86,51 @@ def run(method, state, seed, x=X, y=Y):
     return state.params.numpy()
 
 
+INITS = np.stack([seeds.seed(0, "init", particle) for particle in range(6)])
+
+
+def make(particles: int, cluster=None) -> Svgd:
+    return Svgd(network(), Categorical(), 20, cluster or Solo(), TrainConfig(num_particles=particles, optimizer="sgd"))
+
+
 def test_one_particle_takes_the_steps_of_point():
-    config, seed = TrainConfig(svgd_particles=1), seeds.seed(0, "init")
+    config, seed = TrainConfig(num_particles=1), INITS[0]
     point, svgd = (method(network(), Categorical(), 20, Solo(), config) for method in (Point, Svgd))
     expected = run(point, point.init(seed), seed)
-    np.testing.assert_allclose(run(svgd, svgd.init(seed), seed)[0], expected, rtol=1e-4, atol=1e-6)
-
-
-class Everyone(FakeRank):
-    """The ranks of a test, with `concat`."""
-
-    def concat(self, tensors):
-        return [tf.concat(parts, 0) for parts in zip(*self.gather(list(tensors)), strict=True)]
+    np.testing.assert_allclose(run(svgd, svgd.init(seed[None]), seed)[0], expected, rtol=1e-4, atol=1e-6)
 
 
 def test_particles_on_several_ranks_are_those_of_one_rank():
     """2 ranks of 3 particles, each a group of its own that sees all the data, as 6 particles."""
-    inits = np.stack([seeds.seed(0, "init", particle) for particle in range(6)])
-    config = TrainConfig(optimizer="sgd")
 
     def on_rank(ranks):
-        group = Solo()
-        group.everyone = Everyone(ranks.rank, ranks.size, ranks._table, ranks._barrier)
-        method = Svgd(network(), Categorical(), 20, group, config)
-        return run(method, method.init(inits[3 * ranks.rank : 3 * ranks.rank + 3]), inits[:3])
+        def concat(tensors):
+            return [tf.concat(parts, 0) for parts in zip(*ranks.gather(list(tensors)), strict=True)]
 
-    alone = Svgd(network(), Categorical(), 20, Solo(), config)
-    expected = run(alone, alone.init(inits), inits)
+        mine = slice(3 * ranks.rank, 3 * ranks.rank + 3)
+        method = make(6, Solo(concat, first_row=mine.start))
+        return run(method, method.init(INITS[mine]), INITS[:3])
+
+    alone = make(6)
+    expected = run(alone, alone.init(INITS), INITS)
     np.testing.assert_allclose(np.concatenate(run_ranks(2, on_rank)), expected, rtol=1e-4, atol=1e-5)
 
 
 def test_ranks_with_the_same_particles_share_the_data():
-    config, seed = TrainConfig(optimizer="sgd", svgd_particles=3), seeds.seed(0, "init")
-
     def on_rank(ranks):
-        method = Svgd(network(), Categorical(), 20, ranks, config)
-        return run(method, method.init(seed), seed, X[ranks.rank :: 2], Y[ranks.rank :: 2])
+        method = make(3, ranks)
+        return run(method, method.init(INITS[:3]), INITS[:3], X[ranks.rank :: 2], Y[ranks.rank :: 2])
 
-    alone = Svgd(network(), Categorical(), 20, Solo(), config)
-    expected = run(alone, alone.init(seed), seed)
+    alone = make(3)
+    expected = run(alone, alone.init(INITS[:3]), INITS[:3])
     for found in run_ranks(2, on_rank):
         np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
 
 
 def test_a_draw_is_a_particle():
-    method = Svgd(network(), Categorical(), 20, Solo(), TrainConfig(svgd_particles=3))
-    state = method.init(seeds.seed(0, "init"))
-    assert method.num_draws(10) == 3
-    assert method.num_draws(2) == 2
-    logits = method.draw(state, draws([2, 0]))(X)
+    method = make(3)
+    state = method.init(INITS[:3])
+    logits = method.draw(picked(state, tf.constant([2, 0])), draws([0, 1]))(X)
     for found, particle in zip(logits, (2, 0), strict=True):
         expected = method.network.apply(method.network.unflatten(tf.convert_to_tensor(state.params)[particle]), X)
         np.testing.assert_allclose(found, expected, rtol=1e-5)
-    np.testing.assert_array_equal(method.draw(picked(state, tf.constant([2, 0])), draws([0, 1]))(X), logits)
