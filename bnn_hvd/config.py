@@ -64,6 +64,8 @@ class TrainConfig:
     network: str = flag("", "network", "the network (default conv)", choices=tuple(registry.NETWORKS))
     method: str = flag("", "network", "how its weights are inferred (default vi)", choices=tuple(registry.METHODS))
     estimator: str = flag("", "network", "gradient estimator of vi (default flipout)", choices=ESTIMATORS)
+    hidden: int = flag(64, "network", "units of each hidden layer of mlp", minimum=1)
+    num_blocks: int = flag(2, "network", "blocks of two dense layers in mlp", minimum=0)
     bayesian_layers: str = flag(
         "", "network", "layers whose kernels have a distribution under vi (default hidden: all but the output)",
         choices=("hidden", "all"),
@@ -102,12 +104,20 @@ class TrainConfig:
 
     dataset: str = flag("digits", "data", "what to train on", choices=tuple(registry.DATASETS))
     data_dir: str = flag("", "data", "file or folder of the data set; digits needs none", identity=False)
+    target: str = flag("", "data", "column of a table that is to be predicted")
     standardize: str = flag(
         "channel", "data", "subtract the mean and divide by the standard deviation of the training part: "
         "per channel, per pixel (or feature), or not at all", choices=("channel", "pixel", "none"),
     )  # fmt: skip
     batch_size: int = flag(64, "data", "examples per step and rank", minimum=1)
 
+    likelihood: str = flag(
+        "", "objective", "of the targets (default: categorical for classes, gaussian for real targets)",
+        choices=("categorical", "gaussian", "heteroscedastic"),
+    )  # fmt: skip
+    noise_scale: float = flag(
+        0.0, "objective", "standard deviation of gaussian noise, in units of the target; 0: learnt", minimum=0
+    )
     kl_weight: float = flag(1.0, "objective", "weight of the KL divergence (1: the ELBO)", minimum=0)
     kl_warmup_epochs: float = flag(
         0.0, "objective", "epochs over which the weight of the KL rises from 0, linearly", minimum=0
@@ -156,6 +166,11 @@ class PredictConfig:
 
     run: str = flag("", "run", "run directory (required)")
     num_draws: int = flag(300, "run", "posterior draws", minimum=1)
+    mode: str = flag(
+        "mean", "run", "what to write of the draws' probabilities (or of their means, in a regression): "
+        "mean,median,std,min,max",
+    )  # fmt: skip
+    quantiles: str = flag("", "run", "and their quantiles, as 0.05,0.5,0.95")
     data_dir: str = flag("", "data", "predict this data instead of the run's own (same format)")
     ood_data_dir: str = flag("", "data", "out-of-distribution data to tell apart, by its test part (same format)")
     threads: int = flag(0, "machine", "threads per rank; 0: cores of the host / ranks on it", minimum=0)

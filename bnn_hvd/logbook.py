@@ -19,6 +19,7 @@ from bnn_hvd.plan import Call, Plan
 from bnn_hvd.rank_times import Call as TimedCall
 
 HISTOGRAM_BINS = 80
+SHOWN_SCORES = ("accuracy", "rmse", "nll", "ece", "calibration_error")
 OF_THIS_RANK = ("loss_here", "communication_s")  # scalars of a step that are not averaged over the ranks
 
 
@@ -94,10 +95,8 @@ class Logbook:
         if (progress.first_member, progress.step) not in self._evaluated:
             self._row(progress, "eval", scores)
         epoch = self.plan.fractional_epoch(progress)
-        self.say(
-            f"epoch {epoch:g}: test accuracy {scores['accuracy']:.4f}  nll {scores['nll']:.4f}  ece {scores['ece']:.4f}"
-            f"  ({scores['num_draws']} draws)"
-        )
+        shown = "  ".join(f"{name} {scores[name]:.4f}" for name in SHOWN_SCORES if name in scores)
+        self.say(f"epoch {epoch:g}: test {shown}  ({scores['num_draws']} draws)")
 
     def posterior(self, progress: Progress, network: Network, loc_P: np.ndarray, scale_B: np.ndarray) -> None:
         """Write the histograms of loc and scale of each parameter."""

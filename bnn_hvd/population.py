@@ -15,7 +15,6 @@ from bnn_hvd.checkpoint import Arrays, Progress
 from bnn_hvd.cluster import Cluster
 from bnn_hvd.config import TrainConfig
 from bnn_hvd.errors import UserError
-from bnn_hvd.inference import build as inference
 
 
 class Population:
@@ -93,11 +92,11 @@ class Whole:
     Attributes: method, state (as of the last `collect`). Without particles they are the ones that are trained.
     """
 
-    def __init__(self, method: Any, state: Any, population: Population, config: TrainConfig, num_train: int):
+    def __init__(self, method: Any, state: Any, population: Population, config: TrainConfig):
         self._trained, self._population = state, population
         self.method, self.state = method, state
         if population.members is not None:
-            self.method = inference.build(config, method.network, num_train, population.cluster)
+            self.method = method.with_members(range(config.num_particles))
             self.state = self.method.init(seeds.seed(config.seed, "init"))
 
     def collect(self) -> None:

@@ -22,6 +22,7 @@ NETWORKS = {
     "fc": Row("bnn_hvd.models.fc:fc", "dense 64, dense output"),
     "conv": Row("bnn_hvd.models.conv:conv", "conv 64 of 5x5, max-pool 2x2, dense output"),
     "lenet5": Row("bnn_hvd.models.lenet:lenet5", "conv 6 and 16 of 5x5, each with a max-pool, dense 120, 84, output"),
+    "mlp": Row("bnn_hvd.models.mlp:mlp", "dense: input, --num_blocks of two layers of --hidden, output"),
     "vgg3": Row(
         "bnn_hvd.models.vgg:vgg3",
         "three blocks of two 3x3 convs and a pool (32, 64, 128), dense 128, dense output",
@@ -47,6 +48,8 @@ DATASETS = {
     "digits": Row("bnn_hvd.data.sources:digits", "scikit-learn's 1,797 digits of 8x8, embedded"),
     "mnist": Row("bnn_hvd.data.sources:mnist", "keras mnist.npz, or a folder with the four idx files"),
     "cifar10": Row("bnn_hvd.data.sources:cifar10", "folder of python or binary batches, or an .npz"),
+    "sine": Row("bnn_hvd.data.sine:sine", "a sine with noise that grows, embedded: regression"),
+    "table": Row("bnn_hvd.data.table:table", "your own .csv (with a header) or .npz of columns, for regression"),
     "npz": Row("bnn_hvd.data.sources:npz", "your own .npz with x_train, y_train, x_test, y_test"),
 }
 

@@ -9,13 +9,13 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from bnn_hvd import checkpoint, cluster, machine, provenance, records, report, rundir, seeds
+from bnn_hvd import checkpoint, cluster, machine, provenance, records, report, rundir, seeds, targets
 from bnn_hvd.checkpoint import Progress
 from bnn_hvd.cluster import Cluster
 from bnn_hvd.config import TrainConfig, to_flagfile
 from bnn_hvd.data import sources, staging, standardize
+from bnn_hvd.data.arrays import Arrays
 from bnn_hvd.data.pipeline import Examples
-from bnn_hvd.data.sources import Arrays
 from bnn_hvd.data.standardize import Standardizer
 from bnn_hvd.errors import EXIT_INTERRUPTED, TrainingError
 from bnn_hvd.inference import build as inference
@@ -25,9 +25,10 @@ from bnn_hvd.logbook import Logbook
 from bnn_hvd.models.network import build
 from bnn_hvd.plan import Call, Plan
 from bnn_hvd.population import Population, Whole
-from bnn_hvd.predict import Predictor
+from bnn_hvd.predictor import Predictor
 from bnn_hvd.records import Stopwatch
 from bnn_hvd.stopping import StopRequest
+from bnn_hvd.targets import Units
 from bnn_hvd.watchdog import START_PATIENCE, Watchdog
 
 Loop = Callable[[Call], dict[str, np.ndarray]]  # runs the steps of a call, returns its scalars [T] by name
@@ -41,11 +42,12 @@ def main(config: TrainConfig) -> int:
     ranks = cluster.connect(timeline, groups=config.num_particles > 1)
     threads = machine.set_up(config.threads, ranks)
     cluster.check_agreement(ranks, provenance.fingerprint(to_flagfile(config)), socket.gethostname())
-    arrays = sources.load(config.dataset, staging.stage(config.data_dir, config.stage_dir, ranks))
+    arrays = sources.load(config.dataset, staging.stage(config.data_dir, config.stage_dir, ranks), config.target)
     population = Population(config, ranks)
     plan = Plan(config, len(arrays.x_train), population.cluster.rank, population.cluster.size)
     network = build(config, arrays.x_train.shape[1:], arrays.num_classes)
-    method = inference.build(config, network, plan.num_train, population.cluster, population.members)
+    units = targets.fit_units(arrays.y_train, arrays.num_classes)
+    method = inference.build(config, network, plan.num_train, population.cluster, population.members, units)
     state = method.init(seeds.seed(config.seed, "init"))
     if config.dry_run:
         if ranks.is_root:
@@ -53,20 +55,23 @@ def main(config: TrainConfig) -> int:
         return 0
 
     with claimed(Path(config.run), ranks) as run:
-        return train(method, state, population, arrays, plan, threads, run)
+        return train(method, state, population, arrays, units, plan, threads, run)
 
 
-def train(method: Any, state: Any, population: Population, arrays: Arrays, plan: Plan, threads: int, run: Path) -> int:
+def train(
+    method: Any, state: Any, population: Population, arrays: Arrays, units: Units, plan: Plan, threads: int, run: Path
+) -> int:
     """Bring the run to its end, or to where it is told to stop; returns the exit code."""
     ranks, config = population.ranks, plan.config
     standardizer = standardize.fit(arrays.x_train, config.standardize)
-    note_start(config, arrays, standardizer, threads, ranks)
+    note_start(config, arrays, standardizer, units, threads, ranks)
     population.restore(state)
     # With another number of ranks than before, what is left of the epoch may fill no batch.
     progress = plan.advance(population.progress, 0)
-    whole = Whole(method, state, population, config, plan.num_train)
-    predictor = Predictor(whole.method, whole.state, standardizer, ranks, config.seed)
-    loop = compile_loop(method, state, Examples(arrays.x_train, arrays.y_train, standardizer), config.batch_size)
+    whole = Whole(method, state, population, config)
+    predictor = Predictor(whole.method, whole.state, standardizer, ranks, config.seed, units)
+    examples = Examples(arrays.x_train, units.standardized(arrays.y_train), standardizer)
+    loop = compile_loop(method, state, examples, config.batch_size)
     with (
         Logbook(run, plan, progress, ranks) as logbook,
         StopRequest(config.max_runtime_s) as stop,
@@ -218,10 +223,13 @@ def save(folder: Path, state: Any, progress: Progress, keep: int, population: Po
         checkpoint.save(folder, arrays, progress, keep)
 
 
-def note_start(config: TrainConfig, arrays: Arrays, standardizer: Standardizer, threads: int, ranks: Cluster) -> None:
+def note_start(
+    config: TrainConfig, arrays: Arrays, standardizer: Standardizer, units: Units, threads: int, ranks: Cluster
+) -> None:
     """Let rank 0 write what the run is, and where this session of it takes place."""
     session = provenance.session(ranks.gather(socket.gethostname()), ranks.size, threads)
     if ranks.is_root:
-        rundir.describe(config, sources.describe(arrays) | {"standardizer": standardizer.to_dict()})
+        fitted = {"standardizer": standardizer.to_dict(), "target_units": dataclasses.asdict(units)}
+        rundir.describe(config, sources.describe(arrays) | fitted)
         path = Path(config.run) / records.PROVENANCE
         records.write_json(path, [*(records.read_json(path) if path.exists() else []), session])

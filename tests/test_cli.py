@@ -69,7 +69,7 @@ def test_unknown_flag_with_the_nearest(refused, words, nearest):
     [
         ("--model=BNN_conv", registry.MODELS),
         ("--dataset=imagenet", registry.DATASETS),
-        ("--network=mlp", registry.NETWORKS),
+        ("--network=rnn", registry.NETWORKS),
         ("--method=mcmc", registry.METHODS),
         ("--optimizer=lbfgs", ["adam", "sgd"]),
     ],

@@ -74,7 +74,7 @@ def test_contradictions(flags, message):
         ({"steps": -1}, "--steps=-1 must be at least 1"),
         ({"learning_rate": float("nan")}, "--learning_rate=nan must be at least 0"),
         ({"prior_scale": 0.0}, "--prior_scale=0.0 must be at least 1e-12"),
-        ({"network": "resnet"}, "unknown --network 'resnet'; known: fc, conv, lenet5, vgg3"),
+        ({"network": "resnet"}, "unknown --network 'resnet'; known: fc, conv, lenet5, mlp, vgg3"),
         ({"estimator": "flip"}, "unknown --estimator 'flip'; known: flipout, reparam, local_reparam"),
     ],
 )

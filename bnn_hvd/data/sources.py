@@ -4,7 +4,6 @@ Adding a data set is one function here and one row in registry.DATASETS.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -12,25 +11,11 @@ import numpy as np
 
 from bnn_hvd import registry
 from bnn_hvd.data import formats
+from bnn_hvd.data.arrays import Arrays
 from bnn_hvd.errors import UserError
 
 NUM_TEST_DIGITS = 360
 IDX_STEMS = {"x_train": "train-images", "y_train": "train-labels", "x_test": "t10k-images", "y_test": "t10k-labels"}
-
-
-@dataclass(frozen=True, eq=False)
-class Arrays:
-    """A data set in memory.
-
-    x: [N, H, W, C] images or [N, D] vectors, uint8 as it was in the file or float32; y: int32 [N].
-    """
-
-    x_train: np.ndarray
-    y_train: np.ndarray
-    x_test: np.ndarray
-    y_test: np.ndarray
-    num_classes: int
-    class_names: tuple[str, ...]
 
 
 class CifarFiles(NamedTuple):
@@ -54,13 +39,14 @@ CIFAR10 = CifarFiles(
 )
 
 
-def load(dataset: str, data_dir: str) -> Arrays:
-    """Read the data set that the flags --dataset and --data_dir name, and check it.
+def load(dataset: str, data_dir: str, target: str = "") -> Arrays:
+    """Read the data set that the flags --dataset and --data_dir name, and check it; `target`: of a table.
 
     Raises:
       UserError: files that are missing or broken, or data that can't be trained on.
     """
-    arrays = registry.load(registry.DATASETS, dataset)(data_dir)
+    reader = registry.load(registry.DATASETS, dataset)
+    arrays = reader(data_dir, target) if dataset == "table" else reader(data_dir)
     check(arrays, str(_absolute(data_dir)) if data_dir else dataset)
     return arrays
 
@@ -269,14 +255,17 @@ def _check_part(part: str, x: np.ndarray, y: np.ndarray, num_classes: int, sourc
         raise UserError(
             f"{source}: x_{part} has {len(x)} examples but y_{part} has {len(y)} labels: they must be equal"
         )
-    if y.min() < 0 or y.max() >= num_classes:
+    if num_classes and (y.min() < 0 or y.max() >= num_classes):
         wrong = y.min() if y.min() < 0 else y.max()
         raise UserError(
             f"{source}: y_{part} has the label {wrong}, out of range: there are the classes 0 to {num_classes - 1}"
         )
-    if not _finite(x):
-        first = np.argwhere(~np.isfinite(x))[0].tolist()
-        raise UserError(f"{source}: x_{part} is NaN or infinite, first at index {first}: remove or replace such values")
+    for name, values in (("x", x), ("y", y)):
+        if not _finite(values):
+            first = np.argwhere(~np.isfinite(values))[0].tolist()
+            raise UserError(
+                f"{source}: {name}_{part} is NaN or infinite, first at index {first}: remove or replace such values"
+            )
 
 
 def _finite(x: np.ndarray) -> bool:

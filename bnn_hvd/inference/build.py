@@ -5,14 +5,26 @@ from typing import Any
 from bnn_hvd import registry
 from bnn_hvd.cluster import Cluster
 from bnn_hvd.config import TrainConfig
+from bnn_hvd.inference import likelihoods
 from bnn_hvd.inference.ensemble import Ensemble
-from bnn_hvd.inference.likelihoods import Categorical
 from bnn_hvd.models.network import Network
+from bnn_hvd.targets import Units
 
 
-def build(config: TrainConfig, network: Network, num_train: int, cluster: Cluster, members: range | None = None) -> Any:
-    """Return the method that the flags name, for some of its members (default: all, if it has members)."""
-    method = registry.load(registry.METHODS, config.method)(network, Categorical(), num_train, cluster, config)
+def build(
+    config: TrainConfig,
+    network: Network,
+    num_train: int,
+    cluster: Cluster,
+    members: range | None = None,
+    units: Units | None = None,
+) -> Any:
+    """Return the method that the flags name, for some of its members (default: all, if it has members).
+
+    units: of real targets.
+    """
+    likelihood = likelihoods.make(config, network.num_classes, units or Units())
+    method = registry.load(registry.METHODS, config.method)(network, likelihood, num_train, cluster, config)
     if not config.num_particles:
         return method
     return Ensemble(method, range(config.num_particles) if members is None else members)

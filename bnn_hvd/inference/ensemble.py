@@ -21,7 +21,10 @@ class Ensemble:
     """
 
     def __init__(self, method: Any, members: range):
-        self.method, self.members, self.network = method, members, method.network
+        self.method, self.members, self.network, self.likelihood = method, members, method.network, method.likelihood
+
+    def with_members(self, members: range) -> "Ensemble":
+        return Ensemble(self.method, members)
 
     def init(self, seed: np.ndarray) -> State:
         return self.method.init(seed + self._offsets())

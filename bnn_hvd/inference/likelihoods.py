@@ -3,9 +3,16 @@
 Outputs are [..., N, O]: any axes (members, draws) before the examples.
 """
 
+import math
 from typing import Protocol
 
 import tensorflow as tf
+
+from bnn_hvd import targets
+from bnn_hvd.config import TrainConfig
+from bnn_hvd.targets import Units
+
+MAX_LOG_SCALE = 15.0
 
 
 class Likelihood(Protocol):
@@ -16,6 +23,9 @@ class Likelihood(Protocol):
 
     def score(self, outputs: tf.Tensor, y_N: tf.Tensor) -> dict[str, tf.Tensor]:
         """Return what is logged of a batch beside the loss, by name: [..., N, O] -> [...]."""
+
+    def predictive(self, outputs: tf.Tensor) -> tf.Tensor:
+        """Return the numbers that say what is predicted: class probabilities, or mean and standard deviation."""
 
 
 class Categorical:
@@ -30,6 +40,43 @@ class Categorical:
         )
         right = tf.reshape(tf.cast(right, tf.float32), tf.shape(outputs)[:-1])
         return {"accuracy": tf.reduce_mean(right, -1)}
+
+    def predictive(self, outputs: tf.Tensor) -> tf.Tensor:
+        return tf.nn.softmax(outputs)
+
+
+class Gaussian:
+    """y ~ N(mean, scale^2). The outputs are [mean, log scale], or with a fixed noise_scale [mean]."""
+
+    def __init__(self, noise_scale: float = 0.0):
+        self.noise_scale = noise_scale
+
+    def nll(self, outputs: tf.Tensor, y_N: tf.Tensor) -> tf.Tensor:
+        mean, log_scale = self._parts(outputs)
+        z = (y_N - mean) * tf.exp(-log_scale)
+        return 0.5 * z * z + log_scale + 0.5 * math.log(2 * math.pi)
+
+    def score(self, outputs: tf.Tensor, y_N: tf.Tensor) -> dict[str, tf.Tensor]:
+        mean, _ = self._parts(outputs)
+        return {"rmse": tf.sqrt(tf.reduce_mean(tf.square(y_N - mean), -1))}
+
+    def predictive(self, outputs: tf.Tensor) -> tf.Tensor:
+        mean, log_scale = self._parts(outputs)
+        return tf.stack([mean, tf.exp(log_scale) + tf.zeros_like(mean)], -1)
+
+    def _parts(self, outputs: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        if self.noise_scale:
+            return outputs[..., 0], tf.constant(math.log(self.noise_scale))
+        # Far outside the data a log scale may be anything; beyond these bounds its exponential is no number.
+        return outputs[..., 0], tf.clip_by_value(outputs[..., 1], -MAX_LOG_SCALE, MAX_LOG_SCALE)
+
+
+def make(config: TrainConfig, num_classes: int, units: Units) -> Likelihood:
+    """Return the likelihood of data with so many classes (0: real targets, learnt in `units`)."""
+    kind = targets.kind_of(config, num_classes)
+    if kind == "categorical":
+        return Categorical()
+    return Gaussian(config.noise_scale / units.scale if kind == "gaussian" else 0.0)
 
 
 def _for_each(outputs: tf.Tensor, y_N: tf.Tensor) -> tf.Tensor:

@@ -25,7 +25,7 @@ class MCDropout:
     """
 
     def __init__(self, network: Network, likelihood: Likelihood, num_train: int, cluster: Cluster, config: TrainConfig):
-        self.network, self.cluster, self.rate = network, cluster, config.dropout_rate
+        self.network, self.likelihood, self.cluster, self.rate = network, likelihood, cluster, config.dropout_rate
         self.objective = MaximumAPosteriori(network, likelihood, num_train, config.prior_scale)
         self.optimizer = optimizers.make(config.optimizer, config.momentum)
         self.dropped = network.layers[1:] if self.rate else []

@@ -18,7 +18,7 @@ class Point:
     """Descends the loss of `MaximumAPosteriori`."""
 
     def __init__(self, network: Network, likelihood: Likelihood, num_train: int, cluster: Cluster, config: TrainConfig):
-        self.network, self.cluster = network, cluster
+        self.network, self.likelihood, self.cluster = network, likelihood, cluster
         self.objective = MaximumAPosteriori(network, likelihood, num_train, config.prior_scale)
         self.optimizer = optimizers.make(config.optimizer, config.momentum)
 

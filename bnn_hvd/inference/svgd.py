@@ -28,7 +28,7 @@ class Svgd:
     """
 
     def __init__(self, network: Network, likelihood: Likelihood, num_train: int, cluster: Cluster, config: TrainConfig):
-        self.network, self.num_train, self.cluster = network, num_train, cluster
+        self.network, self.likelihood, self.num_train, self.cluster = network, likelihood, num_train, cluster
         self.num_particles = config.num_particles
         self.objective = MaximumAPosteriori(network, likelihood, num_train, config.prior_scale)
         self.optimizer = optimizers.make(config.optimizer, config.momentum)

@@ -29,7 +29,7 @@ class Swag:
     """
 
     def __init__(self, network: Network, likelihood: Likelihood, num_train: int, cluster: Cluster, config: TrainConfig):
-        self.network, self.cluster, self.rank = network, cluster, config.swag_rank
+        self.network, self.likelihood, self.cluster, self.rank = network, likelihood, cluster, config.swag_rank
         self.objective = MaximumAPosteriori(network, likelihood, num_train, config.prior_scale)
         self.optimizer = optimizers.make(config.optimizer, config.momentum)
         self.start, self.every = collection(config, num_train, cluster.size)

@@ -6,13 +6,15 @@ draw is a row, S of them are theta [S, P].
 """
 
 import dataclasses
+import functools
+import inspect
 from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
-from bnn_hvd import registry
+from bnn_hvd import registry, targets
 from bnn_hvd.config import TrainConfig
 from bnn_hvd.errors import UserError
 from bnn_hvd.models import layers
@@ -25,7 +27,7 @@ class Parameter:
     """A kernel or a bias: `bayesian` where it has a distribution under vi."""
 
     layer: str
-    kind: str  # kernel or bias
+    kind: str  # kernel, bias, or another name of what is no layer's
     shape: tuple[int, ...]
     bayesian: bool = False
 
@@ -66,6 +68,10 @@ class Layers:
             raise UserError(f"this network takes images, and the data are vectors of {x.shape[-1]}: try --network=fc")
         return layers.conv(x, *self._weights(name, (width, width, x.shape[-1], filters)), pool)
 
+    def free(self, name: str) -> tf.Tensor:
+        """Return a number that belongs to no layer, [1] or [S, 1]; it starts at 0 and is never Bayesian."""
+        return self._take(Parameter(name, "value", (1,)))
+
     def _weights(self, layer: str, shape: tuple[int, ...]) -> tuple[Any, Any]:
         return self._take(Parameter(layer, "kernel", shape)), self._take(Parameter(layer, "bias", shape[-1:]))
 
@@ -77,6 +83,7 @@ class Network:
       parameters: in the order of the flat vector: Bayesian ones first, odd sizes last (see `split`).
       layers: names of the layers, in the order in which the forward function comes by them.
       bayesian, points: those that have a distribution under vi, and the others.
+      num_classes: 0 for real targets.
       num_parameters: P, the length of the flat vector.
       num_bayesian: B, of its first part.
     """
@@ -88,14 +95,18 @@ class Network:
         num_outputs: int,
         bayesian_layers: str = "hidden",
         bayesian_biases: bool = False,
+        num_classes: int | None = None,
     ):
         self.forward, self.num_outputs = forward, num_outputs
+        self.num_classes = num_outputs if num_classes is None else num_classes
         declared = self._declare(example_shape)
-        self.layers = list(dict.fromkeys(p.layer for p in declared))
+        self.layers = list(dict.fromkeys(p.layer for p in declared if p.is_kernel))
         output = self.layers[-1]
         for i, p in enumerate(declared):
             in_layer = bayesian_layers == "all" or p.layer != output
-            declared[i] = dataclasses.replace(p, bayesian=in_layer and (p.is_kernel or bayesian_biases))
+            declared[i] = dataclasses.replace(
+                p, bayesian=in_layer and (p.is_kernel or (bayesian_biases and p.kind == "bias"))
+            )
         self.parameters = sorted(declared, key=lambda p: (not p.bayesian, bool(p.size % CACHE_LINE)))
         self.bayesian = [p for p in self.parameters if p.bayesian]
         self.points = [p for p in self.parameters if not p.bayesian]
@@ -176,7 +187,22 @@ def _named_parts(flat: tf.Tensor, parameters: list[Parameter]) -> dict[str, tf.T
     return {p.name: tf.reshape(part, [*flat.shape[:-1], *p.shape]) for p, part in zip(parameters, parts, strict=True)}
 
 
-def build(config: TrainConfig, example_shape: tuple[int, ...], num_outputs: int) -> Network:
-    """Return the network that the flags name."""
-    forward = registry.load(registry.NETWORKS, config.network)
-    return Network(forward, example_shape, num_outputs, config.bayesian_layers, config.bayesian_biases)
+def build(config: TrainConfig, example_shape: tuple[int, ...], num_classes: int) -> Network:
+    """Return the network that the flags name, for classes or (0 of them) real targets.
+
+    The keyword arguments of its function are flags of their names.
+    """
+    num_outputs, learned_noise = targets.num_outputs(config, num_classes)
+    function = registry.load(registry.NETWORKS, config.network)
+    takes = [p.name for p in inspect.signature(function).parameters.values() if p.kind is p.KEYWORD_ONLY]
+    forward = functools.partial(function, **{name: getattr(config, name) for name in takes})
+    if learned_noise:
+        forward = functools.partial(_with_noise, forward)
+    return Network(forward, example_shape, num_outputs, config.bayesian_layers, config.bayesian_biases, num_classes)
+
+
+def _with_noise(forward: Callable[[Layers, tf.Tensor], tf.Tensor], net: Layers, x: tf.Tensor) -> tf.Tensor:
+    """Add an output that is learnt, and the same for all examples: the log scale of the noise."""
+    outputs = forward(net, x)
+    noise = tf.broadcast_to(net.free("noise")[..., None, :], [*outputs.shape[:-2], tf.shape(outputs)[-2], 1])
+    return tf.concat([outputs, noise], -1)

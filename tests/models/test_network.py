@@ -40,6 +40,8 @@ SIZES = {
     ("conv", (7, 5, 2)): conv(5, 2, 64) + dense(4 * 3 * 64, 10),
     ("vgg3", MNIST): blocks(1) + dense(4 * 4 * 128, 128) + dense(128, 10),
     ("vgg3", CIFAR): blocks(3) + dense(4 * 4 * 128, 128) + dense(128, 10),
+    ("lenet5", MNIST): conv(5, 1, 6) + conv(5, 6, 16) + dense(7 * 7 * 16, 120) + dense(120, 84) + dense(84, 10),
+    ("mlp", (3,)): dense(3, 64) + 4 * dense(64, 64) + dense(64, 10),
     ("vgg3", DIGITS): blocks(1) + dense(1 * 1 * 128, 128) + dense(128, 10),
 }
 
@@ -77,13 +79,14 @@ FLAGS = list(itertools.product(registry.NETWORKS, ("hidden", "all"), (False, Tru
 @pytest.mark.parametrize(("name", "bayesian_layers", "bayesian_biases"), FLAGS)
 def test_which_parameters_are_bayesian(name, bayesian_layers, bayesian_biases):
     net = build(name, bayesian_layers=bayesian_layers, bayesian_biases=bayesian_biases)
+    output = {"mlp": "outputs"}.get(name, "logits")
     expected = {
         p.name
         for p in net.parameters
-        if (bayesian_layers == "all" or p.layer != "logits") and (p.kind == "kernel" or bayesian_biases)
+        if (bayesian_layers == "all" or p.layer != output) and (p.kind == "kernel" or bayesian_biases)
     }
     assert {p.name for p in net.bayesian} == {p.name for p in net.parameters if p.bayesian} == expected
-    assert "logits/kernel" in {p.name for p in net.parameters}
+    assert f"{output}/kernel" in {p.name for p in net.parameters}
     assert net.parameters == net.bayesian + net.points  # Bayesian ones first
     assert net.num_bayesian == sum(p.size for p in net.bayesian)
 

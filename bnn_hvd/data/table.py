@@ -1,0 +1,79 @@
+"""The user's own table for regression: a CSV file with a header, or an .npz with one array per column."""
+
+import csv
+from pathlib import Path
+
+import numpy as np
+
+from bnn_hvd.data.arrays import Arrays
+from bnn_hvd.errors import UserError
+
+TEST_PART = 5  # every fifth row, of a fixed shuffle
+
+
+def table(path: str, target: str) -> Arrays:
+    """Return the columns as inputs [N, D] in their order, but for the target's; a fifth of the rows is the test part.
+
+    The split is the same for every --seed. An .npz may have columns of shape [N] or [N, D].
+
+    Raises:
+      UserError: no file, no such column, a cell that is no number.
+    """
+    if not path:
+        raise UserError("--dataset=table needs --data_dir=FILE: a .csv with a header, or an .npz of columns")
+    file = Path(path).expanduser().absolute()
+    if not file.is_file():
+        raise UserError(f"{file} is no file: --dataset=table needs --data_dir=FILE, a .csv or an .npz")
+    columns = _npz(file) if file.suffix == ".npz" else _csv(file)
+    if target not in columns:
+        raise UserError(f"{file} has no column {target!r} for --target; it has {', '.join(columns)}")
+    y = columns.pop(target)
+    if y.ndim != 1 or not columns:
+        raise UserError(f"{file}: the target must be one column, beside at least one other")
+    lengths = {name: len(column) for name, column in {**columns, target: y}.items()}
+    if len(set(lengths.values())) > 1:
+        raise UserError(f"{file}: its columns have different lengths: {lengths}")
+    x = np.column_stack(list(columns.values())).astype(np.float32)
+    return _split(x, y.astype(np.float32), file)
+
+
+def _split(x: np.ndarray, y: np.ndarray, file: Path) -> Arrays:
+    if len(y) < TEST_PART:
+        raise UserError(f"{file} has {len(y)} rows: at least {TEST_PART} are needed")
+    order = np.random.default_rng(0).permutation(len(y))
+    test = np.zeros(len(y), bool)
+    test[order[: len(y) // TEST_PART]] = True
+    return Arrays(x[~test], y[~test], x[test], y[test], num_classes=0, class_names=())
+
+
+def _csv(file: Path) -> dict[str, np.ndarray]:
+    with file.open(newline="") as lines:
+        header, *rows = [row for row in csv.reader(lines) if row] or [[]]
+    names = [name.strip() for name in header]
+    if len(set(names)) < len(names):
+        raise UserError(f"{file}: two columns have the same name in its header, {names}")
+    values = np.zeros([len(rows), len(names)])
+    for number, row in enumerate(rows):
+        if len(row) != len(names):
+            raise UserError(f"{file}: row {number + 1} has {len(row)} cells, the header {len(names)}")
+        values[number] = [_number(cell, file, number + 1, name) for cell, name in zip(row, names, strict=True)]
+    return dict(zip(names, values.T, strict=True))
+
+
+def _number(cell: str, file: Path, row: int, name: str) -> float:
+    try:
+        return float(cell)
+    except ValueError:
+        raise UserError(f"{file}: row {row}, column {name!r} holds {cell!r}, which is no number") from None
+
+
+def _npz(file: Path) -> dict[str, np.ndarray]:
+    try:
+        with np.load(file, allow_pickle=False) as arrays:
+            columns = dict(arrays)
+    except (OSError, ValueError) as error:
+        raise UserError(f"{file} can't be read: {error}") from None
+    for name, column in columns.items():
+        if column.ndim not in (1, 2) or column.dtype.kind not in "buif":
+            raise UserError(f"{file}: {name} is {column.dtype} {list(column.shape)}: columns are numbers [N] or [N, D]")
+    return columns

@@ -1,0 +1,55 @@
+"""Statistics over posterior draws (or particles) beside their mean: --mode and --quantiles of `predict`."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from bnn_hvd import registry
+from bnn_hvd.config import PredictConfig
+from bnn_hvd.errors import UserError
+
+MODES: dict[str, Callable[..., Any]] = {
+    "mean": np.mean,
+    "median": np.median,
+    "std": np.std,
+    "min": np.min,
+    "max": np.max,
+}
+
+
+class Wanted(NamedTuple):
+    """What is asked for beyond the mean, which is always there."""
+
+    modes: list[str]
+    quantiles: list[float]
+
+    @classmethod
+    def of(cls, config: PredictConfig) -> "Wanted":
+        """Read the flags.
+
+        Raises:
+          UserError: an unknown mode, or a quantile outside of [0, 1].
+        """
+        modes = [registry.known(MODES, mode.strip(), "--mode") for mode in config.mode.split(",") if mode.strip()]
+        try:
+            quantiles = [float(q) for q in config.quantiles.split(",") if q.strip()]
+        except ValueError:
+            quantiles = [-1.0]
+        if not all(0 <= q <= 1 for q in quantiles):
+            raise UserError(f"--quantiles={config.quantiles} must be numbers in [0, 1], separated by commas")
+        return cls([mode for mode in dict.fromkeys(modes) if mode != "mean"], quantiles)
+
+    @property
+    def anything(self) -> bool:
+        return bool(self.modes or self.quantiles)
+
+    def statistics(self, draws: np.ndarray) -> dict[str, np.ndarray]:
+        """Return the statistics by name, [S, ...] -> [...], and quantiles [Q, ...]."""
+        found = {mode: MODES[mode](draws, axis=0) for mode in self.modes}
+        if self.quantiles:
+            found["quantiles"] = np.quantile(draws, self.quantiles, axis=0)
+        return found
+
+    def labels(self) -> dict[str, np.ndarray]:
+        return {"quantiles_Q": np.array(self.quantiles)} if self.quantiles else {}

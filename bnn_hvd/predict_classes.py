@@ -1,0 +1,85 @@
+"""What `predict` writes of a classification. Legend: S draws, N examples, M of other data, C classes, K chosen."""
+
+from typing import Any
+
+import numpy as np
+
+from bnn_hvd import over_draws, uncertainty
+from bnn_hvd.config import PredictConfig
+from bnn_hvd.data.arrays import Arrays
+from bnn_hvd.predictor import Predictor
+
+Found = dict[str, np.ndarray]  # arrays by name, for predictive.npz
+Result = tuple[Found, dict[str, Any]]  # and what is reported of them, for uncertainty.json
+
+BLOCK = 2000  # examples whose draws are in memory at a time
+
+
+def predict(
+    predictor: Predictor, arrays: Arrays, config: PredictConfig
+) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+    """Return the arrays of predictive.npz and the content of uncertainty.json, on every rank."""
+    found = distribution(*predictor.predict(arrays.x_test, config.num_draws))
+    found |= statistics(predictor, arrays.x_test, config)
+    index_K = uncertainty.choose_examples(arrays.y_test, found["predictive_entropy_N"])
+    chosen = {
+        "labels_N": arrays.y_test, "example_index_K": index_K, "examples_K": arrays.x_test[index_K],
+        "draws_SKC": predictor.each_draw(arrays.x_test[index_K], config.num_draws),
+        "class_names": np.array(arrays.class_names),
+    }  # fmt: skip
+    return found | chosen, measures(found, arrays.y_test)
+
+
+def outside(predictor: Predictor, ood: Arrays, config: PredictConfig, inside: Found) -> Result:
+    """Return the arrays of other data, and how well uncertainty tells them from the test part."""
+    found = distribution(*predictor.predict(ood.x_test, config.num_draws))
+    arrays = {f"ood_{name.replace('_N', '_M')}": values for name, values in found.items() if name != "probs_NC"}
+    return arrays, separation(inside, found)
+
+
+def statistics(predictor: Predictor, x: np.ndarray, config: PredictConfig) -> Found:
+    """Return what --mode and --quantiles ask for over the draws' probabilities, block by block."""
+    wanted = over_draws.Wanted.of(config)
+    if not wanted.anything:
+        return {}
+    blocks = [
+        wanted.statistics(predictor.each_draw(x[start : start + BLOCK], config.num_draws))
+        for start in range(0, len(x), BLOCK)
+    ]
+    joined = {name: np.concatenate([block[name] for block in blocks], -2) for name in blocks[0]}
+    return {
+        f"probs_{name}_{'Q' * (name == 'quantiles')}NC": values for name, values in joined.items()
+    } | wanted.labels()
+
+
+def distribution(probs_NC: np.ndarray, expected_entropy_N: np.ndarray) -> Found:
+    """Return the arrays of predictive.npz: total uncertainty = aleatoric + epistemic, in nats."""
+    predictive_entropy_N = uncertainty.entropy(probs_NC)
+    return {
+        "probs_NC": probs_NC,
+        "predictive_entropy_N": predictive_entropy_N,
+        "expected_entropy_N": expected_entropy_N,
+        "mutual_information_N": predictive_entropy_N - expected_entropy_N,
+    }
+
+
+def measures(found: dict[str, np.ndarray], labels_N: np.ndarray) -> dict[str, Any]:
+    return uncertainty.summary(found["probs_NC"], labels_N) | {
+        "total_uncertainty": float(found["predictive_entropy_N"].mean()),
+        "aleatoric_uncertainty": float(found["expected_entropy_N"].mean()),
+        "epistemic_uncertainty": float(found["mutual_information_N"].mean()),
+    }
+
+
+def separation(inside: dict[str, np.ndarray], outside: dict[str, np.ndarray]) -> dict[str, float]:
+    """Return how well two measures of uncertainty tell other data from the test part."""
+    names = {"auroc_entropy": "predictive_entropy_N", "auroc_mutual_information": "mutual_information_N"}
+    return {key: uncertainty.auroc(inside[name], outside[name]) for key, name in names.items()}
+
+
+def text(report: dict[str, Any]) -> list[str]:
+    """Return what `predict` prints."""
+    lines = [f"{name:24} {report[name]:.4f}" for name in ("accuracy", "nll", "brier", "ece")]
+    lines += [f"{name:24} {report[name]:.4f} nats" for name in report if name.endswith("uncertainty")]
+    ood = report.get("ood", {})
+    return lines + [f"ood {name:20} {value:.4f}" for name, value in ood.items() if name.startswith("auroc")]

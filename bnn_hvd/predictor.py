@@ -1,0 +1,125 @@
+"""Posterior draws of a state, streamed over the examples and the ranks.
+
+Draws stream: memory does not grow with their number. Examples are dealt to the ranks in chunks whose
+boundaries do not depend on the number of ranks, and draws are seeded by their index, so the result is
+the same on any number of ranks. Legend: S draws, N examples, C classes, K chosen examples.
+"""
+
+from typing import Any, NamedTuple
+
+import numpy as np
+import tensorflow as tf
+
+from bnn_hvd import regression, seeds, uncertainty
+from bnn_hvd.cluster import Cluster
+from bnn_hvd.data import shards
+from bnn_hvd.data.pipeline import standardize_with
+from bnn_hvd.data.standardize import Standardizer
+from bnn_hvd.inference.objective import Draws
+from bnn_hvd.regression import Mixture
+from bnn_hvd.targets import Units
+
+
+class PassSize(NamedTuple):
+    """How many posterior draws and examples the network sees at once."""
+
+    draws: int
+    examples: int
+
+
+# Measured (docs/log.md). Dense layers multiply many draws in one product; convolutions are fastest one draw
+# at a time, on so few examples that their activations stay in the cache.
+DENSE_PASS, CONV_PASS = PassSize(draws=16, examples=250), PassSize(draws=1, examples=40)
+
+
+class Predictor:
+    """The predictive distribution of a state, as it stands whenever it is asked."""
+
+    def __init__(
+        self, method: Any, state: Any, standardizer: Standardizer, ranks: Cluster, seed: int, units: Units | None = None
+    ):
+        self.method, self.state, self.ranks, self.seed, self.units = method, state, ranks, seed, units or Units()
+        self.standardize = standardize_with(standardizer)
+        has_conv = any(len(p.shape) == 4 for p in method.network.parameters)
+        self.size = CONV_PASS if has_conv else DENSE_PASS
+        self._sums = tf.function(self._sums_of_pass, autograph=False)
+        self._each = tf.function(self._each_of_pass, autograph=False)
+
+    def predict(self, x: np.ndarray, num_draws: int) -> tuple[np.ndarray, np.ndarray]:
+        """Return the mean probabilities [N, C] and the mean entropy of single draws [N], on every rank."""
+        num_draws = self.method.num_draws(num_draws)
+        chunks, num_mine = self._deal(x)
+        probs = np.zeros([len(chunks) * self.size.examples, self.method.network.num_outputs])
+        entropy = np.zeros(len(probs))
+        for draws in self._passes(num_draws):
+            if num_mine:
+                sums = self._sums(chunks, draws)
+                probs += sums[0].numpy()
+                entropy += sums[1].numpy()
+        parts = self.ranks.gather((probs[:num_mine] / num_draws, entropy[:num_mine] / num_draws))
+        return np.concatenate([p for p, _ in parts]).astype(np.float32), np.concatenate([e for _, e in parts])
+
+    def each_draw(self, x: np.ndarray, num_draws: int) -> np.ndarray:
+        """Return what every single draw predicts, on every rank: probabilities [S, N, C], or [S, N, 2] for a
+        regression: mean and standard deviation."""
+        chunks, num_mine = self._deal(x)
+        passes = self._passes(self.method.num_draws(num_draws)) if num_mine else []
+        mine = [self._each(chunks, draws).numpy()[:, :num_mine] for draws in passes]
+        return np.concatenate(
+            [part for part in self.ranks.gather(np.concatenate(mine) if mine else None) if part is not None], 1
+        )
+
+    def mixture(self, x: np.ndarray, num_draws: int) -> Mixture:
+        """Return what every draw predicts of a real target, in its own units."""
+        mean_SN, scale_SN = np.moveaxis(self.each_draw(x, num_draws).astype(np.float64), -1, 0)
+        return Mixture(mean_SN * self.units.scale + self.units.mean, scale_SN * self.units.scale)
+
+    def score(self, x: np.ndarray, y_N: np.ndarray, num_draws: int) -> dict[str, Any]:
+        """Return the scores of the mean over the draws, on every rank."""
+        if self.method.network.num_classes:
+            scores = uncertainty.summary(self.predict(x, num_draws)[0], y_N)
+        else:
+            scores = regression.summary(self.mixture(x, num_draws), y_N)
+        return {**scores, "num_draws": self.method.num_draws(num_draws)}
+
+    def _deal(self, x: np.ndarray) -> tuple[np.ndarray, int]:
+        """Return this rank's examples in chunks, of which the last may stay partly zero, and their number."""
+        mine = shards.slices(len(x), self.size.examples, self.ranks.rank, self.ranks.size)
+        chunks = np.zeros([len(mine), self.size.examples, *x.shape[1:]], x.dtype)
+        for chunk, part in zip(chunks, mine, strict=True):
+            chunk[: part.stop - part.start] = x[part]
+        return chunks, sum(part.stop - part.start for part in mine)
+
+    def _passes(self, num_draws: int) -> list[Draws]:
+        return [
+            Draws(
+                tf.range(first, end := min(first + self.size.draws, num_draws)),
+                tf.constant(np.stack([seeds.seed(self.seed, "draw", draw) for draw in range(first, end)])),
+            )
+            for first in range(0, num_draws, self.size.draws)
+        ]
+
+    def _sums_of_pass(self, chunks: tf.Tensor, draws: Draws) -> tuple[tf.Tensor, tf.Tensor]:
+        """Return the sums over S draws of the probabilities and of their entropy, for all chunks."""
+        forward = self.method.draw(self.state, draws)
+
+        def one_chunk(x: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+            log_probs_SNC = tf.nn.log_softmax(forward(self.standardize(x)))
+            probs_SNC = tf.exp(log_probs_SNC)
+            return tf.reduce_sum(probs_SNC, 0), -tf.reduce_sum(probs_SNC * log_probs_SNC, [0, 2])
+
+        probs, entropy = tf.map_fn(
+            one_chunk, chunks, fn_output_signature=(tf.float32, tf.float32), parallel_iterations=1
+        )
+        return tf.reshape(probs, [-1, probs.shape[-1]]), tf.reshape(entropy, [-1])
+
+    def _each_of_pass(self, chunks: tf.Tensor, draws: Draws) -> tf.Tensor:
+        """Return what each draw predicts, for all chunks: [S, N, O]."""
+        forward = self.method.draw(self.state, draws)
+
+        def one_chunk(x: tf.Tensor) -> tf.Tensor:
+            return self.method.likelihood.predictive(forward(self.standardize(x)))
+
+        found = tf.map_fn(one_chunk, chunks, fn_output_signature=tf.float32, parallel_iterations=1)
+        found = tf.transpose(found, [1, 0, 2, 3])
+        return tf.reshape(found, [tf.shape(found)[0], -1, found.shape[-1]])

@@ -1,0 +1,68 @@
+"""The user's own table, and the sine."""
+
+import numpy as np
+import pytest
+
+from bnn_hvd.data import sources
+from bnn_hvd.data.sine import EDGE, sine
+from bnn_hvd.errors import UserError
+
+
+def write(folder, text: str) -> str:
+    file = folder / "data.csv"
+    file.write_text(text)
+    return str(file)
+
+
+def rows(count: int) -> str:
+    return "\n".join(f"{i},{i * 0.5},{-i}" for i in range(count))
+
+
+def test_columns_in_their_order_and_every_row_once(tmp_path):
+    arrays = sources.load("table", write(tmp_path, "a, y ,b\n" + rows(20)), "y")
+    assert (len(arrays.x_train), len(arrays.x_test), arrays.num_classes) == (16, 4, 0)
+    x, y = np.concatenate([arrays.x_train, arrays.x_test]), np.concatenate([arrays.y_train, arrays.y_test])
+    order = np.argsort(x[:, 0])
+    np.testing.assert_array_equal(x[order], [[i, -i] for i in range(20)])
+    np.testing.assert_array_equal(y[order], np.arange(20) * 0.5)
+
+
+def test_npz_columns_may_have_several_numbers(tmp_path):
+    np.savez(tmp_path / "data.npz", x=np.arange(20.0).reshape(10, 2), y=np.arange(10))
+    arrays = sources.load("table", str(tmp_path / "data.npz"), "y")
+    assert arrays.x_train.shape == (8, 2)
+    assert arrays.y_train.dtype == np.float32
+
+
+@pytest.mark.parametrize(
+    ("text", "target", "says"),
+    [
+        ("a,y\n" + "1,2\n" * 9, "z", "no column 'z' for --target; it has a, y"),
+        ("a,y\n1,2\n1,x\n", "y", "row 2, column 'y' holds 'x', which is no number"),
+        ("a,y\n1,2\n1\n", "y", "row 2 has 1 cells, the header 2"),
+        ("y\n1\n2\n3\n4\n5\n", "y", "beside at least one other"),
+        ("a,y\n1,2\n", "y", "has 1 rows: at least 5"),
+        ("a,a,y\n1,2,3\n", "y", "two columns have the same name"),
+        ("a,y\n" + "1,2\n" * 9 + "1,nan\n" * 9, "y", "is NaN or infinite"),
+        ("", "y", "no column 'y'"),
+    ],
+)
+def test_a_table_that_can_not_be_used_is_named_with_the_place(tmp_path, text, target, says):
+    with pytest.raises(UserError, match=says):
+        sources.load("table", write(tmp_path, text), target)
+
+
+def test_no_file_is_a_users_mistake(tmp_path):
+    for path in ("", str(tmp_path / "none.csv")):
+        with pytest.raises(UserError, match="--dataset=table needs --data_dir"):
+            sources.load("table", path, "y")
+
+
+def test_the_sine_is_in_its_interval_with_noise_that_grows():
+    arrays = sine("")
+    x, noise = arrays.x_train[:, 0], arrays.y_train - np.sin(arrays.x_train[:, 0])
+    assert np.abs(x).max() <= EDGE
+    assert not set(x) & set(arrays.x_test[:, 0])
+    left, right = noise[x < -EDGE / 2].std(), noise[x > EDGE / 2].std()
+    assert left < 0.09 < 0.15 < right  # 0.05 to 0.09, and 0.16 to 0.2; 250 of each: 4.5 % to measure them by
+    np.testing.assert_allclose(arrays.truth_grid, np.sin(arrays.x_grid[:, 0]), atol=1e-6)

@@ -1,0 +1,68 @@
+"""Likelihoods against scipy, with and without an axis of settings."""
+
+import numpy as np
+import pytest
+import scipy.stats
+import tensorflow as tf
+
+from bnn_hvd import targets
+from bnn_hvd.config import TrainConfig
+from bnn_hvd.errors import UserError
+from bnn_hvd.inference import likelihoods
+from bnn_hvd.inference.likelihoods import Categorical, Gaussian
+from bnn_hvd.models import network
+from bnn_hvd.targets import Units
+
+RANDOM = np.random.default_rng(0)
+OUTPUTS_SNO = RANDOM.normal(size=[3, 5, 2]).astype(np.float32)
+Y_N = RANDOM.normal(size=5).astype(np.float32)
+
+
+def test_gaussian_with_its_own_noise_for_each_example():
+    expected = -scipy.stats.norm.logpdf(Y_N, OUTPUTS_SNO[..., 0], np.exp(OUTPUTS_SNO[..., 1]))
+    np.testing.assert_allclose(Gaussian().nll(tf.constant(OUTPUTS_SNO), Y_N), expected, rtol=1e-4)
+
+
+def test_gaussian_with_fixed_noise():
+    expected = -scipy.stats.norm.logpdf(Y_N, OUTPUTS_SNO[..., 0], 0.3)
+    np.testing.assert_allclose(Gaussian(0.3).nll(tf.constant(OUTPUTS_SNO[..., :1]), Y_N), expected, rtol=1e-4)
+    np.testing.assert_allclose(Gaussian(0.3).predictive(tf.constant(OUTPUTS_SNO[..., :1]))[..., 1], 0.3, rtol=1e-6)
+
+
+@pytest.mark.parametrize("likelihood", [Categorical(), Gaussian()])
+def test_settings_side_by_side_are_what_they_are_alone(likelihood):
+    y_N = tf.constant([0, 1, 1, 0, 1]) if isinstance(likelihood, Categorical) else tf.constant(Y_N)
+    together = likelihood.nll(tf.constant(OUTPUTS_SNO), y_N)
+    scores = likelihood.score(tf.constant(OUTPUTS_SNO), y_N)
+    for s, outputs_NO in enumerate(OUTPUTS_SNO):
+        np.testing.assert_allclose(together[s], likelihood.nll(tf.constant(outputs_NO), y_N), rtol=1e-5)
+        for name, value in likelihood.score(tf.constant(outputs_NO), y_N).items():
+            np.testing.assert_allclose(scores[name][s], value, rtol=1e-5)
+
+
+def test_an_extreme_log_scale_stays_a_number():
+    outputs = tf.constant([[0.0, -1e6], [0.0, 1e6]])
+    assert np.isfinite(Gaussian().nll(outputs, tf.constant([1.0, 1.0]))).all()
+
+
+def test_learnt_noise_is_one_number_for_all_examples():
+    config = TrainConfig(network="mlp", hidden=4, num_blocks=1)
+    net = network.build(config, (1,), 0)
+    assert net.num_parameters == (4 + 4) + 2 * (16 + 4) + (4 + 1) + 1
+    assert "noise/value" in {p.name for p in net.points}
+    theta = tf.random.stateless_normal([2, net.num_parameters], [0, 1])
+    outputs_SNO = net.apply(net.unflatten(theta), tf.constant([[0.1], [0.5], [2.0]])).numpy()
+    assert outputs_SNO.shape == (2, 3, 2)
+    noise_S = net.unflatten(theta)["noise/value"].numpy()
+    np.testing.assert_array_equal(outputs_SNO[..., 1], np.broadcast_to(noise_S, [2, 3]))
+
+
+def test_fixed_noise_is_in_the_targets_own_units():
+    likelihood = likelihoods.make(TrainConfig(noise_scale=0.5), 0, Units(mean=3.0, scale=2.0))
+    assert likelihood.noise_scale == 0.25
+
+
+@pytest.mark.parametrize(("likelihood", "num_classes"), [("categorical", 0), ("gaussian", 10), ("heteroscedastic", 2)])
+def test_a_likelihood_that_does_not_fit_the_data_is_a_users_mistake(likelihood, num_classes):
+    with pytest.raises(UserError, match="leave it out"):
+        targets.kind_of(TrainConfig(likelihood=likelihood), num_classes)
