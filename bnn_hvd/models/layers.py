@@ -51,8 +51,14 @@ class Dropout(NamedTuple):
     seed: tf.Tensor  # [2] or [S, 2], of the masks
 
 
+class Inputs(NamedTuple):
+    """In the place of a dense kernel: the layer hands its input through, without the bias."""
+
+
 def dense(x: tf.Tensor, kernel: Kernel, bias: tf.Tensor) -> tf.Tensor:
     """Return x @ kernel + bias: [N, D] or [S, N, D] -> [N, out] or [S, N, out]."""
+    if isinstance(kernel, Inputs):
+        return x
     if isinstance(kernel, Dropout):
         x, kernel = _drop(x, kernel, example_axes=1), kernel.kernel
     if isinstance(kernel, Flipout):
