@@ -9,7 +9,7 @@ What a kernel *is* is the kernel's own business, and `dense` and `conv` look at 
 - `Dropout`: any tensor, whose input is dropped in part;
 - `Inputs`: none: a dense layer hands its input through.
 
-All but the last also have S settings side by side: their tensors have the axis S, and their seeds are [S, 2].
+Those with a seed also have S settings side by side: their tensors have the axis S, and their seeds are [S, 2].
 
 Activations carry the axis S only from the first layer whose weights have it, so that what all draws
 share is computed once. Legend: S settings, N examples, H height, W width, C channels, D features.
