@@ -46,7 +46,11 @@ class TrainConfig:
     )  # fmt: skip
     seed: int = flag(0, "run", "decides everything that is random", minimum=0)
     epochs: int | None = flag(
-        None, "run", "passes over the training data (default 10, unless --steps is given)", minimum=1, identity=False
+        None,
+        "run",
+        "passes over the training data (default 10, for laplace 1, unless --steps is given)",
+        minimum=1,
+        identity=False,
     )
     steps: int | None = flag(
         None, "run", "training steps of the whole job, instead of --epochs", minimum=1, identity=False
@@ -94,6 +98,10 @@ class TrainConfig:
     )  # fmt: skip
     ivon_beta1: float = flag(0.9, "method", "momentum of ivon's gradient, in [0, 1)", minimum=0)
     ivon_beta2: float = flag(0.9999, "method", "memory of ivon's curvature, in [0, 1)", minimum=0)
+    init_from: str = flag("", "method", "run directory of the trained point network that laplace is made for")
+    laplace_structure: str = flag(
+        "full", "method", "curvature of the last layer: all of it, or a Kronecker product", choices=("full", "kron")
+    )
     swag_rank: int = flag(20, "method", "deviations that swag keeps: the rank of its covariance", minimum=2)
     swag_start_steps: int | None = flag(
         None, "method", "step from which swag collects weights (default: half of the training)", minimum=1
@@ -277,7 +285,7 @@ def resolve(config: TrainConfig) -> TrainConfig:
     if values["method"] in registry.POPULATIONS:
         values["num_particles"] = values["num_particles"] or DEFAULT_PARTICLES
     if config.steps is None:
-        _fill(values, epochs=10)
+        _fill(values, epochs=1 if values["method"] == "laplace" else 10)  # laplace sees each example once
     values["model"] = values["model"] or model_name(values)
     _fill(values, run=str(Path("runs", f"{values['dataset']}_{values['model']}")))
     return TrainConfig(**values)

@@ -37,6 +37,7 @@ METHODS = {
     "mc_dropout": Row("bnn_hvd.inference.mc_dropout:MCDropout", "one setting, and dropout also when predicting"),
     "ivon": Row("bnn_hvd.inference.ivon:Ivon", "variational online Newton, a Normal per weight"),
     "swag": Row("bnn_hvd.inference.swag:Swag", "a Normal through the places that gradient descent visits"),
+    "laplace": Row("bnn_hvd.inference.laplace:Laplace", "a Normal over the last layer of a trained point network"),
     "svgd": Row("bnn_hvd.inference.svgd:Svgd", "Stein variational gradient descent: particles that keep apart"),
 }
 

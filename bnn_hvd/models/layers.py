@@ -6,9 +6,10 @@ What a kernel *is* is the kernel's own business, and `dense` and `conv` look at 
 - a tensor [S, in, out]: S settings side by side (posterior draws, particles, chains);
 - `Flipout`: one perturbation for the batch, decorrelated by signs of each example;
 - `LocalReparam`: a Normal per weight, whose noise is drawn per activation;
-- `Dropout`: any tensor, whose input is dropped in part.
+- `Dropout`: any tensor, whose input is dropped in part;
+- `Inputs`: none: a dense layer hands its input through.
 
-The last three also have S settings side by side: their tensors have the axis S, and their seeds are [S, 2].
+Those with a seed also have S settings side by side: their tensors have the axis S, and their seeds are [S, 2].
 
 Activations carry the axis S only from the first layer whose weights have it, so that what all draws
 share is computed once. Legend: S settings, N examples, H height, W width, C channels, D features.
@@ -51,8 +52,14 @@ class Dropout(NamedTuple):
     seed: tf.Tensor  # [2] or [S, 2], of the masks
 
 
+class Inputs(NamedTuple):
+    """In the place of a dense kernel: the layer hands its input through, without the bias."""
+
+
 def dense(x: tf.Tensor, kernel: Kernel, bias: tf.Tensor) -> tf.Tensor:
     """Return x @ kernel + bias: [N, D] or [S, N, D] -> [N, out] or [S, N, out]."""
+    if isinstance(kernel, Inputs):
+        return x
     if isinstance(kernel, Dropout):
         x, kernel = _drop(x, kernel, example_axes=1), kernel.kernel
     if isinstance(kernel, Flipout):

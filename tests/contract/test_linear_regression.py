@@ -13,9 +13,10 @@ import pytest
 import scipy.linalg
 import scipy.stats
 import tensorflow as tf
-from oracles import RARE, draws, z_scores
+from oracles import RARE, covariance_z_scores, draws, z_scores
 
-from bnn_hvd import registry, seeds
+from bnn_hvd import checkpoint, records, registry, seeds
+from bnn_hvd.checkpoint import Progress
 from bnn_hvd.cluster import Solo
 from bnn_hvd.config import ESTIMATORS, TrainConfig
 from bnn_hvd.data.pipeline import Batch
@@ -125,6 +126,23 @@ def test_the_particles_of_svgd_spread_as_the_posterior(design):
     expected = np.sqrt(np.diag(np.linalg.inv(p.precision)))
     assert np.abs((loc - p.mean) / expected).max() < 0.1
     np.testing.assert_allclose(scale, expected, rtol=0.25)
+
+
+@pytest.mark.parametrize("design", DESIGNS)
+@pytest.mark.parametrize("structure", ["full", "kron"])
+def test_laplace_at_the_mode_is_the_posterior(structure, design, tmp_path):
+    """Exactly: the likelihood is a parabola in the one layer, whose Kronecker factors are exact too."""
+    p, count = problem(design), 4000
+    (tmp_path / records.CHECKPOINTS).mkdir()
+    checkpoint.save(tmp_path / records.CHECKPOINTS, {"params:0": p.mean.astype(np.float32)}, Progress(), keep=1)
+    method = p.make("laplace", init_from=str(tmp_path), laplace_structure=structure)
+    state = method.init(seeds.seed(0, "init"))
+    train(method, state, p.batch, 2)
+    draws_SN = method.draw(state, draws(range(count)))(p.x).numpy()[:, :4, 0]
+    phi = p.phi[:4]
+    z = covariance_z_scores(draws_SN, phi @ p.mean, phi @ np.linalg.inv(p.precision) @ phi.T)
+    assert np.abs(z).max() < RARE
+    assert np.abs(z_scores(draws_SN, phi @ p.mean)).max() < RARE
 
 
 def at_the_exact_posterior(p: Problem, estimator: str):

@@ -18,7 +18,8 @@ from bnn_hvd.models import network
 RANDOM = np.random.default_rng(1)
 X = RANDOM.normal(size=[8, 6, 5, 2]).astype(np.float32)
 BATCH = Batch(tf.constant(X), tf.constant(RANDOM.integers(3, size=8).astype(np.int32)))
-CASES = [("point", "flipout"), *(("vi", estimator) for estimator in ESTIMATORS)]
+OTHERS = ("point", "ivon", "mc_dropout", "swag")
+CASES = [*((method, "flipout") for method in OTHERS), *(("vi", estimator) for estimator in ESTIMATORS)]
 CLOSE = {"rtol": 2e-4, "atol": 1e-5}  # other products of matrices, other sums: Adam's first steps have size 1e-3
 
 
@@ -26,7 +27,7 @@ def trained(method: str, estimator: str, members: range | None, steps: int = 5):
     """Return (method, state) after a few steps; members None: without the axis."""
     config = TrainConfig(
         network="conv", method=method, estimator=estimator, bayesian_layers="all", bayesian_biases=True,
-        num_particles=0 if members is None else 9,
+        swag_rank=2, swag_start_steps=1, swag_every_steps=1, num_particles=0 if members is None else 9,
     )  # fmt: skip
     made = inference.build(config, network.build(config, X.shape[1:], 3), 100, Solo(), members)
     state = made.init(seeds.seed(0, "init"))

@@ -1,0 +1,138 @@
+"""Last-layer Laplace approximation of a finished point run (MacKay 1992; Daxberger et al. 2021)."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from bnn_hvd import checkpoint, noise, records
+from bnn_hvd.cluster import Cluster
+from bnn_hvd.config import TrainConfig
+from bnn_hvd.data.pipeline import Batch
+from bnn_hvd.errors import UserError
+from bnn_hvd.inference.descent import State, averaged
+from bnn_hvd.inference.likelihoods import Likelihood
+from bnn_hvd.inference.maximum import MaximumAPosteriori
+from bnn_hvd.inference.objective import Controls, Draws
+from bnn_hvd.models.layers import Inputs
+from bnn_hvd.models.network import Network
+
+MOST_WEIGHTS = 5000  # whose full matrix is 100 MB, in each checkpoint too
+
+
+class Laplace:
+    """theta stays the one of --init_from; its last layer W [D + 1, C], kernel and bias, gets q = N(W, precision^-1).
+
+        precision = sum_n h_n h_n^T (x) H_n + I / prior_scale^2       (full)
+                    N mean_n(h_n h_n^T) (x) mean_n(H_n) + I / ...     (kron)
+
+    h [D + 1] is the input of the layer with a 1 for the bias, H [C, C] the Hessian of -log p(y | outputs) in the
+    outputs: generalized Gauss-Newton, which for one layer and softmax is the Hessian. A step trains nothing: it
+    averages its batch in. One epoch sees each example once; what fills no batch counts as the mean of the others.
+    """
+
+    def __init__(self, network: Network, likelihood: Likelihood, num_train: int, cluster: Cluster, config: TrainConfig):
+        self.network, self.likelihood, self.num_train, self.cluster = network, likelihood, num_train, cluster
+        self.prior_scale, self.init_from = config.prior_scale, config.init_from
+        self.full = config.laplace_structure == "full"
+        self.objective = MaximumAPosteriori(network, likelihood, num_train, config.prior_scale)
+        self.kernel, self.bias = (f"{network.layers[-1]}/{kind}" for kind in ("kernel", "bias"))
+        inputs, self.outputs = next(p.shape for p in network.parameters if p.name == self.kernel)
+        self.inputs = inputs + 1
+        if self.full and self.inputs * self.outputs > MOST_WEIGHTS:
+            raise UserError(
+                f"--laplace_structure=full would need a matrix of {self.inputs * self.outputs} x as many numbers, "
+                f"more than {MOST_WEIGHTS}: take --laplace_structure=kron"
+            )
+
+    def init(self, seed: np.ndarray) -> State:
+        if seed.ndim == 2:
+            raise UserError("laplace has no particles: leave --num_particles out")
+        state, flat = State(trained_theta(self.init_from, self.network)), self.inputs * self.outputs
+        sizes = {"full": flat} if self.full else {"inputs": self.inputs, "outputs": self.outputs}
+        state.slots |= {k: tf.Variable(tf.zeros([n, n]), name=f"laplace_{k}") for k, n in sizes.items()}
+        return state
+
+    def step(self, state: State, batch: Batch, controls: Controls) -> dict[str, tf.Tensor]:
+        theta = tf.convert_to_tensor(state.params)
+        scalars = self.objective.scalars(theta, batch, controls.kl_weight)
+        factors, scalars = averaged(self.cluster, self._factors(theta, batch), scalars)
+        state.step.assign_add(1)
+        for slot, factor in zip(state.slots.values(), factors, strict=True):
+            slot.assign_add((factor - slot) / tf.cast(state.step, tf.float32))
+        return scalars
+
+    def num_draws(self, requested: int) -> int:
+        return requested
+
+    def draw(self, state: State, draws: Draws):  # type: ignore[no-untyped-def]
+        """Return the network with S draws of its last layer."""
+        weights: dict[str, Any] = self.network.unflatten(tf.convert_to_tensor(state.params))
+        eps = tf.reshape(noise.normals(draws.seeds, self.inputs * self.outputs), [-1, self.inputs, self.outputs])
+        change = self._full_draws(state, eps) if self.full else self._kron_draws(state, eps)
+        weights[self.kernel] = weights[self.kernel] + change[:, :-1]
+        weights[self.bias] = weights[self.bias] + change[:, -1]
+        return lambda x: self.network.apply(weights, x)
+
+    def marginals(self, state: State) -> tuple[np.ndarray, np.ndarray]:
+        return state.params.numpy(), np.zeros(0, np.float32)
+
+    def _factors(self, theta: tf.Tensor, batch: Batch) -> list[tf.Tensor]:
+        """Return the means over the batch of what the precision is made of."""
+        weights: dict[str, Any] = self.network.unflatten(theta)
+        outputs = self.network.apply(weights, batch.x)
+        h_ND = self.network.apply(weights | {self.kernel: Inputs()}, batch.x)
+        h_ND = tf.concat([h_ND, tf.ones_like(h_ND[:, :1])], -1)
+        hessian_NCC, count = output_hessian(self.likelihood, outputs, batch.y), float(batch.x.shape[0])
+        if not self.full:
+            return [tf.matmul(h_ND, h_ND, transpose_a=True) / count, tf.reduce_mean(hessian_NCC, 0)]
+        curved = tf.einsum("ne,nbc->nebc", h_ND, hessian_NCC)
+        size = self.inputs * self.outputs
+        return [tf.reshape(tf.einsum("nd,nebc->dbec", h_ND, curved), [size, size]) / count]
+
+    def _full_draws(self, state: State, eps: tf.Tensor) -> tf.Tensor:
+        """L^-T eps, with L the Cholesky factor of the precision, has its inverse as covariance."""
+        precision = self.num_train * state.slots["full"] + tf.eye(eps.shape[1] * eps.shape[2]) / self.prior_scale**2
+        flat = tf.reshape(eps, [eps.shape[0], -1])
+        solved = tf.linalg.triangular_solve(tf.linalg.cholesky(precision), tf.transpose(flat), adjoint=True)
+        return tf.reshape(tf.transpose(solved), eps.shape)
+
+    def _kron_draws(self, state: State, eps: tf.Tensor) -> tf.Tensor:
+        """In the basis of the output factor's eigenvectors the precision is one block per eigenvalue."""
+        values_C, vectors_CC = tf.linalg.eigh(state.slots["outputs"])
+        blocks = self.num_train * tf.maximum(values_C, 0.0)[:, None, None] * state.slots["inputs"]
+        factors = tf.linalg.cholesky(blocks + tf.eye(self.inputs) / self.prior_scale**2)
+        solved_CDS = tf.linalg.triangular_solve(factors, tf.transpose(eps, [2, 1, 0]), adjoint=True)
+        return tf.einsum("kds,ck->sdc", solved_CDS, vectors_CC)
+
+
+def output_hessian(likelihood: Likelihood, outputs: tf.Tensor, y_N: tf.Tensor) -> tf.Tensor:
+    """Return the second derivatives of -log p(y_n | outputs_n) in the outputs: [N, C] -> [N, C, C]."""
+    with tf.GradientTape(persistent=True) as outer:
+        outer.watch(outputs)
+        with tf.GradientTape() as inner:
+            inner.watch(outputs)
+            nll = likelihood.nll(outputs, y_N)
+        columns = tf.unstack(inner.gradient(nll, outputs), axis=-1)
+    return tf.stack([outer.gradient(column, outputs) for column in columns], axis=1)
+
+
+def trained_theta(run: str, network: Network) -> np.ndarray:
+    """Return the parameters [P] of a finished point run.
+
+    Raises:
+      UserError: there is no such run, or its network is another one.
+    """
+    if not run:
+        raise UserError("laplace needs a trained network: --init_from names the run directory of a point run")
+    arrays = checkpoint.read_newest_good(Path(run, records.CHECKPOINTS))
+    if arrays is None:
+        raise UserError(f"--init_from={run} has no readable checkpoint: train it with --method=point first")
+    theta = arrays["params:0"]
+    if theta.shape != (network.num_parameters,):
+        raise UserError(
+            f"--init_from={run} has parameters of shape {list(theta.shape)}, this network has "
+            f"{network.num_parameters}: give the --network and the --method=point that belong together"
+        )
+    return theta
