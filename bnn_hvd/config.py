@@ -143,6 +143,13 @@ class TrainConfig:
         0.0, "objective", "epochs over which the learning rate rises from that of one rank, linearly", minimum=0
     )
 
+    lr_schedule: str = flag(
+        "constant",
+        "objective",
+        "constant, or cosine: fall to 0 at the last of --epochs",
+        choices=("constant", "cosine"),
+    )
+
     threads: int = flag(0, "machine", "threads per rank; 0: cores of the host / ranks on it", minimum=0, identity=False)
     steps_per_call: int = flag(100, "machine", "steps per call of the compiled loop", minimum=1, identity=False)
     checkpoint_every_steps: int = flag(
@@ -269,6 +276,8 @@ def resolve(config: TrainConfig) -> TrainConfig:
     """
     if config.epochs is not None and config.steps is not None:
         raise UserError("--epochs and --steps both say how long to train: give one of them")
+    if config.lr_schedule.lower() == "cosine" and config.steps is not None:
+        raise UserError("--lr_schedule=cosine ends with the last epoch: give --epochs instead of --steps")
     for name in ("momentum", "dropout_rate", "ivon_beta1", "ivon_beta2"):
         if getattr(config, name) >= 1:
             raise UserError(f"--{name}={getattr(config, name)} must be below 1")

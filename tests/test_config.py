@@ -115,7 +115,7 @@ def random_config(rng: np.random.Generator) -> TrainConfig:
             values[name] = "a folder/with = signs, #3 and ünicode"
         else:
             values[name] = int(rng.integers(1, 2**31))
-    values["steps" if rng.random() < 0.5 else "epochs"] = None
+    values["steps" if rng.random() < 0.5 or values["lr_schedule"] == "cosine" else "epochs"] = None
     values |= {"model": "", "dry_run": False}
     return config.resolve(TrainConfig(**values))
 

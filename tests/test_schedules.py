@@ -46,3 +46,9 @@ def test_one_rank_has_the_learning_rate_of_the_flag_throughout(lr_scaling):
 )
 def test_kl_weight_rises_linearly_from_zero(warmup, epoch, expected):
     assert schedules.kl_weight(TrainConfig(kl_weight=0.5, kl_warmup_epochs=warmup), epoch) == pytest.approx(expected)
+
+
+def test_a_cosine_falls_from_the_whole_rate_to_none():
+    config = TrainConfig(learning_rate=0.2, lr_schedule="cosine", epochs=8, lr_scaling="none")
+    found = [schedules.learning_rate(config, epoch, 1) for epoch in (0, 2, 4, 8, 9)]
+    assert found == pytest.approx([0.2, 0.1 * (1 + 0.5**0.5), 0.1, 0, 0], abs=1e-12)
