@@ -15,24 +15,31 @@ from matplotlib.figure import Figure
 from bnn_hvd import records
 from bnn_hvd.config import PlotConfig
 from bnn_hvd.errors import UserError
-from bnn_hvd.plots import calibration, predictive, style, training
+from bnn_hvd.plots import calibration, predictive, regression, style, training
 
 
 class Row(NamedTuple):
-    """`draw` reads `source` (a file, or a folder of .npz) of the run; the verb `written_by` makes it."""
+    """`draw` reads `source` (a file, or a folder of .npz) of the run; the verb `written_by` makes it.
+
+    needs: the array without which the run is of another kind (classes, targets, a curve), and has no such figure.
+    """
 
     draw: Callable[[Path], Figure]
     source: str
     written_by: str
+    needs: str = ""
 
 
 FIGURES = {
     "learning_curves": Row(training.learning_curves, records.METRICS, "train"),
     "weight_posteriors": Row(training.weight_posteriors, records.POSTERIOR, "train"),
-    "predictive_draws_confident": Row(predictive.confident, records.PREDICTIVE, "predict"),
-    "predictive_draws_doubtful": Row(predictive.doubtful, records.PREDICTIVE, "predict"),
-    "reliability": Row(calibration.reliability, records.PREDICTIVE, "predict"),
-    "uncertainty_histogram": Row(calibration.uncertainty_histogram, records.PREDICTIVE, "predict"),
+    "predictive_draws_confident": Row(predictive.confident, records.PREDICTIVE, "predict", "labels_N"),
+    "predictive_draws_doubtful": Row(predictive.doubtful, records.PREDICTIVE, "predict", "labels_N"),
+    "reliability": Row(calibration.reliability, records.PREDICTIVE, "predict", "labels_N"),
+    "uncertainty_histogram": Row(calibration.uncertainty_histogram, records.PREDICTIVE, "predict", "labels_N"),
+    "curve": Row(regression.curve, records.PREDICTIVE, "predict", "grid_x_G"),
+    "particles": Row(regression.particles, records.PREDICTIVE, "predict", "grid_x_G"),
+    "calibration": Row(regression.calibration, records.PREDICTIVE, "predict", "pit_N"),
 }
 
 
@@ -49,6 +56,8 @@ def main(config: PlotConfig) -> int:
         for name, row in FIGURES.items():
             if not has_content(run / row.source):
                 print(f"{name} skipped: no {row.source}; `python -m bnn_hvd {row.written_by} --run={run}` makes it")
+                continue
+            if row.needs and row.needs not in style.read_npz(run / row.source):
                 continue
             path = run / records.PLOTS / f"{name}.{config.format.lower()}"
             style.save(row.draw(run), path)
