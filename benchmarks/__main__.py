@@ -11,6 +11,7 @@ PARTS = {
     "layers": "a training step beside TensorFlow Probability's and bayesian-torch's",
     "allreduce": "latency and bandwidth of an all-reduce against message size",
     "scaling": "weak scaling from one rank to two",
+    "particles": "particles of one rank side by side, and on two ranks",
     "training": "a training run of MNIST against its steps alone",
     "predict": "posterior draws of a test set beside a plain loop over TFP's model",
     "startup": "seconds from the command to the first step, and of --help",
