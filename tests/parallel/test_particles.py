@@ -32,11 +32,13 @@ def folder(tmp_path_factory) -> Path:
     """What one rank, two and four make of the same commands."""
     folder = tmp_path_factory.mktemp("particles")
     jobs = {
-        1: [flags(folder, "one", 4, 40), flags(folder, "added", 2, 40), flags(folder, "added", 4, 40)],
+        1: [flags(folder, "one", 4, 40), flags(folder, "added", 2, 40), flags(folder, "added", 4, 40),
+            [*flags(folder, "svgd_one", 4, 40), "--method=svgd"],
+        ],
         2: [
             flags(folder, "two", 4, 40), flags(folder, "parted", 4, 15), flags(folder, "parted", 4, 40),
             flags(folder, "single", 1, 20), flags(folder, "grown", 2, 40), flags(folder, "grown", 4, 40),
-            ["predict", f"--run={folder / 'two'}", "--threads=1"],
+            ["predict", f"--run={folder / 'two'}", "--threads=1"], [*flags(folder, "svgd_two", 4, 40), "--method=svgd"],
         ],
         4: [flags(folder, "groups", 2, 12), flags(folder, "groups", 2, 20)],
     }  # fmt: skip
@@ -48,6 +50,12 @@ def folder(tmp_path_factory) -> Path:
 
 def test_a_particle_does_not_depend_on_the_number_of_ranks(folder):
     np.testing.assert_allclose(params(folder / "two"), params(folder / "one"), **CLOSE)
+
+
+def test_particles_that_move_together_reach_each_other_over_the_ranks(folder):
+    np.testing.assert_allclose(params(folder / "svgd_two"), params(folder / "svgd_one"), **CLOSE)
+    apart = np.abs(params(folder / "svgd_two") - params(folder / "two")).max()
+    assert apart > 1e-2  # an ensemble's, which do not
 
 
 def test_particles_resume_bit_for_bit(folder):
