@@ -25,12 +25,19 @@ class Cluster(Protocol):
     local_rank: int
     local_size: int
     first_row: int
+    compression: str  # of gradients: inference/compression.py
 
     @property
     def is_root(self) -> bool: ...
 
     def mean(self, tensors: Sequence[Any]) -> list[Any]:
         """Average each tensor over the ranks, in one grouped all-reduce; also inside a graph."""
+
+    def sum(self, tensors: Sequence[Any]) -> list[Any]:
+        """Add up each tensor over the ranks, likewise; tensors of one type, float16 too."""
+
+    def max(self, values: Sequence[float]) -> list[float]:
+        """Return the largest of each value (float32, no NaN) over the ranks."""
 
     def any(self, flag: bool) -> bool:
         """Return whether `flag` is true on any rank."""
@@ -63,12 +70,19 @@ class Solo:
     rank = local_rank = 0
     size = local_size = 1
     is_root = True
+    compression = "none"
 
     def __init__(self, concat: Callable[[Sequence[Any]], list[Any]] = list, first_row: int = 0):
         self.concat, self.first_row = concat, first_row
 
     def mean(self, tensors: Sequence[Any]) -> list[Any]:
         return list(tensors)
+
+    def sum(self, tensors: Sequence[Any]) -> list[Any]:
+        return list(tensors)
+
+    def max(self, values: Sequence[float]) -> list[float]:
+        return [float(value) for value in values]
 
     def any(self, flag: bool) -> bool:
         return flag
@@ -90,9 +104,14 @@ class Hvd:
     """All ranks, or a group of them (a process set), through Horovod. Made by `connect` and `split`."""
 
     def __init__(
-        self, hvd: Any, group: Any = None, concat: Callable[[Sequence[Any]], list[Any]] = list, first_row: int = 0
+        self,
+        hvd: Any,
+        compression: str = "none",
+        group: Any = None,
+        concat: Callable[[Sequence[Any]], list[Any]] = list,
+        first_row: int = 0,
     ):
-        self._hvd, self.concat, self.first_row = hvd, concat, first_row
+        self._hvd, self.compression, self.concat, self.first_row = hvd, compression, concat, first_row
         self._group = group or hvd.global_process_set
         self.rank, self.size = self._group.rank(), self._group.size()
         self.local_rank, self.local_size = hvd.local_rank(), hvd.local_size()
@@ -104,8 +123,15 @@ class Hvd:
     def mean(self, tensors: Sequence[Any]) -> list[Any]:
         return self._hvd.grouped_allreduce(list(tensors), op=self._hvd.Average, process_set=self._group)
 
+    def sum(self, tensors: Sequence[Any]) -> list[Any]:
+        return self._hvd.grouped_allreduce(list(tensors), op=self._hvd.Sum, process_set=self._group)
+
+    def max(self, values: Sequence[float]) -> list[float]:
+        mine, name = np.array(values, np.float32), f"max{len(values)}"
+        return self._hvd.allreduce(mine, op=self._hvd.Max, name=name, process_set=self._group).numpy().tolist()
+
     def any(self, flag: bool) -> bool:
-        return bool(self._hvd.allreduce(np.float32(flag), op=self._hvd.Max, name="any", process_set=self._group))
+        return bool(self.max([flag])[0])
 
     def gather(self, value: Any) -> list[Any]:
         return self._hvd.allgather_object(value, name="gather", process_set=self._group)
@@ -125,7 +151,7 @@ class Hvd:
             group = _process_set(self._hvd, range(first, first + len(ranks)))
             if first == ranks.start:
                 mine = group
-        return Hvd(self._hvd, mine, self._concat_every(len(ranks)), first_row)
+        return Hvd(self._hvd, self.compression, mine, self._concat_every(len(ranks)), first_row)
 
     def _concat_every(self, group_size: int) -> Callable[[Sequence[Any]], list[Any]]:
         """Return `concat` over groups of ranks; with more than one rank a group has one particle, [1, ...]."""
@@ -138,11 +164,12 @@ def _process_set(hvd: Any, ranks: range) -> Any:
     return hvd.add_process_set(ranks)
 
 
-def connect(timeline: Path | None = None, groups: bool = False) -> Cluster:
+def connect(timeline: Path | None = None, groups: bool = False, compression: str = "none") -> Cluster:
     """Join the ranks that the launcher started; one process without a launcher stays alone.
 
     timeline: where Horovod writes its timeline, if at all.
     groups: whether `split` will be asked for groups of several ranks.
+    compression: of the gradients that the ranks exchange.
 
     Raises:
       UserError: Horovod sees another number of ranks than the launcher started. A Horovod that was
@@ -166,7 +193,7 @@ def connect(timeline: Path | None = None, groups: bool = False) -> Cluster:
             f"the launcher started {expected} ranks, but Horovod sees {hvd.size()}: it was built without MPI or "
             "against another one. Put the launcher's mpicxx on PATH, remove .venv, and run `make install`"
         )
-    return Hvd(hvd)
+    return Hvd(hvd, compression)
 
 
 def _mpi_size() -> int:

@@ -151,7 +151,14 @@ class TrainConfig:
     )
 
     threads: int = flag(0, "machine", "threads per rank; 0: cores of the host / ranks on it", minimum=0, identity=False)
-    steps_per_call: int = flag(100, "machine", "steps per call of the compiled loop", minimum=1, identity=False)
+    steps_per_call: int = flag(
+        0, "machine", "steps per call of the compiled loop, between which ranks see signals; 0: what takes about a "
+        "second, at most 100", minimum=0, identity=False,
+    )  # fmt: skip
+    compression: str = flag(
+        "none", "machine", "of the gradient that ranks average: fp16 halves its bytes and rounds it to 11 bits; on one "
+        "rank it changes nothing", choices=("none", "fp16"),
+    )  # fmt: skip
     checkpoint_every_steps: int = flag(
         1000, "machine", "steps between checkpoints; 0: only at the end", minimum=0, identity=False
     )

@@ -15,7 +15,7 @@ Flags = dict[str, str]
 # The defaults of each script: a flagfile that leaves a flag out means the same as before.
 MNIST = {
     "model_data": "results", "model_type": "BNN", "bnnConv": "BNN_conv_flip", "cnnConv": "CNN_conv",
-    "UseEpoch": "True", "epochs": "10", "iteration": "8000", "print_step": "10", "compression": "False",
+    "UseEpoch": "True", "epochs": "10", "iteration": "8000", "print_step": "10",
 }  # fmt: skip
 CIFAR = {
     "DATA_PATH": "", "DATA_NAME": "CIFAR-10", "model_dir": "results/bayesian_neural_network",
@@ -28,11 +28,13 @@ RENAMED = {
     "num_intra": "threads",
 }  # fmt: skip
 ENVIRONMENT = {"kmp_blocktime": "KMP_BLOCKTIME", "kmp_affinity": "KMP_AFFINITY"}
-NO_EFFECT = {"compression": "not there yet", "num_inter": "follows --threads", "plotting": "see the verb plot"}
+NO_EFFECT = {"num_inter": "follows --threads", "plotting": "see the verb plot"}
 ALIASES = {"Model_type": "model_type"}  # the version of the script that had --compression spelt it so
 NEW_TOO = {name: name for name in ("data_dir", "epochs", "batch_size", "learning_rate", "verbose")}
+# --compression is a new flag too; its old spellings are those of a boolean, and alone they stand for no script.
 OLD_ONLY = {*MNIST, *CIFAR, *RENAMED, *ENVIRONMENT, *NO_EFFECT} - set(NEW_TOO)
 BOOLS = {"UseEpoch", "USE_EPOCH", "verbose", "compression", "plotting", "subtract_pixel_mean"}
+TRUTHS = {"true": True, "t": True, "1": True, "false": False, "f": False, "0": False}  # absl's
 
 
 def translate(plain: list[str]) -> list[str]:
@@ -42,7 +44,7 @@ def translate(plain: list[str]) -> list[str]:
       UserError: an old flag without a value, or with one that its script did not know.
     """
     given, rest = _split(plain)
-    if not OLD_ONLY & set(given):
+    if not (OLD_ONLY | {"compression"}) & set(given):
         return plain
     values = _with_defaults(given, rest)
     new = {to: values[name] for name, to in (RENAMED | NEW_TOO).items() if name in values}  # a new --data_dir wins
@@ -60,19 +62,38 @@ def translate(plain: list[str]) -> list[str]:
 def _split(plain: list[str]) -> tuple[Flags, list[str]]:
     """Return the flags that the old scripts had, the last of each, and all other words in order."""
     given: Flags = {}
-    rest = []
-    words = iter(plain)
+    rest: list[str] = []
+    words = iter(_joined(plain))
     for word in words:
         name, equals, value = word.lstrip("-").partition("=")
         name = ALIASES.get(name, name)
         if word.startswith("-") and name.removeprefix("no") in BOOLS and not equals:
             given[name.removeprefix("no")] = str(not name.startswith("no"))
-        elif word.startswith("-") and (name in OLD_ONLY or name in NEW_TOO):
+        elif word.startswith("-") and (name in OLD_ONLY or name in NEW_TOO or _is_old_compression(name, value)):
             value = value if equals else next(words, "")
-            given[name] = value.strip().strip("'\"")  # old flagfiles have blanks and quotes
+            given[name] = _bare(value)
         else:
             rest.append(word)
     return given, rest
+
+
+def _joined(plain: list[str]) -> list[str]:
+    """Return `plain` with the two words `--compression fp16` as one: without a value it is the old boolean."""
+    joined: list[str] = []
+    for word in plain:
+        if joined and joined[-1].lstrip("-") == "compression" and not word.startswith("-"):
+            joined[-1] += f"={word}"
+        else:
+            joined.append(word)
+    return joined
+
+
+def _is_old_compression(name: str, value: str) -> bool:
+    return name == "compression" and _bare(value).lower() in TRUTHS
+
+
+def _bare(value: str) -> str:
+    return value.strip().strip("'\"")  # old flagfiles have blanks and quotes
 
 
 def _with_defaults(given: Flags, rest: list[str]) -> Flags:
@@ -123,6 +144,7 @@ def _length(values: Flags, use_epochs: str, total: str) -> Flags:
 
 # The flags whose meaning takes more than a new name; what only these rules read has no row anywhere.
 COMBINED = {
+    "compression": lambda values: {"compression": "fp16" if _true(values, "compression") else "none"},
     "model_type": _mnist,
     "DATA_NAME": _cifar,
     "UseEpoch": lambda values: _length(values, "UseEpoch", "iteration"),
@@ -131,8 +153,7 @@ COMBINED = {
 
 
 def _true(values: Flags, name: str) -> bool:
-    words = {"true": True, "t": True, "1": True, "false": False, "f": False, "0": False}  # absl's
-    return words[registry.known(words, values[name], f"value of --{name}")]
+    return TRUTHS[registry.known(TRUTHS, values[name], f"value of --{name}")]
 
 
 def _number(values: Flags, name: str, kind: type[int] | type[float]) -> int | float:

@@ -13,6 +13,7 @@ from bnn_hvd import rank_times, records
 from bnn_hvd.checkpoint import Progress
 from bnn_hvd.cluster import Cluster
 from bnn_hvd.config import to_flagfile
+from bnn_hvd.inference.compression import COMPRESSIONS
 from bnn_hvd.models.network import Network
 from bnn_hvd.plan import Plan
 
@@ -78,7 +79,8 @@ def summary(
 
 def bytes_per_step(plan: Plan, state: Any) -> int:
     """Return the bytes of the gradient that each rank hands to the all-reduce."""
-    return 4 * int(state.params.shape[-1]) if plan.size > 1 else 0
+    each = COMPRESSIONS[plan.config.compression].dtype.size
+    return each * int(state.params.shape[-1]) if plan.size > 1 else 0
 
 
 def plan_text(plan: Plan, network: Network, state: Any, ranks: int) -> str:

@@ -1,6 +1,7 @@
 """`train`: the one loop, for every method, on one rank and on many. Read `main`, then `fit`."""
 
 import dataclasses
+import math
 import socket
 from collections.abc import Callable
 from pathlib import Path
@@ -9,7 +10,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from bnn_hvd import checkpoint, cluster, machine, provenance, records, report, rundir, seeds, targets
+from bnn_hvd import checkpoint, cluster, machine, pace, provenance, records, report, rundir, seeds, targets
 from bnn_hvd.checkpoint import Progress
 from bnn_hvd.cluster import Cluster
 from bnn_hvd.config import TrainConfig, to_flagfile
@@ -19,6 +20,7 @@ from bnn_hvd.data.pipeline import Examples
 from bnn_hvd.data.standardize import Standardizer
 from bnn_hvd.errors import EXIT_INTERRUPTED, TrainingError
 from bnn_hvd.inference import build as inference
+from bnn_hvd.inference.compression import COMPRESSIONS
 from bnn_hvd.inference.objective import Controls
 from bnn_hvd.lock import claimed
 from bnn_hvd.logbook import Logbook
@@ -39,7 +41,7 @@ def main(config: TrainConfig) -> int:
     """Train (a resolved config), or go on where the run directory stands; returns the exit code."""
     rundir.check_same_run(config)
     timeline = Path(config.run, records.TIMELINE) if config.timeline else None
-    ranks = cluster.connect(timeline, groups=config.num_particles > 1)
+    ranks = cluster.connect(timeline, config.num_particles > 1, config.compression)
     threads = machine.set_up(config.threads, ranks)
     cluster.check_agreement(ranks, provenance.fingerprint(to_flagfile(config)), socket.gethostname())
     arrays = sources.load(config.dataset, staging.stage(config.data_dir, config.stage_dir, ranks), config.target)
@@ -118,16 +120,18 @@ def fit(
     """
     folder, config, ranks = logbook.run / records.CHECKPOINTS, plan.config, population.ranks
     scores = evaluate(progress) if plan.finished(progress) else None
-    first_call = True
+    hint = COMPRESSIONS[config.compression].hint
+    first_call, step_s = True, math.inf
     while not plan.finished(progress):
         # The first call is one step, and its time, mostly tracing, is kept apart from the training time.
-        call = plan.next_call(progress, 1 if first_call else config.steps_per_call)
+        call = plan.next_call(progress, 1 if first_call else pace.steps_of_call(config.steps_per_call, step_s))
         first, last = progress.step + 1, progress.step + call.steps
         watchdog.enter(f"steps {first} to {last}", START_PATIENCE if first_call else 1.0)
         watch = Stopwatch()
         history = loop(call)
         seconds = watch.elapsed_s()
-        assert_finite(history["loss_here"], progress.step, ranks)
+        step_s = seconds / call.steps
+        stopping, step_s = agree(stop.requested(), step_s, history["loss_here"], progress.step, ranks, hint)
         progress = count(plan.advance(progress, call.steps), call.steps, seconds, first_call, plan)
         communication_s = float(history["communication_s"].sum())
         phase = "compile" if first_call else "train"
@@ -135,9 +139,8 @@ def fit(
         logbook.steps(progress, history, call)
         first_call = False
 
-        stopping = ranks.any(stop.requested())
         if stopping or plan.evaluation_due(progress) or plan.checkpoint_due(progress):
-            assert_weights_finite(state, progress.step, ranks)
+            assert_weights_finite(state, progress.step, ranks, hint)
         if plan.evaluation_due(progress):
             watchdog.enter(f"the evaluation after step {progress.step}")
             watch = Stopwatch()
@@ -183,23 +186,32 @@ def compile_loop(method: Any, state: Any, examples: Examples, batch_size: int) -
     return lambda call: dict(zip(names, loop(*call).numpy().T, strict=True))
 
 
-def assert_finite(loss_here_T: np.ndarray, first_step: int, ranks: Cluster) -> None:
-    """Stop all ranks with one error if any rank's loss is not finite, naming the first step and rank."""
+def agree(
+    stop: bool, step_s: float, loss_here_T: np.ndarray, first_step: int, ranks: Cluster, hint: str = ""
+) -> tuple[bool, float]:
+    """Return whether any rank is to stop, and the time of a step of the slowest rank: all in one all-reduce.
+
+    hint: what else to try where the loss is not finite.
+
+    Raises:
+      TrainingError: the loss of some rank is not finite; it names the first step and rank.
+    """
     bad = np.flatnonzero(~np.isfinite(loss_here_T))
-    if not ranks.any(bool(len(bad))):
-        return
+    some_bad, stopping, slowest_s = ranks.max([len(bad) > 0, stop, step_s])
+    if not some_bad:
+        return bool(stopping), slowest_s
     step, rank = min((int(first), rank) for rank, first in enumerate(ranks.gather(bad[0] if len(bad) else 1e9)))
     raise TrainingError(
         f"the loss is not finite at step {first_step + step + 1} on rank {rank}; the last checkpoint is kept. "
-        "Lower --learning_rate, or look at the data of that step"
+        f"Lower --learning_rate, or look at the data of that step{hint}"
     )
 
 
-def assert_weights_finite(state: Any, step: int, ranks: Cluster) -> None:
+def assert_weights_finite(state: Any, step: int, ranks: Cluster, hint: str = "") -> None:
     """Stop before weights that a finite loss led to infinity are evaluated, or become the newest checkpoint."""
     if ranks.any(not np.isfinite(state.params.numpy()).all()):
         raise TrainingError(
-            f"the weights are not finite after step {step}; the last checkpoint is kept. Lower --learning_rate"
+            f"the weights are not finite after step {step}; the last checkpoint is kept. Lower --learning_rate{hint}"
         )
 
 

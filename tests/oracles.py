@@ -57,6 +57,7 @@ class FakeRank:
     local_size = 1
     local_rank = first_row = 0
     concat = staticmethod(list)
+    compression = "none"
 
     def __init__(self, rank: int, size: int, table: list[Any], barrier: threading.Barrier):
         self.rank, self.size, self._table, self._barrier = rank, size, table, barrier
@@ -75,6 +76,9 @@ class FakeRank:
     def mean(self, tensors: Any) -> list[Any]:
         rows = self.gather(list(tensors))
         return [sum(column[1:], start=column[0]) / self.size for column in zip(*rows, strict=True)]
+
+    def max(self, values: Any) -> list[float]:
+        return [max(column) for column in zip(*self.gather(list(values)), strict=True)]
 
     def any(self, flag: bool) -> bool:
         return any(self.gather(flag))

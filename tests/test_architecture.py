@@ -13,7 +13,7 @@ from bnn_hvd import registry
 
 PACKAGE = Path(__file__).parent.parent / "bnn_hvd"
 LAYERS = {  # a folder or a module, and how high it stands
-    0: "config registry errors seeds records rundir checkpoint launcher schedules plan provenance legacy "
+    0: "config registry errors seeds records rundir checkpoint launcher schedules plan pace provenance legacy "
        "stopping uncertainty rank_times particles jobs regression targets over_draws data data.arrays "
        "data.sine data.table data.sources data.formats data.shards data.standardize data.download",
     1: "cluster machine noise plots lock watchdog data.staging",

@@ -143,6 +143,21 @@ def test_spellings_of_bools(parse, flag, steps):
     assert (parsed.steps, parsed.epochs) == (steps, None if steps else 10)
 
 
+@pytest.mark.parametrize(
+    ("words", "compression"),
+    [(["--compression"], "fp16"), (["--nocompression"], "none"), (["-compression"], "fp16"), ([], "none")]
+    + [([f"--compression={word}"], "fp16") for word in ("True", "true", "1", " 'True' ")]
+    + [([f"--compression={word}"], "none") for word in ("False", "f", "0")]
+    + [(["--compression=fp16"], "fp16"), (["--compression", "fp16"], "fp16"), (["--compression=NONE"], "none")]
+    + [(["--nocompression", "--compression=fp16"], "fp16"), (["--compression=none", "--compression"], "none")],
+)
+@pytest.mark.parametrize("text", [MNIST, CIFAR, ""])
+def test_compression_in_the_old_spelling_and_in_the_new_one(parse, text, words, compression):
+    """It chooses no script, so that it can stand beside new flags; the new spelling wins."""
+    parsed = parse(text, *words, "--seed=3")
+    assert dataclasses.asdict(parsed) == dataclasses.asdict(parse(text, "--seed=3")) | {"compression": compression}
+
+
 def test_two_words_and_one_dash(parse):
     parsed = parse("", "--noUseEpoch", "--iteration", "50", "-epochs", "3", "--seed", "4", "--data_dir", "a b.npz")
     assert (parsed.steps, parsed.epochs, parsed.seed, parsed.data_dir) == (50, None, 4, "a b.npz")
@@ -173,6 +188,7 @@ def test_flags_of_both_scripts_alone_choose_no_model(parse):
     [
         [],
         ["--model=BNN_FC_flip", "--dataset", "mnist", "--epochs=2", "--data_dir='x' ", "--verbose", "--noverbose"],
+        ["--compression", "fp16", "--compression=none", "--seed=2"],
         ["--batch_size", "8", "--data_dir=", "--learning_rate=0.1 ", "--", "--UseEpoch_"],
         ["--useepoch=False", "--Iteration=3", "--epochs"],
     ],
@@ -197,10 +213,12 @@ def test_openmp_settings_go_to_the_environment(parse, monkeypatch):
 
 
 def test_rank_0_tells_the_new_flags_in_one_line(parse, launched, capsys):
-    parse("--num_intra=4\n--epochs=3\n--compression")
+    parse("--num_intra=4\n--num_inter=2\n--epochs=3\n--compression")
     line = capsys.readouterr().err
-    assert line.startswith("bnn_hvd: old flags translated: --num_intra=4 --compression=True -> --log_every_steps=10 ")
-    assert line.endswith("; --compression has no effect: not there yet\n")
+    assert line == (
+        "bnn_hvd: old flags translated: --num_intra=4 --num_inter=2 --compression=True -> --threads=4 "
+        "--compression=fp16; --num_inter has no effect: follows --threads\n"
+    )
     assert line.count("\n") == 1
     assert "--epochs" not in line
     launched(2)
@@ -232,6 +250,9 @@ def test_rank_0_tells_the_new_flags_in_one_line(parse, launched, capsys):
         (["--DATA_PATH=x", "--model_type=BNN"], "--model_type is of the old MNIST script, --DATA_PATH of the CIFAR-10"),
         (["--model_type=BNN", "--Epochs=3"], "Epochs"),
         (["--noUseEpoch=True"], "noUseEpoch"),
+        (["--nocompression=True"], "nocompression"),
+        (["--compression=bf16"], "unknown --compression 'bf16'; known: none, fp16"),
+        (["--UseEpoch", "--compression=maybe"], "unknown --compression 'maybe'"),
     ],
 )
 def test_bad_values(flags, message):

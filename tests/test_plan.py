@@ -5,7 +5,7 @@ import dataclasses
 import numpy as np
 import pytest
 
-from bnn_hvd import seeds
+from bnn_hvd import pace, seeds
 from bnn_hvd.checkpoint import Progress
 from bnn_hvd.config import TrainConfig
 from bnn_hvd.data import shards
@@ -96,6 +96,19 @@ def test_a_run_does_not_depend_on_how_its_steps_are_cut_into_calls():
 
     for one, many in zip(rows(1), rows(100, checkpoint_every_steps=7), strict=True):
         np.testing.assert_array_equal(one, many)
+
+
+def test_nor_on_a_number_of_steps_that_changes_from_call_to_call():
+    """As the time of a step does where --steps_per_call is 0."""
+    plan, progress = make_plan(kl_warmup_epochs=2.0, checkpoint_every_steps=7), Progress()
+    rng, calls = np.random.default_rng(0), []
+    while not plan.finished(progress):
+        calls.append(plan.next_call(progress, pace.steps_of_call(0, rng.uniform(0.01, 1.5))))
+        progress = plan.advance(progress, calls[-1].steps)
+    assert len({call.steps for call in calls}) > 2
+    together = [call for _, call, _ in course(make_plan(kl_warmup_epochs=2.0), 100)]
+    for cut, whole in zip(zip(*calls, strict=True), zip(*together, strict=True), strict=True):
+        np.testing.assert_array_equal(np.concatenate(cut), np.concatenate(whole))
 
 
 def test_an_epoch_is_its_permutation_in_order():

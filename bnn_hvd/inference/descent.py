@@ -7,6 +7,7 @@ from typing import Any
 import tensorflow as tf
 
 from bnn_hvd.cluster import Cluster
+from bnn_hvd.inference import compression
 from bnn_hvd.inference.objective import Controls
 from bnn_hvd.inference.optimizers import Optimizer
 
@@ -37,7 +38,7 @@ def descend(
     """Make one step down the gradient of `loss_of(params)["loss"]` ([], or [M]), averaged over the ranks.
 
     The members' losses are added up: each depends on its own parameters alone. Returns the scalars of
-    `loss_of`, averaged over the members and, in the same all-reduce as the gradient, over the ranks, and two
+    `loss_of`, averaged over the members and, together with the gradient, over the ranks, and two
     of this rank alone: `loss_here`, which names the rank where it stops being finite, and `communication_s`,
     the time from handing the gradient over to having the average: the all-reduce, and the wait for slower
     ranks.
@@ -63,20 +64,21 @@ def gradient_of(
 def averaged(
     cluster: Cluster, tensors: list[tf.Tensor], scalars: dict[str, tf.Tensor]
 ) -> tuple[list[tf.Tensor], dict[str, tf.Tensor]]:
-    """Return the averages over the ranks of tensors and scalars, in one all-reduce; the scalars as `descend` does."""
+    """Return the averages over the ranks of gradients and scalars; the scalars as `descend` does."""
     (*tensors, means), communication_s = timed_mean(cluster, [*tensors, tf.stack(list(scalars.values()))])
     here = {"loss_here": scalars["loss"], "communication_s": communication_s}
     return tensors, {**dict(zip(scalars, tf.unstack(means), strict=True)), **here}
 
 
 def timed_mean(cluster: Cluster, tensors: list[tf.Tensor]) -> tuple[list[tf.Tensor], tf.Tensor]:
-    """Return the averages over the ranks, and the seconds that they took this rank."""
+    """Return the averages over the ranks, and the seconds that they took; the last tensor is never compressed."""
     if cluster.size == 1:
         return tensors, tf.constant(0.0)
     with tf.control_dependencies(tensors):
         start = tf.timestamp()
     with tf.control_dependencies([start]):
-        means = cluster.mean([tf.identity(tensor) for tensor in tensors])
+        *gradients, scalars = (tf.identity(tensor) for tensor in tensors)
+        means = compression.mean(cluster, gradients, scalars)
     with tf.control_dependencies(means):
         return means, tf.cast(tf.timestamp() - start, tf.float32)
 

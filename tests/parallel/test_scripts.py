@@ -24,4 +24,4 @@ def test_gradients_are_averaged(ranks):
 def test_collectives(ranks, tmp_path):
     job = running.python(SCRIPTS / "collectives.py", tmp_path, ranks=ranks)
     assert job.returncode == 0, job.stdout + job.stderr
-    assert len(re.findall(rf"check_\w+ with {ranks}", job.stdout)) == 6, job.stdout
+    assert len(re.findall(rf"check_\w+ with {ranks}", job.stdout)) == 9, job.stdout

@@ -37,6 +37,7 @@ def job(tmp_path_factory) -> tuple[Path, dict[str, list[running.Outcome]]]:
         "predict": ["predict", f"--run={folder / 'a'}", "--num_draws=30", "--threads=1"],
         "steps": ["train", *TINY, "--steps=10", f"--run={folder / 'steps'}"],
         "small": [*npz, f"--data_dir={good}", "--steps=4", f"--run={folder / 'small'}"],
+        "fp16": [*train, "--compression=fp16", f"--run={folder / 'fp16'}"],
         "bad": [*npz, f"--data_dir={bad}", "--steps=4", "--checkpoint_every_steps=1", f"--run={folder / 'bad'}"],
     }
     outcomes = running.several(folder / "outcomes", *commands.values(), ranks=2)
@@ -113,7 +114,7 @@ def test_the_same_command_twice_gives_the_same_weights(interrupted):
 
 def test_only_rank_0_prints_and_writes(job):
     folder, outcomes = job
-    for name in ("a", "predict", "steps", "small"):
+    for name in ("a", "predict", "steps", "small", "fp16"):
         root, other = outcomes[name]
         assert (root.code, other.code) == (0, 0), other.stderr
         assert root.stdout
@@ -126,6 +127,18 @@ def test_only_rank_0_prints_and_writes(job):
     (session,) = running.read_json(folder / "a", records.PROVENANCE)
     assert session["ranks"] == len(session["hosts"]) == 2
     assert len(list((folder / "a" / records.TENSORBOARD).iterdir())) == 1
+
+
+def test_half_the_bits_of_the_gradient_lead_to_nearly_the_same_weights(job):
+    """Equal on both ranks: with weights that differ no checkpoint is written."""
+    whole, half = (running.read_json(job[0] / name) for name in ("a", "fp16"))
+    assert 2 * half["allreduce_bytes_per_step"] == whole["allreduce_bytes_per_step"] == 4 * whole["num_parameters"]
+    found = [checkpoint.read_newest_good(job[0] / name / records.CHECKPOINTS)["params:0"] for name in ("a", "fp16")]
+    # Adam moves a weight by about the learning rate: a gradient rounded twice is wrong by 2^-10 of that. Twice
+    # as much, for the steps depend on one another.
+    assert 0 < np.abs(found[1] - found[0]).max() < 2 * STEPS * 2e-3 * 2**-10
+    assert half["test"]["nll"] == pytest.approx(whole["test"]["nll"], rel=0.01)
+    assert "--compression=fp16\n" in (job[0] / "fp16" / records.CONFIG).read_text()
 
 
 def test_prediction_does_not_depend_on_the_ranks(alone):

@@ -3,6 +3,7 @@
 horovodrun -np 2 python tests/parallel/scripts/collectives.py FOLDER
 """
 
+import copy
 import sys
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from bnn_hvd.checkpoint import Progress
 from bnn_hvd.cluster import Cluster
 from bnn_hvd.config import TrainConfig, resolve
 from bnn_hvd.errors import TrainingError
+from bnn_hvd.inference import compression
 from bnn_hvd.inference.descent import State
 from bnn_hvd.inference.optimizers import SGD
 from bnn_hvd.plan import Plan
@@ -30,10 +32,45 @@ def check_mean(ranks: Cluster, folder: Path) -> None:
         np.testing.assert_allclose(scalar, np.mean(values, 0)[1], rtol=1e-6)
 
 
+def check_compressed_mean(ranks: Cluster, folder: Path) -> None:
+    """Within the bound that it states, over all sizes that gradients have; scalars are not rounded at all."""
+    half = copy.copy(ranks)
+    half.compression = "fp16"
+    mean = tf.function(lambda gradient, scalars: compression.mean(half, [gradient], scalars))
+    rng = np.random.default_rng(0)
+    gradients = rng.normal(size=[ranks.size, 40_000]) * 10 ** rng.uniform(-8, 1.5, size=40_000)
+    gradients = gradients.astype(np.float32)
+    scalars = np.float32([1 / 3, 1e6 + 1 / 3, 1e-12])
+    gradient, same = (found.numpy() for found in mean(tf.constant(gradients[ranks.rank]), tf.constant(scalars)))
+    exact, sizes = gradients.astype(np.float64).mean(0), np.abs(gradients).mean(0)
+    bound = 1.01 * ranks.size * (2**-11 * sizes + 2**-25 / compression.SCALE)
+    worst = float((np.abs(gradient - exact) / bound).max())
+    assert 0.1 < worst <= 1, worst  # and it is rounded
+    np.testing.assert_allclose(same, scalars, rtol=2e-7)
+    assert len({found.tobytes() for found in ranks.gather(gradient)}) == 1
+
+
+def check_compressed_mean_of_what_is_not_finite(ranks: Cluster, folder: Path) -> None:
+    """On the last rank alone; the elements beside it are not touched."""
+    half = copy.copy(ranks)
+    half.compression = "fp16"
+    last = ranks.rank == ranks.size - 1
+    bad = np.float32([1, np.nan, np.inf, -np.inf, 1.01 * ranks.size * compression.LARGEST] if last else [1] * 5)
+    gradient, _ = compression.mean(half, [tf.constant(bad)], tf.constant([0.0]))
+    assert np.isfinite(gradient).tolist() == [True] + [False] * 4, gradient
+    together, _ = compression.mean(half, [tf.fill([2], 0.99 * compression.LARGEST)], tf.constant([0.0]))
+    np.testing.assert_allclose(together, 0.99 * compression.LARGEST, rtol=1e-3)  # of each rank: no overflow in the sum
+
+
 def check_any(ranks: Cluster, folder: Path) -> None:
     for true_on in range(ranks.size):
         assert ranks.any(ranks.rank == true_on) is True
     assert ranks.any(False) is False
+
+
+def check_max(ranks: Cluster, folder: Path) -> None:
+    assert ranks.max([ranks.rank, -ranks.rank, 0.5]) == [ranks.size - 1, 0, 0.5]
+    assert ranks.max([1e9 * (ranks.rank + 1)]) == [np.float32(1e9 * ranks.size)]
 
 
 def check_gather(ranks: Cluster, folder: Path) -> None:
