@@ -17,6 +17,7 @@ CURVE = ("x_train_T", "y_train_T", "grid_x_G", "grid_mean_G", "grid_aleatoric_st
 COUNTS = (2, 4, 8)  # particles, side by side
 MAX_POINTS = 1000
 MAX_LINES = 12
+MOST_STD = 2.0  # in ranges of the data and the curve, as below
 HEADROOM = 0.6  # of the data's and the curve's range, above and below: far outside the bands may be wide
 
 
@@ -36,8 +37,9 @@ def curve(run: Path) -> Figure:
         lower.plot(found["grid_x_G"], found[f"grid_{name}_std_G"], color=colour, label=label)
     _edges(lower, found["x_train_T"])
     lower.set(title="standard deviation, and its two parts", xlabel="x", ylabel="standard deviation of y")
-    lower.set_ylim(bottom=0)
-    lower.legend(loc="upper center", ncols=3)
+    largest = min(found["grid_total_std_G"].max(), MOST_STD * np.ptp(_values(found)))
+    lower.set_ylim(0, 1.25 * largest)  # room for the legend
+    lower.legend(loc="upper center", ncols=4, fontsize=8)
     return figure
 
 
@@ -93,9 +95,13 @@ def _data_and_truth(axes: Axes, found: dict[str, np.ndarray]) -> None:
             found["grid_x_G"], found["grid_truth_G"], color=style.BLACK, linestyle="--", linewidth=1, label="truth"
         )
     _edges(axes, found["x_train_T"])
-    values = np.concatenate([found["y_train_T"], found["grid_mean_G"]])
-    low, high = float(values.min()), float(values.max())
+    low, high = float(_values(found).min()), float(_values(found).max())
     axes.set_ylim(low - HEADROOM * (high - low), high + HEADROOM * (high - low))
+
+
+def _values(found: dict[str, np.ndarray]) -> np.ndarray:
+    """Return what must be in sight: the data and the curve."""
+    return np.concatenate([found["y_train_T"], found["grid_mean_G"]])
 
 
 def _bands(axes: Axes, x_G: np.ndarray, mean_G: np.ndarray, std_G: np.ndarray) -> None:
