@@ -19,6 +19,7 @@ from bnn_hvd.models.layers import Inputs
 from bnn_hvd.models.network import Network
 
 MOST_WEIGHTS = 5000  # whose full matrix is 100 MB, in each checkpoint too
+MOST_INPUTS = 2048  # of kron: each pass of draws factorises a matrix of that size for every class
 
 
 class Laplace:
@@ -40,6 +41,11 @@ class Laplace:
         self.kernel, self.bias = (f"{network.layers[-1]}/{kind}" for kind in ("kernel", "bias"))
         inputs, self.outputs = next(p.shape for p in network.parameters if p.name == self.kernel)
         self.inputs = inputs + 1
+        if self.inputs > MOST_INPUTS:
+            raise UserError(
+                f"the last layer of --network={config.network} has {self.inputs - 1} inputs, and laplace takes at most "
+                f"{MOST_INPUTS - 1}: take a network with a smaller layer before its output, as lenet5 or vgg3"
+            )
         if self.full and self.inputs * self.outputs > MOST_WEIGHTS:
             raise UserError(
                 f"--laplace_structure=full would need a matrix of {self.inputs * self.outputs} x as many numbers, "
