@@ -81,7 +81,7 @@ def our_case(network: str) -> Case:
     from bnn_hvd.data import standardize
     from bnn_hvd.inference import build as inference
     from bnn_hvd.models.network import build
-    from bnn_hvd.predict import Predictor
+    from bnn_hvd.predictor import Predictor
 
     x = workload.training_part(network)[0][:NUM_EXAMPLES]
     config = resolve(TrainConfig(**ours.flags(network, "flipout")))

@@ -73,7 +73,7 @@ class Watch:
             (cluster, "connect", "join the ranks"),
             (machine, "set_up", "start TensorFlow"),
             (train, "build", "network"),
-            (train, "restore", "restore, broadcast"),
+            (train, "Population", "restore, broadcast"),
             (train, "note_start", "run directory"),
             (train, "fit", "fit"),
         ):
