@@ -98,7 +98,9 @@ class TrainConfig:
     )  # fmt: skip
     ivon_beta1: float = flag(0.9, "method", "momentum of ivon's gradient, in [0, 1)", minimum=0)
     ivon_beta2: float = flag(0.9999, "method", "memory of ivon's curvature, in [0, 1)", minimum=0)
-    init_from: str = flag("", "method", "run directory of the trained point network that laplace is made for")
+    init_from: str = flag(
+        "", "method", "run directory of a point network: laplace is made for it, vi starts with its weights as means"
+    )
     laplace_structure: str = flag(
         "full", "method", "curvature of the last layer: all of it, or a Kronecker product", choices=("full", "kron")
     )

@@ -1,17 +1,17 @@
 """Last-layer Laplace approximation of a finished point run (MacKay 1992; Daxberger et al. 2021)."""
 
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
-from bnn_hvd import checkpoint, noise, records
+from bnn_hvd import noise
 from bnn_hvd.cluster import Cluster
 from bnn_hvd.config import TrainConfig
 from bnn_hvd.data.pipeline import Batch
 from bnn_hvd.errors import UserError
 from bnn_hvd.inference.descent import State, averaged
+from bnn_hvd.inference.init_from import trained_theta
 from bnn_hvd.inference.likelihoods import Likelihood
 from bnn_hvd.inference.maximum import MaximumAPosteriori
 from bnn_hvd.inference.objective import Controls, Draws
@@ -122,23 +122,3 @@ def output_hessian(likelihood: Likelihood, outputs: tf.Tensor, y_N: tf.Tensor) -
             nll = likelihood.nll(outputs, y_N)
         columns = tf.unstack(inner.gradient(nll, outputs), axis=-1)
     return tf.stack([outer.gradient(column, outputs) for column in columns], axis=1)
-
-
-def trained_theta(run: str, network: Network) -> np.ndarray:
-    """Return the parameters [P] of a finished point run.
-
-    Raises:
-      UserError: there is no such run, or its network is another one.
-    """
-    if not run:
-        raise UserError("laplace needs a trained network: --init_from names the run directory of a point run")
-    arrays = checkpoint.read_newest_good(Path(run, records.CHECKPOINTS))
-    if arrays is None:
-        raise UserError(f"--init_from={run} has no readable checkpoint: train it with --method=point first")
-    theta = arrays["params:0"]
-    if theta.shape != (network.num_parameters,):
-        raise UserError(
-            f"--init_from={run} has parameters of shape {list(theta.shape)}, this network has "
-            f"{network.num_parameters}: give the --network and the --method=point that belong together"
-        )
-    return theta

@@ -12,6 +12,7 @@ from bnn_hvd.config import TrainConfig
 from bnn_hvd.data.pipeline import Batch
 from bnn_hvd.inference import optimizers
 from bnn_hvd.inference.descent import State, descend
+from bnn_hvd.inference.init_from import trained_theta
 from bnn_hvd.inference.likelihoods import Likelihood
 from bnn_hvd.inference.mean_field import for_each_member, perturb, variance
 from bnn_hvd.inference.objective import Controls, Draws
@@ -31,11 +32,15 @@ class VI:
     def __init__(self, network: Network, likelihood: Likelihood, num_train: int, cluster: Cluster, config: TrainConfig):
         self.network, self.likelihood, self.num_train, self.cluster = network, likelihood, num_train, cluster
         self.prior_scale, self.init_scale, self.estimator = config.prior_scale, config.init_scale, config.estimator
+        self.init_from = config.init_from
         self.optimizer = optimizers.make(config.optimizer, config.momentum)
 
     def init(self, seed: np.ndarray) -> State:
         bayesian, rest = self.network.num_bayesian, self.network.num_parameters - self.network.num_bayesian
-        loc, points = split(self.network.initial(seed), [bayesian, rest])
+        theta = self.network.initial(seed)
+        if self.init_from:
+            theta = tf.broadcast_to(trained_theta(self.init_from, self.network), theta.shape)
+        loc, points = split(theta, [bayesian, rest])
         return State(tf.concat([loc, tf.fill(loc.shape, math.log(self.init_scale)), points], -1), self.optimizer)
 
     def step(self, state: State, batch: Batch, controls: Controls) -> dict[str, tf.Tensor]:
