@@ -64,6 +64,11 @@ class Row:
     speed_up: float  # in examples per second, against the fewest ranks
     efficiency: float  # speed-up / (ranks / fewest ranks)
 
+    @property
+    def gradient_bytes(self) -> int:
+        """What a rank hands to the all-reduce; uncompressed where one rank had none to do."""
+        return self.allreduce_bytes_per_step or 4 * self.num_parameters
+
 
 def read(path: Path) -> Run | None:
     """Return what a run says of its speed, None if it is not finished.
@@ -156,7 +161,7 @@ def rows(runs: Sequence[Run]) -> list[Row]:
 def _row(group: Sequence[Run], base_examples_per_s: float, base_ranks: int) -> Row:
     """Return the row of the repeats of one model on one number of ranks."""
     first = group[0]
-    for what in ("nodes", "threads", "batch_size", "num_parameters"):
+    for what in ("nodes", "threads", "batch_size", "num_parameters", "allreduce_bytes_per_step"):
         different = sorted({getattr(run, what) for run in group})
         if len(different) > 1:
             named = f"runs of {first.model} on {first.ranks} ranks differ in {what} ({different})"

@@ -51,7 +51,7 @@ class StepModel:
 def step_model(rows: Sequence[Row], mode: str, link: Link) -> StepModel:
     """Return the model of the step that the rows of one network say; it meets the largest run measured."""
     largest = rows[-1]
-    model = StepModel(*compute_model(rows, mode), 0.0, 4 * largest.num_parameters, link)
+    model = StepModel(*compute_model(rows, mode), 0.0, largest.gradient_bytes, link)
     if largest.ranks == 1:
         return model
     step_ms = 1e3 * largest.global_batch_size / largest.examples_per_s

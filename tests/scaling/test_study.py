@@ -62,6 +62,17 @@ def test_rows(tmp_path):
     assert two.allreduce_bytes_per_step == 4000
 
 
+def test_a_prediction_counts_the_bytes_that_were_sent(tmp_path):
+    """Compressed ones are half as many; one rank sends none, and is taken for uncompressed."""
+    paths = [write_run(tmp_path / "1"), write_run(tmp_path / "2", 2, allreduce_bytes_per_step=2 * WEIGHTS)]
+    one, two = rows_of(paths)
+    found = [predict.step_model(rows, "strong", LINK).num_bytes for rows in ([one], [one, two])]
+    assert found == [4 * WEIGHTS, 2 * WEIGHTS]
+    uncompressed = write_run(tmp_path / "3", 2)
+    with pytest.raises(UserError, match="differ in allreduce_bytes_per_step"):
+        rows_of([*paths, uncompressed])
+
+
 def test_speed_up_counts_from_the_fewest_ranks(tmp_path):
     two = write_run(tmp_path / "2", 2, (8.0, 8.0), 1.0)
     four = write_run(tmp_path / "4", 4, (5.0,) * 4, 1.0)
