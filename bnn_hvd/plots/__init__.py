@@ -33,10 +33,10 @@ class Row(NamedTuple):
 FIGURES = {
     "learning_curves": Row(training.learning_curves, records.METRICS, "train"),
     "weight_posteriors": Row(training.weight_posteriors, records.POSTERIOR, "train"),
-    "predictive_draws_confident": Row(predictive.confident, records.PREDICTIVE, "predict", "labels_N"),
-    "predictive_draws_doubtful": Row(predictive.doubtful, records.PREDICTIVE, "predict", "labels_N"),
-    "reliability": Row(calibration.reliability, records.PREDICTIVE, "predict", "labels_N"),
-    "uncertainty_histogram": Row(calibration.uncertainty_histogram, records.PREDICTIVE, "predict", "labels_N"),
+    "predictive_draws_confident": Row(predictive.confident, records.PREDICTIVE, "predict", "probs_NC"),
+    "predictive_draws_doubtful": Row(predictive.doubtful, records.PREDICTIVE, "predict", "probs_NC"),
+    "reliability": Row(calibration.reliability, records.PREDICTIVE, "predict", "probs_NC"),
+    "uncertainty_histogram": Row(calibration.uncertainty_histogram, records.PREDICTIVE, "predict", "probs_NC"),
     "curve": Row(regression.curve, records.PREDICTIVE, "predict", "grid_x_G"),
     "particles": Row(regression.particles, records.PREDICTIVE, "predict", "grid_x_G"),
     "calibration": Row(regression.calibration, records.PREDICTIVE, "predict", "pit_N"),
@@ -53,9 +53,11 @@ def main(config: PlotConfig) -> int:
     check_run(run)
     make_folder(run / records.PLOTS)
     with matplotlib.rc_context(style.RC):
+        for source, verb in dict.fromkeys((row.source, row.written_by) for row in FIGURES.values()):
+            if not has_content(run / source):
+                print(f"some figures are skipped: no {source}; `python -m bnn_hvd {verb} --run={run}` makes it")
         for name, row in FIGURES.items():
             if not has_content(run / row.source):
-                print(f"{name} skipped: no {row.source}; `python -m bnn_hvd {row.written_by} --run={run}` makes it")
                 continue
             if row.needs and row.needs not in style.read_npz(run / row.source):
                 continue
