@@ -33,8 +33,9 @@ def table(path: str, target: str) -> Arrays:
     lengths = {name: len(column) for name, column in {**columns, target: y}.items()}
     if len(set(lengths.values())) > 1:
         raise UserError(f"{file}: its columns have different lengths: {lengths}")
-    x = np.column_stack(list(columns.values())).astype(np.float32)
-    return _split(x, y.astype(np.float32), file)
+    with np.errstate(over="ignore"):  # a float64 beyond float32 becomes infinite, which `sources.check` reports
+        x, y = np.column_stack(list(columns.values())).astype(np.float32), y.astype(np.float32)
+    return _split(x, y, file)
 
 
 def _split(x: np.ndarray, y: np.ndarray, file: Path) -> Arrays:
@@ -47,8 +48,11 @@ def _split(x: np.ndarray, y: np.ndarray, file: Path) -> Arrays:
 
 
 def _csv(file: Path) -> dict[str, np.ndarray]:
-    with file.open(newline="") as lines:
-        header, *rows = [row for row in csv.reader(lines) if row] or [[]]
+    try:
+        with file.open(newline="", encoding="utf-8-sig") as lines:  # spreadsheets begin their files with a mark
+            header, *rows = [row for row in csv.reader(lines) if row] or [[]]
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise UserError(f"{file} can't be read ({error}): save it as a comma-separated table in UTF-8") from None
     names = [name.strip() for name in header]
     if len(set(names)) < len(names):
         raise UserError(f"{file}: two columns have the same name in its header, {names}")

@@ -45,11 +45,24 @@ def test_npz_columns_may_have_several_numbers(tmp_path):
         ("a,a,y\n1,2,3\n", "y", "two columns have the same name"),
         ("a,y\n" + "1,2\n" * 9 + "1,nan\n" * 9, "y", "is NaN or infinite"),
         ("", "y", "no column 'y'"),
+        ("a,y\n" + "1,1e39\n" * 9, "y", "is NaN or infinite"),
+        ("a,y\n1," + "2" * 200_000, "y", "can't be read .*field larger"),
     ],
 )
 def test_a_table_that_can_not_be_used_is_named_with_the_place(tmp_path, text, target, says):
     with pytest.raises(UserError, match=says):
         sources.load("table", write(tmp_path, text), target)
+
+
+def test_the_mark_of_a_spreadsheet_is_no_part_of_the_first_name(tmp_path):
+    (tmp_path / "data.csv").write_bytes("y,größe\n".encode("utf-8-sig") + b"1,2\n" * 9)
+    assert sources.load("table", str(tmp_path / "data.csv"), "y").y_train.max() == 1
+
+
+def test_another_encoding_is_a_users_mistake(tmp_path):
+    (tmp_path / "data.csv").write_bytes("y,größe\n".encode("latin-1") + b"1,2\n" * 9)
+    with pytest.raises(UserError, match="save it as a comma-separated table in UTF-8"):
+        sources.load("table", str(tmp_path / "data.csv"), "y")
 
 
 def test_no_file_is_a_users_mistake(tmp_path):
