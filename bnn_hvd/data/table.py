@@ -8,16 +8,15 @@ import numpy as np
 from bnn_hvd.data.arrays import Arrays
 from bnn_hvd.errors import UserError
 
-TEST_PART = 5  # every fifth row, of a fixed shuffle
 
+def table(path: str, target: str, test_fraction: float = 0.2) -> Arrays:
+    """Return the columns as inputs [N, D] in their order, but for the target's.
 
-def table(path: str, target: str) -> Arrays:
-    """Return the columns as inputs [N, D] in their order, but for the target's; a fifth of the rows is the test part.
-
-    The split is the same for every --seed. An .npz may have columns of shape [N] or [N, D].
+    The test part is a fraction of the rows, rounded down, from a shuffle that is the same for every --seed. An .npz
+    may have columns of shape [N] or [N, D].
 
     Raises:
-      UserError: no file, no such column, a cell that is no number.
+      UserError: no file, no such column, a cell that is no number, too few rows for two parts.
     """
     if not path:
         raise UserError("--dataset=table needs --data_dir=FILE: a .csv with a header, or an .npz of columns")
@@ -35,15 +34,19 @@ def table(path: str, target: str) -> Arrays:
         raise UserError(f"{file}: its columns have different lengths: {lengths}")
     with np.errstate(over="ignore"):  # a float64 beyond float32 becomes infinite, which `sources.check` reports
         x, y = np.column_stack(list(columns.values())).astype(np.float32), y.astype(np.float32)
-    return _split(x, y, file)
+    return _split(x, y, file, test_fraction)
 
 
-def _split(x: np.ndarray, y: np.ndarray, file: Path) -> Arrays:
-    if len(y) < TEST_PART:
-        raise UserError(f"{file} has {len(y)} rows: at least {TEST_PART} are needed")
+def _split(x: np.ndarray, y: np.ndarray, file: Path, test_fraction: float) -> Arrays:
+    num_test = int(test_fraction * len(y) + 1e-9)  # 0.29 of 100 rows are 29
+    if not 0 < num_test < len(y):
+        raise UserError(
+            f"{file} has {len(y)} rows: --test_fraction={test_fraction} leaves none in one of the two parts; "
+            "give another fraction, or more rows"
+        )
     order = np.random.default_rng(0).permutation(len(y))
     test = np.zeros(len(y), bool)
-    test[order[: len(y) // TEST_PART]] = True
+    test[order[:num_test]] = True
     return Arrays(x[~test], y[~test], x[test], y[test], num_classes=0, class_names=())
 
 

@@ -62,6 +62,19 @@ def test_fixed_noise_is_in_the_targets_own_units():
     assert likelihood.noise_scale == 0.25
 
 
+def test_targets_may_be_learnt_as_they_are():
+    y = np.array([1.0, 3.0, 8.0], np.float32)
+    assert targets.fit_units(y, 0) == Units(4.0, float(np.std(y)))
+    assert targets.fit_units(y, 0, standardize=False) == targets.fit_units(y, 3) == Units()
+    np.testing.assert_allclose(targets.fit_units(y, 0).standardized(y), scipy.stats.zscore(y), rtol=1e-6)
+
+
+@pytest.mark.parametrize(("likelihood", "num_classes"), [("heteroscedastic", 0), ("", 10)])
+def test_fixed_noise_where_there_is_none_is_a_users_mistake(likelihood, num_classes):
+    with pytest.raises(UserError, match=r"--noise_scale=0\.5 is of --likelihood=gaussian"):
+        targets.kind_of(TrainConfig(likelihood=likelihood, noise_scale=0.5), num_classes)
+
+
 @pytest.mark.parametrize(("likelihood", "num_classes"), [("categorical", 0), ("gaussian", 10), ("heteroscedastic", 2)])
 def test_a_likelihood_that_does_not_fit_the_data_is_a_users_mistake(likelihood, num_classes):
     with pytest.raises(UserError, match="leave it out"):
