@@ -115,6 +115,16 @@ class TrainConfig:
     dataset: str = flag("digits", "data", "what to train on", choices=tuple(registry.DATASETS))
     data_dir: str = flag("", "data", "file or folder of the data set; digits needs none", identity=False)
     target: str = flag("", "data", "column of a table that is to be predicted")
+    test_fraction: float = flag(
+        0.2,
+        "data",
+        "part of a table's rows that is the test part, in (0, 1); the same rows for every --seed",
+        minimum=0,
+    )
+    standardize_targets: bool = flag(
+        True, "data", "learn real targets as (y - mean) / standard deviation of the training part; what is written is "
+        "in their own units either way",
+    )  # fmt: skip
     standardize: str = flag(
         "channel", "data", "subtract the mean and divide by the standard deviation of the training part: "
         "per channel, per pixel (or feature), or not at all", choices=("channel", "pixel", "none"),
@@ -287,7 +297,7 @@ def resolve(config: TrainConfig) -> TrainConfig:
         raise UserError("--epochs and --steps both say how long to train: give one of them")
     if config.lr_schedule.lower() == "cosine" and config.steps is not None:
         raise UserError("--lr_schedule=cosine ends with the last epoch: give --epochs instead of --steps")
-    for name in ("momentum", "dropout_rate", "ivon_beta1", "ivon_beta2"):
+    for name in ("momentum", "dropout_rate", "ivon_beta1", "ivon_beta2", "test_fraction"):
         if getattr(config, name) >= 1:
             raise UserError(f"--{name}={getattr(config, name)} must be below 1")
     values = {f.name: _canonical(f, getattr(config, f.name)) for f in dataclasses.fields(config)}

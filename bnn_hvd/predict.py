@@ -82,7 +82,7 @@ def load_like(trained: TrainConfig, described: dict[str, Any], data_dir: str, sa
     if data_dir and trained.dataset == "digits":  # they are built in: other data for them come as an .npz
         arrays = sources.load("npz", data_dir)
     else:
-        arrays = sources.load(trained.dataset, data_dir or trained.data_dir, trained.target)
+        arrays = sources.load(trained.dataset, data_dir or trained.data_dir, trained.target, trained.test_fraction)
     shape, largest = list(arrays.x_test.shape[1:]), int(arrays.y_test.max(initial=0)) if arrays.num_classes else 0
     if shape != described["example_shape"]:
         raise UserError(

@@ -12,8 +12,6 @@ from bnn_hvd.predictor import Predictor
 Found = dict[str, np.ndarray]  # arrays by name, for predictive.npz
 Result = tuple[Found, dict[str, Any]]  # and what is reported of them, for uncertainty.json
 
-BLOCK = 2000  # examples whose draws are in memory at a time
-
 
 def predict(
     predictor: Predictor, arrays: Arrays, config: PredictConfig
@@ -38,18 +36,13 @@ def outside(predictor: Predictor, ood: Arrays, config: PredictConfig, inside: Fo
 
 
 def statistics(predictor: Predictor, x: np.ndarray, config: PredictConfig) -> Found:
-    """Return what --mode and --quantiles ask for over the draws' probabilities, block by block."""
+    """Return what --mode and --quantiles ask for over the draws' probabilities."""
     wanted = over_draws.Wanted.of(config)
     if not wanted.anything:
         return {}
-    blocks = [
-        wanted.statistics(predictor.each_draw(x[start : start + BLOCK], config.num_draws))
-        for start in range(0, len(x), BLOCK)
-    ]
-    joined = {name: np.concatenate([block[name] for block in blocks], -2) for name in blocks[0]}
-    return {
-        f"probs_{name}_{'Q' * (name == 'quantiles')}NC": values for name, values in joined.items()
-    } | wanted.labels()
+    found = predictor.of_draws(x, config.num_draws, lambda draws_SNC, _: wanted.statistics(draws_SNC), axis=-2)
+    named = {f"probs_{name}_{'Q' * (name == 'quantiles')}NC": values for name, values in found.items()}
+    return named | wanted.labels()
 
 
 def distribution(probs_NC: np.ndarray, expected_entropy_N: np.ndarray) -> Found:

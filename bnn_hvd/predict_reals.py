@@ -8,6 +8,7 @@ from bnn_hvd import over_draws, regression, uncertainty
 from bnn_hvd.config import PredictConfig
 from bnn_hvd.data.arrays import Arrays
 from bnn_hvd.predictor import Predictor
+from bnn_hvd.regression import Mixture
 
 Found = dict[str, np.ndarray]  # arrays by name, for predictive.npz
 Result = tuple[Found, dict[str, Any]]  # and what is reported of them, for uncertainty.json
@@ -20,12 +21,15 @@ def predict(
     predictor: Predictor, arrays: Arrays, config: PredictConfig
 ) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
     """Return the arrays of predictive.npz and the content of uncertainty.json, on every rank."""
-    draws = predictor.mixture(arrays.x_test, config.num_draws)
-    found = regression.moments(draws) | {"y_N": arrays.y_test, "pit_N": regression.pit(draws, arrays.y_test)}
     wanted = over_draws.Wanted.of(config)
-    for name, values in wanted.statistics(draws.mean_SN).items():
-        found[f"{name}_{'Q' * (name == 'quantiles')}N"] = values
-    report = regression.summary(draws, arrays.y_test)
+
+    def of_block(draws: Mixture, at: slice) -> Found:
+        statistics = wanted.statistics(draws.mean_SN).items()
+        named = {f"{name}_{'Q' * (name == 'quantiles')}N": values for name, values in statistics}
+        return regression.of_examples(draws, arrays.y_test[at]) | named
+
+    found = predictor.of_mixtures(arrays.x_test, config.num_draws, of_block) | {"y_N": arrays.y_test}
+    report = regression.summary(found, arrays.y_test)
     report |= {f"{part}_std": float(np.sqrt(np.mean(found[f"{part}_std_N"] ** 2))) for part in PARTS}
     return found | wanted.labels() | curve(predictor, arrays, config), report
 
@@ -36,19 +40,24 @@ def curve(predictor: Predictor, arrays: Arrays, config: PredictConfig) -> Found:
         return {}
     train = {"x_train_T": arrays.x_train[:, 0], "y_train_T": arrays.y_train}
     grid = arrays.x_grid if arrays.x_grid is not None else _around(arrays.x_train)
-    draws = predictor.mixture(grid, config.num_draws)
-    found = {f"grid_{name.replace('_N', '_G')}": values for name, values in regression.moments(draws).items()}
+
+    def of_block(draws: Mixture, _: slice) -> Found:
+        return regression.moments(draws) | {"draws_SN": draws.mean_SN.astype(np.float32)}
+
+    found = predictor.of_mixtures(grid, config.num_draws, of_block)
+    found = {f"grid_{name[:-1]}G": values for name, values in found.items()}
     truth = {} if arrays.truth_grid is None else {"grid_truth_G": arrays.truth_grid}
-    return train | found | truth | {"grid_x_G": grid[:, 0], "grid_draws_SG": draws.mean_SN.astype(np.float32)}
+    return train | found | truth | {"x_N": arrays.x_test[:, 0], "grid_x_G": grid[:, 0]}
 
 
 def outside(predictor: Predictor, ood: Arrays, config: PredictConfig, inside: Found) -> Result:
     """Return the arrays of other data, their scores, and how well the epistemic part tells them from the test part."""
-    draws = predictor.mixture(ood.x_test, config.num_draws)
-    found = regression.moments(draws)
+    found = predictor.of_mixtures(
+        ood.x_test, config.num_draws, lambda draws, at: regression.of_examples(draws, ood.y_test[at])
+    )
     arrays = {f"ood_{name.replace('_N', '_M')}": values for name, values in found.items()}
     separated = uncertainty.auroc(inside["epistemic_std_N"], found["epistemic_std_N"])
-    return arrays, regression.summary(draws, ood.y_test) | {"auroc_epistemic": separated}
+    return arrays, regression.summary(found, ood.y_test) | {"auroc_epistemic": separated}
 
 
 def text(report: dict[str, Any]) -> list[str]:

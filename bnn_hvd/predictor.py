@@ -1,10 +1,12 @@
 """Posterior draws of a state, streamed over the examples and the ranks.
 
-Draws stream: memory does not grow with their number. Examples are dealt to the ranks in chunks whose
+Draws stream: memory does not grow with their number; where all draws of an example are needed at once, a block
+of examples is in memory at a time. Examples are dealt to the ranks in chunks whose
 boundaries do not depend on the number of ranks, and draws are seeded by their index, so the result is
 the same on any number of ranks. Legend: S draws, N examples, C classes, K chosen examples.
 """
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -30,6 +32,9 @@ class PassSize(NamedTuple):
 # Measured (docs/log.md). Dense layers multiply many draws in one product; convolutions are fastest one draw
 # at a time, on so few examples that their activations stay in the cache.
 DENSE_PASS, CONV_PASS = PassSize(draws=16, examples=250), PassSize(draws=1, examples=40)
+BLOCK_VALUES = 1 << 21  # S x N x O in memory at a time, beside what is kept of them
+
+Arrays = dict[str, np.ndarray]  # by name
 
 
 class Predictor:
@@ -62,16 +67,35 @@ class Predictor:
     def each_draw(self, x: np.ndarray, num_draws: int) -> np.ndarray:
         """Return what every single draw predicts, on every rank: probabilities [S, N, C], or [S, N, 2] for a
         regression: mean and standard deviation."""
-        chunks, num_mine = self._deal(x)
-        passes = self._passes(self.method.num_draws(num_draws)) if num_mine else []
-        mine = [self._each(chunks, draws).numpy()[:, :num_mine] for draws in passes]
-        return np.concatenate(
-            [part for part in self.ranks.gather(np.concatenate(mine) if mine else None) if part is not None], 1
-        )
+        return self.of_draws(x, num_draws, lambda draws_SNO, _: {"draws": draws_SNO}, axis=1)["draws"]
 
-    def mixture(self, x: np.ndarray, num_draws: int) -> Mixture:
-        """Return what every draw predicts of a real target, in its own units."""
-        mean_SN, scale_SN = np.moveaxis(self.each_draw(x, num_draws).astype(np.float64), -1, 0)
+    def of_draws(
+        self, x: np.ndarray, num_draws: int, reduce: Callable[[np.ndarray, slice], Arrays], axis: int
+    ) -> Arrays:
+        """Return what `reduce` makes of all draws of each example, joined along `axis`, on every rank.
+
+        reduce: is given what the draws predict of a block of examples [S, N, O], and which examples these are;
+          each example must come out the same whatever is beside it.
+        """
+        chunks, num_mine = self._deal(x)
+        passes = self._passes(num_draws := self.method.num_draws(num_draws))
+        size, first = self.size.examples, self._first(x)
+        step = max(1, BLOCK_VALUES // (num_draws * self.method.network.num_outputs * size))
+        found = []
+        for start in range(0, len(chunks), step):
+            block = chunks[start : start + step]
+            begin, end = start * size, min(num_mine, (start + step) * size)
+            draws_SNO = np.concatenate([self._each(block, draws).numpy() for draws in passes])[:, : end - begin]
+            found.append(reduce(draws_SNO, slice(first + begin, first + end)))
+        found = [block for part in self.ranks.gather(found) for block in part]
+        return {name: np.concatenate([block[name] for block in found], axis) for name in found[0]}
+
+    def of_mixtures(self, x: np.ndarray, num_draws: int, reduce: Callable[[Mixture, slice], Arrays]) -> Arrays:
+        """Return what `reduce` makes of what the draws predict of real targets, in their units; [..., N]."""
+        return self.of_draws(x, num_draws, lambda draws_SNO, at: reduce(self._mixture(draws_SNO), at), axis=-1)
+
+    def _mixture(self, draws_SNO: np.ndarray) -> Mixture:
+        mean_SN, scale_SN = np.moveaxis(draws_SNO.astype(np.float64), -1, 0)
         return Mixture(mean_SN * self.units.scale + self.units.mean, scale_SN * self.units.scale)
 
     def score(self, x: np.ndarray, y_N: np.ndarray, num_draws: int) -> dict[str, Any]:
@@ -79,8 +103,14 @@ class Predictor:
         if self.method.network.num_classes:
             scores = uncertainty.summary(self.predict(x, num_draws)[0], y_N)
         else:
-            scores = regression.summary(self.mixture(x, num_draws), y_N)
+            found = self.of_mixtures(x, num_draws, lambda draws, at: regression.of_examples(draws, y_N[at]))
+            scores = regression.summary(found, y_N)
         return {**scores, "num_draws": self.method.num_draws(num_draws)}
+
+    def _first(self, x: np.ndarray) -> int:
+        """Return the number of this rank's first example."""
+        mine = shards.slices(len(x), self.size.examples, self.ranks.rank, self.ranks.size)
+        return mine[0].start if mine else 0
 
     def _deal(self, x: np.ndarray) -> tuple[np.ndarray, int]:
         """Return this rank's examples in chunks, of which the last may stay partly zero, and their number."""

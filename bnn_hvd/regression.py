@@ -13,8 +13,8 @@ import numpy as np
 from scipy import special
 
 LEVELS = (0.5, 0.68, 0.9, 0.95)
-MAX_CRPS_DRAWS = 64  # it takes all pairs of draws; of more, these many are evenly picked
-CHUNK_VALUES = 1 << 22
+MAX_SHIFTS = 150  # of `crps`: up to 301 draws it sees all pairs
+CHUNK_VALUES = 1 << 15  # float64 that a core's cache holds, a few times
 
 
 class Mixture(NamedTuple):
@@ -38,11 +38,11 @@ def rmse(mean_N: np.ndarray, y_N: np.ndarray) -> float:
     return float(np.sqrt(np.mean((np.asarray(mean_N, np.float64) - y_N) ** 2)))
 
 
-def nll(draws: Mixture, y_N: np.ndarray) -> float:
-    """Return the mean negative log density of the mixture, in nats per example."""
+def nll(draws: Mixture, y_N: np.ndarray) -> np.ndarray:
+    """Return the negative log density of the mixture [N], in nats."""
     z_SN = (y_N - np.asarray(draws.mean_SN, np.float64)) / draws.scale_SN
     log_density_SN = -0.5 * z_SN**2 - np.log(draws.scale_SN) - 0.5 * np.log(2 * np.pi)
-    return float(-np.mean(special.logsumexp(log_density_SN, axis=0) - np.log(len(z_SN))))
+    return np.log(len(z_SN)) - special.logsumexp(log_density_SN, axis=0)
 
 
 def pit(draws: Mixture, y_N: np.ndarray) -> np.ndarray:
@@ -50,20 +50,38 @@ def pit(draws: Mixture, y_N: np.ndarray) -> np.ndarray:
     return np.mean(special.ndtr((y_N - np.asarray(draws.mean_SN, np.float64)) / draws.scale_SN), axis=0)
 
 
-def crps(draws: Mixture, y_N: np.ndarray) -> float:
-    """Return the mean continuous ranked probability score, in units of the target (Grimit et al. 2006, eq. 5).
+def crps(draws: Mixture, y_N: np.ndarray) -> np.ndarray:
+    """Return the continuous ranked probability score [N], in units of the target (Grimit et al. 2006, eq. 5).
 
     E|Y - y| - E|Y - Y'| / 2 with Y, Y' of the mixture; both are sums of E|Normal|.
     """
-    picked = np.linspace(0, len(draws.mean_SN) - 1, min(len(draws.mean_SN), MAX_CRPS_DRAWS)).round().astype(int)
-    mean_SN, scale_SN = (np.asarray(part, np.float64)[picked] for part in draws)
-    chunk, total = max(1, CHUNK_VALUES // len(picked) ** 2), 0.0
+    mean_SN, scale_SN = (np.asarray(part, np.float64) for part in draws)
+    variance_SN, chunk = scale_SN**2, max(1, CHUNK_VALUES // len(mean_SN))
+    score_N = np.zeros(len(y_N))
     for start in range(0, len(y_N), chunk):
         part = slice(start, start + chunk)
-        mean, variance = mean_SN[:, part], scale_SN[:, part] ** 2
-        between = _expected_size(mean[:, None] - mean, variance[:, None] + variance).mean(axis=(0, 1))
-        total += np.sum(_expected_size(y_N[part] - mean, variance).mean(axis=0) - between / 2)
-    return float(total / len(y_N))
+        mean, variance = mean_SN[:, part], variance_SN[:, part]
+        score_N[part] = _expected_size(y_N[part] - mean, variance).mean(axis=0) - _between(mean, variance) / 2
+    return score_N
+
+
+def _between(mean_SN: np.ndarray, variance_SN: np.ndarray) -> np.ndarray:
+    """Return E|Y - Y'| of two independent values of the mixture [N].
+
+    A shift k pairs each draw s with draw s + k, and as a pair has no order, half of the shifts are all pairs.
+    Of many draws, MAX_SHIFTS of them are taken at random: an unbiased part of the pairs of different draws.
+    """
+    draws = len(mean_SN)
+    itself = _expected_size(np.zeros_like(mean_SN), 2 * variance_SN).mean(axis=0)
+    if draws == 1:
+        return itself
+    shifts = 1 + np.random.default_rng(0).permutation(draws // 2)[:MAX_SHIFTS]
+    weights = np.where(2 * shifts == draws, 1, 2)  # half-way round, each pair comes twice
+    others = np.zeros_like(itself)
+    for shift, weight in zip(shifts, weights / weights.sum(), strict=True):
+        difference = mean_SN - np.roll(mean_SN, shift, axis=0)
+        others += weight * _expected_size(difference, variance_SN + np.roll(variance_SN, shift, axis=0)).mean(axis=0)
+    return (itself + (draws - 1) * others) / draws
 
 
 def coverage(pit_N: np.ndarray, level: float) -> float:
@@ -87,11 +105,16 @@ def calibration_error(pit_N: np.ndarray) -> float:
     return float(np.mean(np.abs(calibration(pit_N, expected_Q) - expected_Q)))
 
 
-def summary(draws: Mixture, y_N: np.ndarray) -> dict[str, float]:
-    """Return what every evaluation reports."""
-    found, pit_N = moments(draws), pit(draws, y_N)
+def of_examples(draws: Mixture, y_N: np.ndarray) -> dict[str, np.ndarray]:
+    """Return all that `summary` needs of each example, by name, each [N]: blocks of examples can be joined."""
+    return moments(draws) | {"pit_N": pit(draws, y_N), "nll_N": nll(draws, y_N), "crps_N": crps(draws, y_N)}
+
+
+def summary(found: dict[str, np.ndarray], y_N: np.ndarray) -> dict[str, float]:
+    """Return what every evaluation reports, from what `of_examples` found."""
+    pit_N = found["pit_N"]
     return {
-        "rmse": rmse(found["mean_N"], y_N), "nll": nll(draws, y_N), "crps": crps(draws, y_N),
+        "rmse": rmse(found["mean_N"], y_N), "nll": float(found["nll_N"].mean()), "crps": float(found["crps_N"].mean()),
         "calibration_error": calibration_error(pit_N), "two_sigma_coverage": two_sigma_coverage(found, y_N),
         **{f"coverage_{round(100 * level)}": coverage(pit_N, level) for level in LEVELS},
     }  # fmt: skip

@@ -20,21 +20,23 @@ class Units:
         return y if self == Units() else ((y - self.mean) / self.scale).astype(np.float32)
 
 
-def fit_units(y_train: np.ndarray, num_classes: int) -> Units:
-    """Return the units of the targets; a constant target keeps its scale."""
-    return Units() if num_classes else Units(float(np.mean(y_train)), float(np.std(y_train)) or 1.0)
+def fit_units(y_train: np.ndarray, num_classes: int, standardize: bool = True) -> Units:
+    """Return the units that targets are learnt in; a constant target keeps its scale."""
+    return Units() if num_classes or not standardize else Units(float(np.mean(y_train)), float(np.std(y_train)) or 1.0)
 
 
 def kind_of(config: TrainConfig, num_classes: int) -> str:
     """Return --likelihood, or what the data ask for.
 
     Raises:
-      UserError: classes for a regression, or real targets for a classification.
+      UserError: classes for a regression, real targets for a classification, or fixed noise where there is none.
     """
     kind = config.likelihood or ("categorical" if num_classes else "gaussian")
     if (kind == "categorical") != bool(num_classes):
         has = f"{num_classes} classes" if num_classes else "real targets"
         raise UserError(f"--likelihood={kind} does not fit --dataset={config.dataset}, which has {has}: leave it out")
+    if config.noise_scale and kind != "gaussian":
+        raise UserError(f"--noise_scale={config.noise_scale} is of --likelihood=gaussian, not of {kind}: leave it out")
     return kind
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import scipy.integrate
 import scipy.stats
-from oracles import RARE
+from oracles import RARE, z_scores
 
 from bnn_hvd import regression
 from bnn_hvd.regression import Mixture
@@ -21,13 +21,12 @@ def cdf(z: float, n: int) -> float:
 
 def test_the_density_is_the_mean_of_the_draws():
     density_N = NORMAL.pdf(Y, MEAN_SN, SCALE_SN).mean(0)
-    assert regression.nll(DRAWS, Y) == pytest.approx(-np.log(density_N).mean(), rel=1e-9)
+    np.testing.assert_allclose(regression.nll(DRAWS, Y), -np.log(density_N), rtol=1e-9)
 
 
 def test_a_density_too_small_for_a_float_has_a_logarithm():
-    assert regression.nll(Mixture(np.zeros([2, 1]), np.ones([2, 1])), np.array([100.0])) == pytest.approx(
-        5000.919, 1e-6
-    )
+    far = regression.nll(Mixture(np.zeros([2, 1]), np.ones([2, 1])), np.array([100.0]))
+    assert far == pytest.approx([5000.919], 1e-6)
 
 
 def test_crps_is_the_integral_of_the_squared_difference_of_distribution_functions():
@@ -35,12 +34,40 @@ def test_crps_is_the_integral_of_the_squared_difference_of_distribution_function
         below = scipy.integrate.quad(lambda z: cdf(z, n) ** 2, -30, Y[n])[0]
         return below + scipy.integrate.quad(lambda z: (1 - cdf(z, n)) ** 2, Y[n], 30)[0]
 
-    assert regression.crps(DRAWS, Y) == pytest.approx(np.mean([one(n) for n in range(20)]), rel=1e-5)
+    np.testing.assert_allclose(regression.crps(DRAWS, Y), [one(n) for n in range(20)], rtol=1e-5)
+    even = regression.crps(Mixture(*(np.concatenate([part, part]) for part in DRAWS)), Y)  # the same mixture
+    np.testing.assert_allclose(even, [one(n) for n in range(20)], rtol=1e-5)
 
 
 def test_crps_of_a_point_is_the_absolute_error():
     certain = Mixture(np.full([1, 3], 2.0), np.full([1, 3], 1e-12))
-    assert regression.crps(certain, np.array([1.0, 2.0, 5.0])) == pytest.approx(4 / 3)
+    np.testing.assert_allclose(regression.crps(certain, np.array([1.0, 2.0, 5.0])), [1, 0, 3], atol=1e-9)
+
+
+def test_crps_of_many_draws_is_exact_and_of_more_unbiased(monkeypatch):
+    """Against all pairs. A part of the pairs: z-score over 2,000 examples that are independent."""
+    mean, scale = 3 * RANDOM.normal(size=[40, 2000]), RANDOM.uniform(0.5, 1, size=[40, 2000])
+    y = RANDOM.normal(size=2000)
+
+    def size(mean, scale):  # E|Normal|, by scipy
+        return scipy.stats.foldnorm.mean(np.abs(mean) / scale, scale=scale)
+
+    pairs = size(mean[:, None] - mean, np.hypot(scale[:, None], scale)).mean(axis=(0, 1))
+    all_pairs = size(y - mean, scale).mean(axis=0) - pairs / 2
+    np.testing.assert_allclose(regression.crps(Mixture(mean, scale), y), all_pairs, rtol=1e-9)
+    monkeypatch.setattr(regression, "MAX_SHIFTS", 4)
+    part = regression.crps(Mixture(mean, scale), y)
+    assert np.abs(part - all_pairs).max() > 1e-3
+    assert abs(z_scores(part - all_pairs, 0)) < RARE
+
+
+def test_examples_do_not_depend_on_what_is_beside_them():
+    whole = regression.of_examples(DRAWS, Y)
+    for at in (slice(0, 13), slice(13, 20)):
+        block = regression.of_examples(Mixture(MEAN_SN[:, at], SCALE_SN[:, at]), Y[at])
+        assert {name: values.tobytes() for name, values in block.items()} == {
+            name: values[at].tobytes() for name, values in whole.items()
+        }
 
 
 def test_total_variance_is_that_of_the_mixture():

@@ -27,6 +27,9 @@ def folder(tmp_path_factory):
         ["train", "--dataset=table", f"--data_dir={csv}", "--target=y", "--network=mlp", "--method=point", "--epochs=1",
          "--noise_scale=0.5", "--threads=1", f"--run={folder / 'table'}"],
         ["predict", f"--run={folder / 'table'}", "--threads=1"],
+        ["train", "--dataset=table", f"--data_dir={csv}", "--target=y", "--network=mlp", "--method=point", "--epochs=1",
+         "--test_fraction=0.1", "--standardize_targets=false", "--threads=1", f"--run={folder / 'raw'}"],
+        ["predict", f"--run={folder / 'raw'}", "--threads=1"],
         ["plot", f"--run={folder / 'table'}"],
     ]  # fmt: skip
     outcomes = running.several(folder / "outcomes", *commands)
@@ -59,6 +62,7 @@ def test_statistics_are_over_the_particles(folder):
     assert (found["min_N"] <= found["median_N"]).all()
     assert (found["median_N"] <= found["max_N"]).all()
     np.testing.assert_allclose(found["std_N"], found["epistemic_std_N"], rtol=1e-5)
+    assert found["x_N"].shape == found["y_N"].shape
     assert found["quantiles_QN"].shape == (2, len(found["y_N"]))
     assert (found["quantiles_QN"][0] <= found["quantiles_QN"][1]).all()
 
@@ -76,6 +80,12 @@ def test_the_figures_of_a_curve_and_of_a_table(folder):
     assert {"curve", "particles", "calibration", "learning_curves"} <= names["e"]
     assert "calibration" in names["table"]
     assert not names["table"] & {"curve", "reliability"}
+
+
+def test_a_table_may_be_split_and_learnt_in_another_way(folder):
+    assert len(predictive(folder / "raw")["y_N"]) == 40
+    assert records.read_json(folder / "raw" / records.DATA)["target_units"] == {"mean": 0.0, "scale": 1.0}
+    assert records.read_json(folder / "table" / records.DATA)["target_units"]["mean"] != 0
 
 
 def test_a_table_is_predicted_in_its_own_units(folder):

@@ -39,14 +39,18 @@ CIFAR10 = CifarFiles(
 )
 
 
-def load(dataset: str, data_dir: str, target: str = "") -> Arrays:
-    """Read the data set that the flags --dataset and --data_dir name, and check it; `target`: of a table.
+def load(dataset: str, data_dir: str, target: str = "", test_fraction: float = 0.2) -> Arrays:
+    """Read the data set that the flags --dataset and --data_dir name, and check it.
+
+    target, test_fraction: of a table.
 
     Raises:
       UserError: files that are missing or broken, or data that can't be trained on.
     """
     reader = registry.load(registry.DATASETS, dataset)
-    arrays = reader(data_dir, target) if dataset == "table" else reader(data_dir)
+    if target and dataset != "table":
+        raise UserError(f"--target={target} is a column of a table, not of --dataset={dataset}: leave it out")
+    arrays = reader(data_dir, target, test_fraction) if dataset == "table" else reader(data_dir)
     check(arrays, str(_absolute(data_dir)) if data_dir else dataset)
     return arrays
 

@@ -8,16 +8,15 @@ import numpy as np
 from bnn_hvd.data.arrays import Arrays
 from bnn_hvd.errors import UserError
 
-TEST_PART = 5  # every fifth row, of a fixed shuffle
 
+def table(path: str, target: str, test_fraction: float = 0.2) -> Arrays:
+    """Return the columns as inputs [N, D] in their order, but for the target's.
 
-def table(path: str, target: str) -> Arrays:
-    """Return the columns as inputs [N, D] in their order, but for the target's; a fifth of the rows is the test part.
-
-    The split is the same for every --seed. An .npz may have columns of shape [N] or [N, D].
+    The test part is a fraction of the rows, rounded down, from a shuffle that is the same for every --seed. An .npz
+    may have columns of shape [N] or [N, D].
 
     Raises:
-      UserError: no file, no such column, a cell that is no number.
+      UserError: no file, no such column, a cell that is no number, too few rows for two parts.
     """
     if not path:
         raise UserError("--dataset=table needs --data_dir=FILE: a .csv with a header, or an .npz of columns")
@@ -33,22 +32,30 @@ def table(path: str, target: str) -> Arrays:
     lengths = {name: len(column) for name, column in {**columns, target: y}.items()}
     if len(set(lengths.values())) > 1:
         raise UserError(f"{file}: its columns have different lengths: {lengths}")
-    x = np.column_stack(list(columns.values())).astype(np.float32)
-    return _split(x, y.astype(np.float32), file)
+    with np.errstate(over="ignore"):  # a float64 beyond float32 becomes infinite, which `sources.check` reports
+        x, y = np.column_stack(list(columns.values())).astype(np.float32), y.astype(np.float32)
+    return _split(x, y, file, test_fraction)
 
 
-def _split(x: np.ndarray, y: np.ndarray, file: Path) -> Arrays:
-    if len(y) < TEST_PART:
-        raise UserError(f"{file} has {len(y)} rows: at least {TEST_PART} are needed")
+def _split(x: np.ndarray, y: np.ndarray, file: Path, test_fraction: float) -> Arrays:
+    num_test = int(test_fraction * len(y) + 1e-9)  # 0.29 of 100 rows are 29
+    if not 0 < num_test < len(y):
+        raise UserError(
+            f"{file} has {len(y)} rows: --test_fraction={test_fraction} leaves none in one of the two parts; "
+            "give another fraction, or more rows"
+        )
     order = np.random.default_rng(0).permutation(len(y))
     test = np.zeros(len(y), bool)
-    test[order[: len(y) // TEST_PART]] = True
+    test[order[:num_test]] = True
     return Arrays(x[~test], y[~test], x[test], y[test], num_classes=0, class_names=())
 
 
 def _csv(file: Path) -> dict[str, np.ndarray]:
-    with file.open(newline="") as lines:
-        header, *rows = [row for row in csv.reader(lines) if row] or [[]]
+    try:
+        with file.open(newline="", encoding="utf-8-sig") as lines:  # spreadsheets begin their files with a mark
+            header, *rows = [row for row in csv.reader(lines) if row] or [[]]
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise UserError(f"{file} can't be read ({error}): save it as a comma-separated table in UTF-8") from None
     names = [name.strip() for name in header]
     if len(set(names)) < len(names):
         raise UserError(f"{file}: two columns have the same name in its header, {names}")

@@ -46,19 +46,23 @@ class Categorical:
 
 
 class Gaussian:
-    """y ~ N(mean, scale^2). The outputs are [mean, log scale], or with a fixed noise_scale [mean]."""
+    """y ~ N(mean, scale^2). The outputs are [mean, log scale], or with a fixed noise_scale [mean].
 
-    def __init__(self, noise_scale: float = 0.0):
-        self.noise_scale = noise_scale
+    y, the outputs and what is predicted are standardised: in multiples of `unit`. Losses and scores are of
+    the target itself: its density is that of y divided by the unit.
+    """
+
+    def __init__(self, noise_scale: float = 0.0, unit: float = 1.0):
+        self.noise_scale, self.unit = noise_scale, unit
 
     def nll(self, outputs: tf.Tensor, y_N: tf.Tensor) -> tf.Tensor:
         mean, log_scale = self._parts(outputs)
         z = (y_N - mean) * tf.exp(-log_scale)
-        return 0.5 * z * z + log_scale + 0.5 * math.log(2 * math.pi)
+        return 0.5 * z * z + log_scale + (0.5 * math.log(2 * math.pi) + math.log(self.unit))
 
     def score(self, outputs: tf.Tensor, y_N: tf.Tensor) -> dict[str, tf.Tensor]:
         mean, _ = self._parts(outputs)
-        return {"rmse": tf.sqrt(tf.reduce_mean(tf.square(y_N - mean), -1))}
+        return {"rmse": self.unit * tf.sqrt(tf.reduce_mean(tf.square(y_N - mean), -1))}
 
     def predictive(self, outputs: tf.Tensor) -> tf.Tensor:
         mean, log_scale = self._parts(outputs)
@@ -76,7 +80,7 @@ def make(config: TrainConfig, num_classes: int, units: Units) -> Likelihood:
     kind = targets.kind_of(config, num_classes)
     if kind == "categorical":
         return Categorical()
-    return Gaussian(config.noise_scale / units.scale if kind == "gaussian" else 0.0)
+    return Gaussian(config.noise_scale / units.scale if kind == "gaussian" else 0.0, units.scale)
 
 
 def _for_each(outputs: tf.Tensor, y_N: tf.Tensor) -> tf.Tensor:

@@ -33,7 +33,7 @@ class Panel(NamedTuple):
 
 PANELS = (
     Panel("nll", "Negative log likelihood", "nats per example"),
-    Panel("rmse", "Root mean squared error", "standardised in training, in the target's units in tests"),
+    Panel("rmse", "Root mean squared error", "units of the target"),
     Panel("accuracy", "Accuracy", "fraction correct"),
     Panel("kl", "KL(posterior || prior)", "nats"),
     Panel("elbo", "Evidence lower bound (ELBO)", "nats per example"),

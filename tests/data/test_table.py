@@ -27,6 +27,22 @@ def test_columns_in_their_order_and_every_row_once(tmp_path):
     np.testing.assert_array_equal(y[order], np.arange(20) * 0.5)
 
 
+def test_the_test_part_is_the_fraction_that_is_asked_for(tmp_path):
+    file = write(tmp_path, "a,y,b\n" + rows(100))
+    of = {fraction: sources.load("table", file, "y", fraction) for fraction in (0.01, 0.2, 0.29, 0.99)}
+    assert {fraction: len(arrays.y_test) for fraction, arrays in of.items()} == {0.01: 1, 0.2: 20, 0.29: 29, 0.99: 99}
+    assert set(of[0.2].y_test) < set(of[0.29].y_test)
+    assert set(of[0.2].y_test) & set(of[0.2].y_train) == set()
+    for fraction in (0.0, 0.009):
+        with pytest.raises(UserError, match="leaves none in one of the two parts"):
+            sources.load("table", file, "y", fraction)
+
+
+def test_a_target_of_what_is_no_table_is_a_users_mistake():
+    with pytest.raises(UserError, match="--target=y is a column of a table, not of --dataset=sine"):
+        sources.load("sine", "", "y")
+
+
 def test_npz_columns_may_have_several_numbers(tmp_path):
     np.savez(tmp_path / "data.npz", x=np.arange(20.0).reshape(10, 2), y=np.arange(10))
     arrays = sources.load("table", str(tmp_path / "data.npz"), "y")
@@ -41,15 +57,28 @@ def test_npz_columns_may_have_several_numbers(tmp_path):
         ("a,y\n1,2\n1,x\n", "y", "row 2, column 'y' holds 'x', which is no number"),
         ("a,y\n1,2\n1\n", "y", "row 2 has 1 cells, the header 2"),
         ("y\n1\n2\n3\n4\n5\n", "y", "beside at least one other"),
-        ("a,y\n1,2\n", "y", "has 1 rows: at least 5"),
+        ("a,y\n1,2\n", "y", "has 1 rows: --test_fraction=0.2 leaves none"),
         ("a,a,y\n1,2,3\n", "y", "two columns have the same name"),
         ("a,y\n" + "1,2\n" * 9 + "1,nan\n" * 9, "y", "is NaN or infinite"),
         ("", "y", "no column 'y'"),
+        ("a,y\n" + "1,1e39\n" * 9, "y", "is NaN or infinite"),
+        ("a,y\n1," + "2" * 200_000, "y", "can't be read .*field larger"),
     ],
 )
 def test_a_table_that_can_not_be_used_is_named_with_the_place(tmp_path, text, target, says):
     with pytest.raises(UserError, match=says):
         sources.load("table", write(tmp_path, text), target)
+
+
+def test_the_mark_of_a_spreadsheet_is_no_part_of_the_first_name(tmp_path):
+    (tmp_path / "data.csv").write_bytes("y,größe\n".encode("utf-8-sig") + b"1,2\n" * 9)
+    assert sources.load("table", str(tmp_path / "data.csv"), "y").y_train.max() == 1
+
+
+def test_another_encoding_is_a_users_mistake(tmp_path):
+    (tmp_path / "data.csv").write_bytes("y,größe\n".encode("latin-1") + b"1,2\n" * 9)
+    with pytest.raises(UserError, match="save it as a comma-separated table in UTF-8"):
+        sources.load("table", str(tmp_path / "data.csv"), "y")
 
 
 def test_no_file_is_a_users_mistake(tmp_path):

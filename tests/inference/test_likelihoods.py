@@ -29,6 +29,21 @@ def test_gaussian_with_fixed_noise():
     np.testing.assert_allclose(Gaussian(0.3).predictive(tf.constant(OUTPUTS_SNO[..., :1]))[..., 1], 0.3, rtol=1e-6)
 
 
+def test_losses_and_scores_are_in_the_targets_own_units():
+    """Standardised or not, it is the same density of the same target, and the same error."""
+    mean_N, log_scale_N, units = OUTPUTS_SNO[0, :, 0], OUTPUTS_SNO[0, :, 1], Units(mean=3.0, scale=20.0)
+    own_N, own_mean_N, own_scale_N = (20 * part + 3 for part in (Y_N, mean_N, np.exp(log_scale_N) - 3 / 20))
+    for config in (TrainConfig(), TrainConfig(likelihood="heteroscedastic")):
+        likelihood = likelihoods.make(config, 0, units)
+        y_N, outputs = units.standardized(own_N), tf.constant(OUTPUTS_SNO[0])
+        expected = -scipy.stats.norm.logpdf(own_N, own_mean_N, own_scale_N)
+        np.testing.assert_allclose(likelihood.nll(outputs, y_N), expected, rtol=1e-4)
+        rmse = np.sqrt(np.mean((own_N - own_mean_N) ** 2))
+        np.testing.assert_allclose(likelihood.score(outputs, y_N)["rmse"], rmse, rtol=1e-4)
+    fixed = likelihoods.make(TrainConfig(noise_scale=10.0), 0, units).nll(tf.constant(OUTPUTS_SNO[0, :, :1]), y_N)
+    np.testing.assert_allclose(fixed, -scipy.stats.norm.logpdf(own_N, own_mean_N, 10.0), rtol=1e-4)
+
+
 @pytest.mark.parametrize("likelihood", [Categorical(), Gaussian()])
 def test_settings_side_by_side_are_what_they_are_alone(likelihood):
     y_N = tf.constant([0, 1, 1, 0, 1]) if isinstance(likelihood, Categorical) else tf.constant(Y_N)
@@ -60,6 +75,19 @@ def test_learnt_noise_is_one_number_for_all_examples():
 def test_fixed_noise_is_in_the_targets_own_units():
     likelihood = likelihoods.make(TrainConfig(noise_scale=0.5), 0, Units(mean=3.0, scale=2.0))
     assert likelihood.noise_scale == 0.25
+
+
+def test_targets_may_be_learnt_as_they_are():
+    y = np.array([1.0, 3.0, 8.0], np.float32)
+    assert targets.fit_units(y, 0) == Units(4.0, float(np.std(y)))
+    assert targets.fit_units(y, 0, standardize=False) == targets.fit_units(y, 3) == Units()
+    np.testing.assert_allclose(targets.fit_units(y, 0).standardized(y), scipy.stats.zscore(y), rtol=1e-6)
+
+
+@pytest.mark.parametrize(("likelihood", "num_classes"), [("heteroscedastic", 0), ("", 10)])
+def test_fixed_noise_where_there_is_none_is_a_users_mistake(likelihood, num_classes):
+    with pytest.raises(UserError, match=r"--noise_scale=0\.5 is of --likelihood=gaussian"):
+        targets.kind_of(TrainConfig(likelihood=likelihood, noise_scale=0.5), num_classes)
 
 
 @pytest.mark.parametrize(("likelihood", "num_classes"), [("categorical", 0), ("gaussian", 10), ("heteroscedastic", 2)])

@@ -19,6 +19,7 @@ pytestmark = [pytest.mark.parallel, running.needs_horovodrun]
 EPOCHS = 4
 STEPS = EPOCHS * 22  # digits, two batches of 32
 BAD_STEP, BAD_RANK = 2, 1
+OF_DRAWS = ("--mode=median,std", "--quantiles=0.1,0.9", "--num_draws=30", "--threads=1")
 
 
 @pytest.fixture(scope="module")
@@ -38,6 +39,17 @@ def job(tmp_path_factory) -> tuple[Path, dict[str, list[running.Outcome]]]:
         "steps": ["train", *TINY, "--steps=10", f"--run={folder / 'steps'}"],
         "small": [*npz, f"--data_dir={good}", "--steps=4", f"--run={folder / 'small'}"],
         "fp16": [*train, "--compression=fp16", f"--run={folder / 'fp16'}"],
+        "sine": [
+            "train",
+            "--dataset=sine",
+            "--network=mlp",
+            "--hidden=8",
+            "--likelihood=heteroscedastic",
+            "--threads=1",
+            "--steps=10",
+            f"--run={folder / 'sine'}",
+        ],
+        "predict_sine": ["predict", f"--run={folder / 'sine'}", *OF_DRAWS],
         "bad": [*npz, f"--data_dir={bad}", "--steps=4", "--checkpoint_every_steps=1", f"--run={folder / 'bad'}"],
     }
     outcomes = running.several(folder / "outcomes", *commands.values(), ranks=2)
@@ -48,7 +60,7 @@ def job(tmp_path_factory) -> tuple[Path, dict[str, list[running.Outcome]]]:
 def alone(job) -> Path:
     """What one rank does with the runs of two: predicts, evaluates what is finished, and goes on for 23 steps."""
     folder = job[0]
-    for name in ("a", "small"):
+    for name in ("a", "small", "sine"):
         shutil.copytree(folder / name, folder / f"{name}_alone")
     outcomes = running.several(
         folder / "alone",
@@ -56,8 +68,10 @@ def alone(job) -> Path:
         ["train", f"--flagfile={folder / 'a' / records.CONFIG}", f"--run={folder / 'a_alone'}"],
         ["train", f"--flagfile={folder / 'small' / records.CONFIG}", f"--run={folder / 'small_alone'}"],
         ["train", *TINY, "--steps=33", f"--run={folder / 'steps'}"],
+        ["predict", f"--run={folder / 'sine_alone'}", *OF_DRAWS],
+        ["train", f"--flagfile={folder / 'sine' / records.CONFIG}", f"--run={folder / 'sine_alone'}"],
     )
-    assert [ranks[0].code for ranks in outcomes] == [0] * 4, outcomes
+    assert [ranks[0].code for ranks in outcomes] == [0] * 6, outcomes
     return folder
 
 
@@ -141,18 +155,19 @@ def test_half_the_bits_of_the_gradient_lead_to_nearly_the_same_weights(job):
     assert "--compression=fp16\n" in (job[0] / "fp16" / records.CONFIG).read_text()
 
 
-def test_prediction_does_not_depend_on_the_ranks(alone):
+@pytest.mark.parametrize("name", ["a", "sine"])
+def test_prediction_does_not_depend_on_the_ranks(alone, name):
     """Bit for bit, with --threads=1."""
-    found = {}
-    for name in ("a", "a_alone"):
-        with np.load(alone / name / records.PREDICTIVE) as arrays:
-            found[name] = {key: arrays[key].tobytes() for key in arrays}
-    assert found["a"] == found["a_alone"]
-    assert running.read_json(alone / "a", records.UNCERTAINTY)["ranks"] == 2
-    assert running.read_json(alone / "a_alone", records.UNCERTAINTY)["ranks"] == 1
+    found = []
+    for run in (alone / name, alone / f"{name}_alone"):
+        with np.load(run / records.PREDICTIVE) as arrays:
+            found.append({key: arrays[key].tobytes() for key in arrays})
+    assert found[0] == found[1]
+    assert running.read_json(alone / name, records.UNCERTAINTY)["ranks"] == 2
+    assert running.read_json(alone / f"{name}_alone", records.UNCERTAINTY)["ranks"] == 1
 
 
-@pytest.mark.parametrize("name", ["a", "small"])
+@pytest.mark.parametrize("name", ["a", "small", "sine"])
 def test_evaluation_does_not_depend_on_the_ranks(alone, name):
     """Also where the test part is so small that one of the ranks has nothing to evaluate."""
     two, one = running.read_json(alone / name), running.read_json(alone / f"{name}_alone")
