@@ -77,7 +77,7 @@ def load_like(trained: TrainConfig, described: dict[str, Any], data_dir: str, sa
     """Read other data in the format of the run's own (or the run's own), that its network can take.
 
     Raises:
-      UserError: examples of another shape, or labels that the run does not know.
+      UserError: examples of another shape, columns in another order, or labels that the run does not know.
     """
     if data_dir and trained.dataset == "digits":  # they are built in: other data for them come as an .npz
         arrays = sources.load("npz", data_dir)
@@ -87,6 +87,12 @@ def load_like(trained: TrainConfig, described: dict[str, Any], data_dir: str, sa
     if shape != described["example_shape"]:
         raise UserError(
             f"{data_dir} has examples of shape {shape}, the run was trained on {described['example_shape']}"
+        )
+    names = described.get("input_names", list(arrays.input_names))  # runs of before have none
+    if names != list(arrays.input_names):
+        raise UserError(
+            f"{data_dir} has the columns {', '.join(arrays.input_names)}, the run was trained on {', '.join(names)}: "
+            "bring them into that order"
         )
     if same_classes and arrays.num_classes and largest >= described["num_classes"]:
         raise UserError(f"{data_dir} has the label {largest}, the run knows {described['num_classes']} classes")

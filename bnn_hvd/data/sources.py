@@ -60,6 +60,7 @@ def describe(arrays: Arrays) -> dict[str, Any]:
     return {
         "num_train": len(arrays.x_train), "num_test": len(arrays.x_test), "num_classes": arrays.num_classes,
         "class_names": list(arrays.class_names), "example_shape": list(arrays.x_train.shape[1:]),
+        "input_names": list(arrays.input_names),
     }  # fmt: skip
 
 

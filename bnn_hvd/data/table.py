@@ -1,6 +1,8 @@
 """The user's own table for regression: a CSV file with a header, or an .npz with one array per column."""
 
 import csv
+import dataclasses
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -34,7 +36,13 @@ def table(path: str, target: str, test_fraction: float = 0.2) -> Arrays:
         raise UserError(f"{file}: its columns have different lengths: {lengths}")
     with np.errstate(over="ignore"):  # a float64 beyond float32 becomes infinite, which `sources.check` reports
         x, y = np.column_stack(list(columns.values())).astype(np.float32), y.astype(np.float32)
-    return _split(x, y, file, test_fraction)
+    return dataclasses.replace(_split(x, y, file, test_fraction), input_names=tuple(_names(columns)))
+
+
+def _names(columns: dict[str, np.ndarray]) -> Iterator[str]:
+    """Yield the name of each input, in their order."""
+    for name, column in columns.items():
+        yield from [name] if column.ndim == 1 else [f"{name}[{i}]" for i in range(column.shape[1])]
 
 
 def _split(x: np.ndarray, y: np.ndarray, file: Path, test_fraction: float) -> Arrays:

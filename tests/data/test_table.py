@@ -21,6 +21,7 @@ def rows(count: int) -> str:
 def test_columns_in_their_order_and_every_row_once(tmp_path):
     arrays = sources.load("table", write(tmp_path, "a, y ,b\n" + rows(20)), "y")
     assert (len(arrays.x_train), len(arrays.x_test), arrays.num_classes) == (16, 4, 0)
+    assert arrays.input_names == ("a", "b")
     x, y = np.concatenate([arrays.x_train, arrays.x_test]), np.concatenate([arrays.y_train, arrays.y_test])
     order = np.argsort(x[:, 0])
     np.testing.assert_array_equal(x[order], [[i, -i] for i in range(20)])
@@ -47,6 +48,7 @@ def test_npz_columns_may_have_several_numbers(tmp_path):
     np.savez(tmp_path / "data.npz", x=np.arange(20.0).reshape(10, 2), y=np.arange(10))
     arrays = sources.load("table", str(tmp_path / "data.npz"), "y")
     assert arrays.x_train.shape == (8, 2)
+    assert arrays.input_names == ("x[0]", "x[1]")
     assert arrays.y_train.dtype == np.float32
 
 
