@@ -8,7 +8,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from benchmarks.workers import REPOSITORY, environment
+from benchmarks.workers import REPOSITORY, Case, environment, time_steps
 
 TIMEOUT_S = 600
 
@@ -29,6 +29,19 @@ def run(
         if job.returncode:
             raise RuntimeError(f"{' '.join(command)} ended with code {job.returncode}:\n{job.stdout[-3000:]}")
         return json.loads(out.read_text())
+
+
+def time_together(cases: dict[Any, Case], steps: int, ranks: Any, rounds: int) -> list[tuple[Any, float, float]]:
+    """Warm up, then time the cases in turns, with the ranks starting each together: rows (name, wall ms, cpu ms)."""
+    for case in cases.values():
+        case.run(1)
+        case.run(steps)
+    rows = []
+    for _ in range(rounds):
+        for name, case in cases.items():
+            ranks.barrier()
+            rows.append((name, *time_steps(case, steps)))
+    return rows
 
 
 def given() -> tuple[dict[str, Any], Path]:

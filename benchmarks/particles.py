@@ -4,7 +4,7 @@ from typing import Any
 
 from benchmarks import jobs, ours, workload
 from benchmarks.report import Bar, Report, Row, find, ratio, table
-from benchmarks.workers import Case, Sample, time_steps
+from benchmarks.workers import Case, Sample
 
 COUNTS = (1, 2, 4, 8)
 SMALL, LARGE = 32, 2048  # hidden units
@@ -85,20 +85,12 @@ def main(spec: dict[str, Any]) -> tuple[int, list[tuple[int, int, float, float]]
     from bnn_hvd import cluster, particles
 
     ranks = cluster.connect()
-    asked = [(SMALL, count) for count in COUNTS] if ranks.size == 1 else []
-    asked.append((LARGE, max(COUNTS)))
-    cases = {
-        (hidden, count): ensemble(hidden, particles.share(range(count), ranks.rank, ranks.size).members)
-        for hidden, count in asked
-    }
-    rows = []
-    for (hidden, _), case in cases.items():
-        case.run(1)
-        case.run(STEPS[hidden])
-    for _ in range(spec["rounds"]):
-        for (hidden, count), case in cases.items():
-            ranks.barrier()
-            rows.append((hidden, count, *time_steps(case, STEPS[hidden])))
+    rows: list[tuple[int, int, float, float]] = []
+    for hidden, counts in ((SMALL, COUNTS if ranks.size == 1 else ()), (LARGE, COUNTS[-1:])):
+        cases = {
+            count: ensemble(hidden, particles.share(range(count), ranks.rank, ranks.size).members) for count in counts
+        }
+        rows += [(hidden, *row) for row in jobs.time_together(cases, STEPS[hidden], ranks, spec["rounds"])]
     ranks.barrier()
     return ranks.rank, rows
 

@@ -5,7 +5,7 @@ from typing import Any
 from benchmarks import jobs, ours, workload
 from benchmarks.layers import NAMES
 from benchmarks.report import Bar, Report, Row, find, ratio, table
-from benchmarks.workers import Sample, time_steps
+from benchmarks.workers import Sample
 
 STEPS = {"fc": 200, "conv": 25, "vgg3": 3}  # of a repetition
 LIMITS = {"conv": 0.92, "vgg3": 0.95}  # time on one rank / time on two, at least
@@ -61,17 +61,11 @@ def main(spec: dict[str, Any]) -> tuple[int, list[tuple[str, str, float, float]]
     from bnn_hvd import cluster
 
     ranks = cluster.connect()
-    rows = []
+    rows: list[tuple[str, str, float, float]] = []
     for network in spec["networks"]:
         kinds = {TOGETHER: ranks} | ({APART: cluster.Solo()} if ranks.size > 1 else {})
         cases = {kind: ours.training(network, "flipout", its_ranks) for kind, its_ranks in kinds.items()}
-        for case in cases.values():
-            case.run(1)
-            case.run(STEPS[network])
-        for _ in range(spec["rounds"]):
-            for kind, case in cases.items():
-                ranks.barrier()
-                rows.append((network, kind, *time_steps(case, STEPS[network])))
+        rows += [(network, *row) for row in jobs.time_together(cases, STEPS[network], ranks, spec["rounds"])]
     ranks.barrier()
     return ranks.rank, rows
 

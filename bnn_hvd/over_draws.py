@@ -18,6 +18,11 @@ MODES: dict[str, Callable[..., Any]] = {
 }
 
 
+def key(name: str, axes: str) -> str:
+    """Return what the array of a statistic is called: quantiles have an axis Q before the others."""
+    return f"{name}_Q{axes}" if name == "quantiles" else f"{name}_{axes}"
+
+
 class Wanted(NamedTuple):
     """What is asked for beyond the mean, which is always there."""
 

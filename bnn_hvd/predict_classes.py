@@ -7,15 +7,12 @@ import numpy as np
 from bnn_hvd import over_draws, uncertainty
 from bnn_hvd.config import PredictConfig
 from bnn_hvd.data.arrays import Arrays
-from bnn_hvd.predictor import Predictor
+from bnn_hvd.predictor import Found, Predictor
 
-Found = dict[str, np.ndarray]  # arrays by name, for predictive.npz
-Result = tuple[Found, dict[str, Any]]  # and what is reported of them, for uncertainty.json
+Result = tuple[Found, dict[str, Any]]  # for predictive.npz, and what uncertainty.json says of it
 
 
-def predict(
-    predictor: Predictor, arrays: Arrays, config: PredictConfig
-) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+def predict(predictor: Predictor, arrays: Arrays, config: PredictConfig) -> Result:
     """Return the arrays of predictive.npz and the content of uncertainty.json, on every rank."""
     found = distribution(*predictor.predict(arrays.x_test, config.num_draws))
     found |= statistics(predictor, arrays.x_test, config)
@@ -41,7 +38,7 @@ def statistics(predictor: Predictor, x: np.ndarray, config: PredictConfig) -> Fo
     if not wanted.anything:
         return {}
     found = predictor.of_draws(x, config.num_draws, lambda draws_SNC, _: wanted.statistics(draws_SNC), axis=-2)
-    named = {f"probs_{name}_{'Q' * (name == 'quantiles')}NC": values for name, values in found.items()}
+    named = {f"probs_{over_draws.key(name, 'NC')}": values for name, values in found.items()}
     return named | wanted.labels()
 
 

@@ -7,25 +7,22 @@ import numpy as np
 from bnn_hvd import over_draws, regression, uncertainty
 from bnn_hvd.config import PredictConfig
 from bnn_hvd.data.arrays import Arrays
-from bnn_hvd.predictor import Predictor
+from bnn_hvd.predictor import Found, Predictor
 from bnn_hvd.regression import Mixture
 
-Found = dict[str, np.ndarray]  # arrays by name, for predictive.npz
-Result = tuple[Found, dict[str, Any]]  # and what is reported of them, for uncertainty.json
+Result = tuple[Found, dict[str, Any]]  # for predictive.npz, and what uncertainty.json says of it
 
 SHOWN = ("rmse", "nll", "crps", "calibration_error", "coverage_95", "two_sigma_coverage")
 PARTS = ("total", "aleatoric", "epistemic")
 
 
-def predict(
-    predictor: Predictor, arrays: Arrays, config: PredictConfig
-) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+def predict(predictor: Predictor, arrays: Arrays, config: PredictConfig) -> Result:
     """Return the arrays of predictive.npz and the content of uncertainty.json, on every rank."""
     wanted = over_draws.Wanted.of(config)
 
     def of_block(draws: Mixture, at: slice) -> Found:
         statistics = wanted.statistics(draws.mean_SN).items()
-        named = {f"{name}_{'Q' * (name == 'quantiles')}N": values for name, values in statistics}
+        named = {over_draws.key(name, "N"): values for name, values in statistics}
         return regression.of_examples(draws, arrays.y_test[at]) | named
 
     found = predictor.of_mixtures(arrays.x_test, config.num_draws, of_block) | {"y_N": arrays.y_test}

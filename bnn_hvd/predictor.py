@@ -34,7 +34,7 @@ class PassSize(NamedTuple):
 DENSE_PASS, CONV_PASS = PassSize(draws=16, examples=250), PassSize(draws=1, examples=40)
 BLOCK_VALUES = 1 << 21  # S x N x O in memory at a time, beside what is kept of them
 
-Arrays = dict[str, np.ndarray]  # by name
+Found = dict[str, np.ndarray]  # arrays by name, as for predictive.npz
 
 
 class Predictor:
@@ -53,7 +53,8 @@ class Predictor:
     def predict(self, x: np.ndarray, num_draws: int) -> tuple[np.ndarray, np.ndarray]:
         """Return the mean probabilities [N, C] and the mean entropy of single draws [N], on every rank."""
         num_draws = self.method.num_draws(num_draws)
-        chunks, num_mine = self._deal(x)
+        chunks, mine = self._deal(x)
+        num_mine = len(mine)
         probs = np.zeros([len(chunks) * self.size.examples, self.method.network.num_outputs])
         entropy = np.zeros(len(probs))
         for draws in self._passes(num_draws):
@@ -69,28 +70,26 @@ class Predictor:
         regression: mean and standard deviation."""
         return self.of_draws(x, num_draws, lambda draws_SNO, _: {"draws": draws_SNO}, axis=1)["draws"]
 
-    def of_draws(
-        self, x: np.ndarray, num_draws: int, reduce: Callable[[np.ndarray, slice], Arrays], axis: int
-    ) -> Arrays:
+    def of_draws(self, x: np.ndarray, num_draws: int, reduce: Callable[[np.ndarray, slice], Found], axis: int) -> Found:
         """Return what `reduce` makes of all draws of each example, joined along `axis`, on every rank.
 
         reduce: is given what the draws predict of a block of examples [S, N, O], and which examples these are;
           each example must come out the same whatever is beside it.
         """
-        chunks, num_mine = self._deal(x)
+        chunks, mine = self._deal(x)
         passes = self._passes(num_draws := self.method.num_draws(num_draws))
-        size, first = self.size.examples, self._first(x)
+        size = self.size.examples
         step = max(1, BLOCK_VALUES // (num_draws * self.method.network.num_outputs * size))
         found = []
         for start in range(0, len(chunks), step):
             block = chunks[start : start + step]
-            begin, end = start * size, min(num_mine, (start + step) * size)
-            draws_SNO = np.concatenate([self._each(block, draws).numpy() for draws in passes])[:, : end - begin]
-            found.append(reduce(draws_SNO, slice(first + begin, first + end)))
+            at = mine[start * size : (start + step) * size]
+            draws_SNO = np.concatenate([self._each(block, draws).numpy() for draws in passes])[:, : len(at)]
+            found.append(reduce(draws_SNO, slice(at.start, at.stop)))
         found = [block for part in self.ranks.gather(found) for block in part]
         return {name: np.concatenate([block[name] for block in found], axis) for name in found[0]}
 
-    def of_mixtures(self, x: np.ndarray, num_draws: int, reduce: Callable[[Mixture, slice], Arrays]) -> Arrays:
+    def of_mixtures(self, x: np.ndarray, num_draws: int, reduce: Callable[[Mixture, slice], Found]) -> Found:
         """Return what `reduce` makes of what the draws predict of real targets, in their units; [..., N]."""
         return self.of_draws(x, num_draws, lambda draws_SNO, at: reduce(self._mixture(draws_SNO), at), axis=-1)
 
@@ -107,18 +106,13 @@ class Predictor:
             scores = regression.summary(found, y_N)
         return {**scores, "num_draws": self.method.num_draws(num_draws)}
 
-    def _first(self, x: np.ndarray) -> int:
-        """Return the number of this rank's first example."""
-        mine = shards.slices(len(x), self.size.examples, self.ranks.rank, self.ranks.size)
-        return mine[0].start if mine else 0
-
-    def _deal(self, x: np.ndarray) -> tuple[np.ndarray, int]:
-        """Return this rank's examples in chunks, of which the last may stay partly zero, and their number."""
+    def _deal(self, x: np.ndarray) -> tuple[np.ndarray, range]:
+        """Return this rank's examples in chunks, of which the last may stay partly zero, and which ones they are."""
         mine = shards.slices(len(x), self.size.examples, self.ranks.rank, self.ranks.size)
         chunks = np.zeros([len(mine), self.size.examples, *x.shape[1:]], x.dtype)
         for chunk, part in zip(chunks, mine, strict=True):
             chunk[: part.stop - part.start] = x[part]
-        return chunks, sum(part.stop - part.start for part in mine)
+        return chunks, range(mine[0].start, mine[-1].stop) if mine else range(0)
 
     def _passes(self, num_draws: int) -> list[Draws]:
         return [

@@ -59,7 +59,7 @@ def main(config: PlotConfig) -> int:
         for name, row in FIGURES.items():
             if not has_content(run / row.source):
                 continue
-            if row.needs and row.needs not in style.read_npz(run / row.source):
+            if row.needs and not has_array(run / row.source, row.needs):
                 continue
             path = run / records.PLOTS / f"{name}.{config.format.lower()}"
             style.save(row.draw(run), path)
@@ -82,6 +82,11 @@ def has_content(source: Path) -> bool:
     if source.is_dir():
         return any(source.glob("*.npz"))
     return source.is_file() and source.stat().st_size > 0
+
+
+def has_array(source: Path, name: str) -> bool:
+    with style.opened(source) as arrays:
+        return name in arrays
 
 
 def make_folder(folder: Path) -> None:

@@ -4,8 +4,10 @@ The colours are those of Okabe and Ito (2008), which colour-blind readers can te
 made without pyplot: no window, no display, no global state.
 """
 
+import contextlib
 import math
 import zipfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -53,10 +55,17 @@ def save(figure: Figure, path: Path) -> None:
 
 def read_npz(path: Path, *required: str, optional: tuple[str, ...] = ()) -> dict[str, np.ndarray]:
     """Return the named arrays of a file (all of them if none is named), or say what is wrong with it."""
+    with opened(path) as arrays:
+        wanted = required + tuple(key for key in optional if key in arrays) or tuple(arrays)
+        return {key: arrays[key] for key in wanted}
+
+
+@contextlib.contextmanager
+def opened(path: Path) -> Iterator[Any]:
+    """Yield the arrays of a file, each of them read when it is asked for; or say what is wrong with the file."""
     try:
         with np.load(path, allow_pickle=False) as arrays:
-            wanted = required + tuple(key for key in optional if key in arrays) or tuple(arrays)
-            return {key: arrays[key] for key in wanted}
+            yield arrays
     except KeyError as error:
         raise UserError(f"{path.absolute()} can't be plotted: {error.args[0]}; write it again") from None
     except (OSError, EOFError, ValueError, zipfile.BadZipFile) as error:

@@ -86,6 +86,14 @@ def test_point_finds_the_mode(design, name):
     np.testing.assert_allclose(method.marginals(state)[0], p.mean, rtol=1e-3, atol=1e-4)
 
 
+def assert_finds_the_best_mean_field_posterior(p: Problem, method) -> None:
+    state = method.init(seeds.seed(0, "init"))
+    train(method, state, p.batch, 4000)
+    loc, scale = method.marginals(state)
+    assert np.abs((loc - p.mean) / p.scale).max() < 0.1
+    np.testing.assert_allclose(scale, p.scale, rtol=0.1)
+
+
 @pytest.mark.parametrize("design", DESIGNS)
 @pytest.mark.parametrize("estimator", ESTIMATORS)
 def test_vi_finds_the_best_mean_field_posterior(estimator, design):
@@ -94,24 +102,14 @@ def test_vi_finds_the_best_mean_field_posterior(estimator, design):
     A factor of two in the KL or in the likelihood is 40 % of the scale.
     """
     p = problem(design)
-    method = p.make("vi", estimator)
-    state = method.init(seeds.seed(0, "init"))
-    train(method, state, p.batch, 4000)
-    loc, scale = method.marginals(state)
-    assert np.abs((loc - p.mean) / p.scale).max() < 0.1
-    np.testing.assert_allclose(scale, p.scale, rtol=0.1)
+    assert_finds_the_best_mean_field_posterior(p, p.make("vi", estimator))
 
 
 @pytest.mark.parametrize("design", DESIGNS)
 def test_ivon_finds_the_best_mean_field_posterior(design):
     """As vi. A gradient of the mean instead of the sum over the data in ess is a factor of 4 in the scale."""
     p = problem(design)
-    method = p.make("ivon", ivon_beta2=0.999)
-    state = method.init(seeds.seed(0, "init"))
-    train(method, state, p.batch, 4000)
-    loc, scale = method.marginals(state)
-    assert np.abs((loc - p.mean) / p.scale).max() < 0.1
-    np.testing.assert_allclose(scale, p.scale, rtol=0.1)
+    assert_finds_the_best_mean_field_posterior(p, p.make("ivon", ivon_beta2=0.999))
 
 
 @pytest.mark.parametrize("design", DESIGNS)
