@@ -12,6 +12,7 @@ PARTS = {
     "allreduce": "latency and bandwidth of an all-reduce against message size",
     "scaling": "weak scaling from one rank to two",
     "particles": "particles of one rank side by side, and on two ranks",
+    "methods": "a training step and a prediction of every method beside a point network's",
     "training": "a training run of MNIST against its steps alone",
     "predict": "posterior draws of a test set beside a plain loop over TFP's model",
     "startup": "seconds from the command to the first step, and of --help",

@@ -1,5 +1,6 @@
 """This project's training steps: the real loop over the real methods."""
 
+import dataclasses
 from collections.abc import Iterator
 from typing import Any
 
@@ -43,24 +44,33 @@ def flags(network: str, kind: str) -> dict[str, str]:
 
 def training(network: str, kind: str, ranks: Any = None) -> Case:
     """Return the loop of `train` over one network, in one process or on many ranks."""
+    from bnn_hvd.config import TrainConfig
+
+    run, _ = loop_and_predictor(TrainConfig(**flags(network, kind)), workload.training_part(network), ranks)
+    return Case(network, kind, run)
+
+
+def loop_and_predictor(config: Any, data: Any, ranks: Any = None) -> tuple[Any, Any]:
+    """Return the loop of `train` as run(steps), and the predictor of its state; data: x, y of the training part."""
     import numpy as np
 
     from bnn_hvd import seeds
     from bnn_hvd.cluster import Solo
-    from bnn_hvd.config import TrainConfig, resolve
+    from bnn_hvd.config import resolve
     from bnn_hvd.data import standardize
     from bnn_hvd.data.pipeline import Examples
     from bnn_hvd.inference import build as inference
     from bnn_hvd.models.network import build
     from bnn_hvd.plan import Call
+    from bnn_hvd.predictor import Predictor
     from bnn_hvd.train import compile_loop
 
-    x, y = workload.training_part(network)
-    config = resolve(TrainConfig(batch_size=workload.BATCH_SIZE, **flags(network, kind)))
-    net = build(config, x.shape[1:], 10)
-    method = inference.build(config, net, len(x), ranks or Solo())
+    x, y = data
+    config = resolve(dataclasses.replace(config, batch_size=workload.BATCH_SIZE))
+    method = inference.build(config, build(config, x.shape[1:], 10), len(x), ranks or Solo())
     state = method.init(seeds.seed(0, "init"))
-    loop = compile_loop(method, state, Examples(x, y, standardize.fit(x, config.standardize)), config.batch_size)
+    standardizer = standardize.fit(x, config.standardize)
+    loop = compile_loop(method, state, Examples(x, y, standardizer), config.batch_size)
 
     index, ones = workload.batches(len(x)), np.ones(MOST_STEPS, np.float32)
     noise = np.stack([seeds.seed(0, "noise", 0, step) for step in range(MOST_STEPS)])
@@ -68,4 +78,4 @@ def training(network: str, kind: str, ranks: Any = None) -> Case:
     def run(steps: int) -> None:
         loop(Call(index[:steps], noise[:steps], config.learning_rate * ones[:steps], ones[:steps]))
 
-    return Case(network, kind, run)
+    return run, Predictor(method, state, standardizer, ranks or Solo(), 0)

@@ -75,19 +75,10 @@ def cases(spec: dict[str, Any]) -> Iterator[Case]:
 
 
 def our_case(network: str) -> Case:
-    from bnn_hvd import seeds
-    from bnn_hvd.cluster import Solo
-    from bnn_hvd.config import TrainConfig, resolve
-    from bnn_hvd.data import standardize
-    from bnn_hvd.inference import build as inference
-    from bnn_hvd.models.network import build
-    from bnn_hvd.predictor import Predictor
+    from bnn_hvd.config import TrainConfig
 
-    x = workload.training_part(network)[0][:NUM_EXAMPLES]
-    config = resolve(TrainConfig(**ours.flags(network, "flipout")))
-    method = inference.build(config, build(config, x.shape[1:], 10), len(x), Solo())
-    state = method.init(seeds.seed(0, "init"))
-    predictor = Predictor(method, state, standardize.fit(x, config.standardize), Solo(), 0)
+    x, y = (part[:NUM_EXAMPLES] for part in workload.training_part(network))
+    _, predictor = ours.loop_and_predictor(TrainConfig(**ours.flags(network, "flipout")), (x, y))
     return Case(network, "vi", lambda draws: predictor.predict(x, draws), OUR_DRAWS[network])
 
 

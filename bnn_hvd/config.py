@@ -75,12 +75,26 @@ class TrainConfig:
         choices=("hidden", "all"),
     )  # fmt: skip
     bayesian_biases: bool = flag(False, "network", "biases of the Bayesian layers have a distribution too")
+    prior: str = flag(
+        "normal", "prior", "of each weight: N(0, prior_scale^2), or under vi a mixture of that with a narrow Normal",
+        choices=("normal", "scale_mixture"),
+    )  # fmt: skip
     prior_scale: float = flag(
-        1.0, "network", "standard deviation of the prior N(0, prior_scale^2) of each weight", minimum=1e-12
+        1.0, "prior", "standard deviation of the prior (of the mixture: of its wide part)", minimum=1e-12
     )
+    prior_narrow_scale: float = flag(0.0025, "prior", "standard deviation of the mixture's narrow part", minimum=1e-12)
+    prior_wide_weight: float = flag(0.5, "prior", "weight of the mixture's wide part, in (0, 1)", minimum=1e-12)
+    prior_mean: str = flag(
+        "zero", "prior", "where vi's prior is centred: at 0, or at the weights of --init_from (MOPED)",
+        choices=("zero", "init_from"),
+    )  # fmt: skip
     init_scale: float = flag(
-        0.01, "network", "standard deviation that each weight's posterior starts with", minimum=1e-12
+        0.01, "prior", "standard deviation that each weight's posterior starts with", minimum=1e-12
     )
+    init_relative_scale: float = flag(
+        0.0, "prior", "or, with --init_from, so many times the size of the weight there, as 0.1; 0: --init_scale",
+        minimum=0,
+    )  # fmt: skip
 
     num_particles: int = flag(
         0, "particles", "train so many networks (members of an ensemble, particles of svgd), laid out over the ranks; "
@@ -297,7 +311,7 @@ def resolve(config: TrainConfig) -> TrainConfig:
         raise UserError("--epochs and --steps both say how long to train: give one of them")
     if config.lr_schedule.lower() == "cosine" and config.steps is not None:
         raise UserError("--lr_schedule=cosine ends with the last epoch: give --epochs instead of --steps")
-    for name in ("momentum", "dropout_rate", "ivon_beta1", "ivon_beta2", "test_fraction"):
+    for name in ("momentum", "dropout_rate", "ivon_beta1", "ivon_beta2", "test_fraction", "prior_wide_weight"):
         if getattr(config, name) >= 1:
             raise UserError(f"--{name}={getattr(config, name)} must be below 1")
     values = {f.name: _canonical(f, getattr(config, f.name)) for f in dataclasses.fields(config)}
@@ -314,9 +328,24 @@ def resolve(config: TrainConfig) -> TrainConfig:
         values["num_particles"] = values["num_particles"] or DEFAULT_PARTICLES
     if config.steps is None:
         _fill(values, epochs=1 if values["method"] == "laplace" else 10)  # laplace sees each example once
+    _check_prior(values)
     values["model"] = values["model"] or model_name(values)
     _fill(values, run=str(Path("runs", f"{values['dataset']}_{values['model']}")))
     return TrainConfig(**values)
+
+
+def _check_prior(values: dict[str, Any]) -> None:
+    mixture, centred = values["prior"] == "scale_mixture", values["prior_mean"] == "init_from"
+    if values["method"] != "vi" and (mixture or centred):
+        given = "--prior=scale_mixture" if mixture else "--prior_mean=init_from"
+        raise UserError(f"{given} is a prior of --method=vi: leave it out, or take that method")
+    if mixture and values["estimator"] == "local_reparam":
+        raise UserError(
+            "--prior=scale_mixture needs draws of the weights, and --estimator=local_reparam draws activations: take "
+            "flipout or reparam"
+        )
+    if centred and not values["init_from"]:
+        raise UserError("--prior_mean=init_from needs --init_from, the run directory of a point run")
 
 
 def _canonical(field: dataclasses.Field, value: Any) -> Any:

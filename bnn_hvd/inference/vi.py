@@ -16,10 +16,12 @@ from bnn_hvd.inference.init_from import trained_theta
 from bnn_hvd.inference.likelihoods import Likelihood
 from bnn_hvd.inference.mean_field import for_each_member, perturb, variance
 from bnn_hvd.inference.objective import Controls, Draws
+from bnn_hvd.inference.scale_mixture import ScaleMixture
 from bnn_hvd.models.layers import Flipout, LocalReparam
 from bnn_hvd.models.network import Network, split
 
 Parts = dict[str, tf.Tensor]  # by parameter name
+LEAST_SCALE = 1e-6  # of a weight whose initial scale is relative to its mean
 
 
 class VI:
@@ -27,12 +29,20 @@ class VI:
 
     q(w) = N(loc, scale^2) for the Bayesian weights; the others are points without a prior. The flat
     parameter vector is [loc (B), log scale (B), points (P - B)].
+
+    The prior is N(0, prior_scale^2), with its KL in closed form, or a `ScaleMixture`, with an estimate from the
+    step's draw. With prior_mean=init_from it is centred on the weights of a trained network (MOPED, Krishnan et
+    al. 2020), which the state keeps.
     """
 
     def __init__(self, network: Network, likelihood: Likelihood, num_train: int, cluster: Cluster, config: TrainConfig):
         self.network, self.likelihood, self.num_train, self.cluster = network, likelihood, num_train, cluster
-        self.prior_scale, self.init_scale, self.estimator = config.prior_scale, config.init_scale, config.estimator
-        self.init_from = config.init_from
+        self.prior_scale, self.estimator = config.prior_scale, config.estimator
+        self.mixture = None
+        if config.prior == "scale_mixture":
+            self.mixture = ScaleMixture(config.prior_wide_weight, config.prior_scale, config.prior_narrow_scale)
+        self.init_scale, self.init_relative_scale = config.init_scale, config.init_relative_scale
+        self.init_from, self.centred = config.init_from, config.prior_mean == "init_from"
         self.optimizer = optimizers.make(config.optimizer, config.momentum)
 
     def init(self, seed: np.ndarray) -> State:
@@ -41,12 +51,20 @@ class VI:
         if self.init_from:
             theta = tf.broadcast_to(trained_theta(self.init_from, self.network), theta.shape)
         loc, points = split(theta, [bayesian, rest])
-        return State(tf.concat([loc, tf.fill(loc.shape, math.log(self.init_scale)), points], -1), self.optimizer)
+        log_scale = tf.fill(loc.shape, math.log(self.init_scale))
+        if self.init_relative_scale:
+            log_scale = tf.math.log(tf.maximum(self.init_relative_scale * tf.abs(loc), LEAST_SCALE))
+        state = State(tf.concat([loc, log_scale, points], -1), self.optimizer)
+        if self.centred:
+            state.slots["prior_mean"] = tf.Variable(loc, name="prior_mean")
+        return state
 
     def step(self, state: State, batch: Batch, controls: Controls) -> dict[str, tf.Tensor]:
+        prior_mean = tf.convert_to_tensor(state.slots["prior_mean"]) if self.centred else None
+
         def loss_of(params: tf.Tensor) -> dict[str, tf.Tensor]:
             loc, log_scale, points = self._parts(params)
-            weights, kl = self._noisy_weights(loc, log_scale, points, controls.seed)
+            weights, kl = self._noisy_weights(loc, log_scale, points, prior_mean, controls.seed)
             outputs = self.network.apply(weights, batch.x)
             nll = tf.reduce_mean(self.likelihood.nll(outputs, batch.y), -1)
             loss = nll + controls.kl_weight * kl / self.num_train
@@ -78,14 +96,21 @@ class VI:
         return loc, log_scale, dict(zip([p.name for p in points], shaped, strict=True))
 
     def _noisy_weights(
-        self, loc: tf.Tensor, log_scale: tf.Tensor, points: Parts, seed: tf.Tensor
+        self, loc: tf.Tensor, log_scale: tf.Tensor, points: Parts, prior_mean: tf.Tensor | None, seed: tf.Tensor
     ) -> tuple[dict[str, Any], tf.Tensor]:
         """Return the weights of one step, and the KL; one draw of the noise serves all layers (of a member)."""
         prior_scale, named = tf.constant(self.prior_scale), self.network.unflatten_bayesian
+        # The KL to a prior around other means is that of the distance to them to a prior around 0.
+        distance = loc if prior_mean is None else loc - prior_mean
         if self.estimator == "local_reparam":
-            loc, squares, kl = for_each_member(variance, prior_scale, loc, log_scale)
+            distance, squares, kl = for_each_member(variance, prior_scale, distance, log_scale)
+        else:
+            distance, perturbation, kl = for_each_member(perturb, prior_scale, distance, log_scale, seed)
+        if self.mixture:
+            kl = self.mixture.kl(distance + perturbation, log_scale)
+        loc = distance if prior_mean is None else distance + prior_mean
+        if self.estimator == "local_reparam":
             return points | self._local(named(loc), named(squares), seed), kl
-        loc, perturbation, kl = for_each_member(perturb, prior_scale, loc, log_scale, seed)
         if self.estimator == "reparam":
             return points | named(loc + perturbation), kl
         return points | self._flipout(named(loc), named(perturbation), seed), kl

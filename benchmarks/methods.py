@@ -1,0 +1,95 @@
+"""What each method costs beside a point network: a training step, and a prediction, by the flagfiles of MNIST."""
+
+import dataclasses
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from benchmarks import jobs, ours, workload
+from benchmarks.report import Bar, Report, Row, find, ratio, table
+from benchmarks.workers import REPOSITORY, Case, Sample, choose_steps, time_steps
+
+METHODS = ("point", "vi", "ivon", "mc_dropout", "swag", "laplace", "ensemble", "multiswag", "svgd")
+CASES = (*(("lenet5", method) for method in METHODS), ("conv", "point"), ("conv", "ivon"))
+TRAIN, PREDICT = "training step", "prediction"
+NUM_DRAWS, NUM_EXAMPLES = 30, 1000  # of a prediction
+TARGET_S = 0.15
+IVON_LIMIT = 1.25
+NOTES = f"""
+Flags: `configs/mnist_METHOD.cfg` (and `--network=conv` where it says so), batch 64, one rank of one thread, the real
+loop and the real predictor, all in one process, in turns. A prediction: {NUM_DRAWS} draws of {NUM_EXAMPLES} images,
+where the method has so many to tell apart. laplace passes over the data once, after a point network was trained.
+"""
+
+
+def run(quick: bool) -> Report:
+    """Alternate the methods."""
+    rounds, cases = (2, CASES[:2]) if quick else (15, CASES)
+    with tempfile.TemporaryDirectory() as folder:
+        found = jobs.run("benchmarks.methods", {"cases": cases, "rounds": rounds, "folder": folder})
+    samples: dict[tuple[str, ...], list[Sample]] = {}
+    for *case, wall_ms, cpu_ms in found:
+        samples.setdefault(tuple(case), []).append(Sample(wall_ms, cpu_ms))
+    rows = [
+        Row.of(
+            measured, network=network, kind=f"{method}, {what}", library=ours.NAME, threads=1, ranks=1,
+            batch_size=workload.BATCH_SIZE,
+        )
+        for (network, method, what), measured in samples.items()
+    ]  # fmt: skip
+    header = ("network", "method", "training step, ms", "/ point", "prediction, ms", "/ point")
+    lines = [[network, method, *costs(rows, network, method)] for network, method in cases]
+    return Report("methods", "The cost of each method", rows, bars(rows), [table(header, lines)], NOTES)
+
+
+def costs(rows: list[Row], network: str, method: str) -> list[float]:
+    """Return the medians of a step and of a prediction, and their ratios to point's."""
+    numbers = []
+    for what in (TRAIN, PREDICT):
+        mine, point = (find(rows, network=network, kind=f"{name}, {what}") for name in (method, "point"))
+        assert mine
+        assert point
+        numbers += [mine.step_ms, mine.step_ms / point.step_ms]
+    return numbers
+
+
+def bars(rows: list[Row]) -> list[Bar]:
+    ivon, point = (find(rows, network="conv", kind=f"{method}, {TRAIN}") for method in ("ivon", "point"))
+    return [ratio("CNN_conv: a step of ivon / of point", ivon, point, at_most=IVON_LIMIT)] if ivon and point else []
+
+
+def step_and_prediction(network: str, method: str, point_run: Path) -> tuple[Case, Case]:
+    """Return the loop of `train` and the predictor of `predict`, as the method's flagfile sets them up."""
+    from bnn_hvd.config import TrainConfig, from_flagfile
+
+    path = REPOSITORY / "configs" / f"mnist_{method}.cfg"
+    config = from_flagfile(path.read_text(), path, TrainConfig)
+    config = dataclasses.replace(config, network=network, init_from=str(point_run) if method == "laplace" else "")
+    x, y = workload.training_part("conv")
+    loop, predictor = ours.loop_and_predictor(config, (x, y))
+    return Case(network, method, loop), Case(network, method, lambda _: predictor.predict(x[:NUM_EXAMPLES], NUM_DRAWS))
+
+
+def main(spec: dict[str, Any]) -> list[tuple[str, str, str, float, float]]:
+    """Time all cases in turns; returns rows (network, method, what, wall ms, cpu ms)."""
+    ours.start_tensorflow(1)
+    from bnn_hvd import cli
+
+    point_run, data = Path(spec["folder"], "point"), workload.mnist_file(Path(spec["folder"]))
+    flags = ["--network=lenet5", "--method=point", "--dataset=mnist", "--steps=1", "--threads=1"]
+    assert cli.main(["bnn_hvd", "train", *flags, f"--data_dir={data}", f"--run={point_run}"]) == 0
+    cases = [(case, step_and_prediction(*case, point_run)) for case in map(tuple, spec["cases"])]
+    steps = {case: choose_steps(loop, TARGET_S) for case, (loop, _) in cases}
+    for _, (_, prediction) in cases:
+        prediction.run(1)
+    rows = []
+    for _ in range(spec["rounds"]):
+        for case, (loop, prediction) in cases:
+            rows.append((*case, TRAIN, *time_steps(loop, steps[case])))
+            rows.append((*case, PREDICT, *time_steps(prediction, 1)))
+    return rows
+
+
+if __name__ == "__main__":
+    given, out = jobs.given()
+    jobs.finish(out, main(given))

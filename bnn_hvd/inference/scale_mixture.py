@@ -1,0 +1,60 @@
+"""The prior of two Normals around 0, one wide and one narrow (Blundell et al. 2015, eq. 7), in nats."""
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+import tensorflow as tf
+
+from bnn_hvd import noise
+
+
+class ScaleMixture(NamedTuple):
+    """p(w) = wide_weight N(w; 0, wide_scale^2) + (1 - wide_weight) N(w; 0, narrow_scale^2), for each weight."""
+
+    wide_weight: float
+    wide_scale: float
+    narrow_scale: float
+
+    def log_prob(self, w: tf.Tensor) -> tf.Tensor:
+        """Return log p(w), summed over the weights: [..., B] -> [...]."""
+        return _log_prob(w, tf.constant(self, tf.float32))
+
+    def kl(self, w: tf.Tensor, log_scale: tf.Tensor) -> tf.Tensor:
+        """Return an unbiased estimate of KL(q || p) from one draw w of q, summed over the weights: [..., B] -> [...].
+
+        The prior's part has no closed form; the entropy of q has, and is not estimated.
+        """
+        entropy = tf.reduce_sum(log_scale, -1) + 0.5 * math.log(2 * math.pi * math.e) * float(log_scale.shape[-1])
+        return -entropy - self.log_prob(w)
+
+
+@tf.custom_gradient
+def _log_prob(w, mixture):  # type: ignore[no-untyped-def]
+    return _summed(w, mixture), lambda upstream: (upstream[..., None] * _slope(w, mixture), None)
+
+
+@noise.compiled
+def _summed(w, mixture):  # type: ignore[no-untyped-def]
+    wide, narrow = _components(w, mixture)
+    # The larger one is taken out of the logarithm, so that neither underflows.
+    return tf.reduce_sum(tf.maximum(wide, narrow) + tf.math.log1p(tf.exp(-tf.abs(wide - narrow))), -1)
+
+
+@noise.compiled
+def _slope(w, mixture):  # type: ignore[no-untyped-def]
+    """d log p / dw: each component's slope -w / scale^2, weighted by how likely w came from it."""
+    wide, narrow = _components(w, mixture)
+    # Not 1 minus the other: the narrow part's share counts even where it is tiny.
+    is_wide, is_narrow = tf.sigmoid(wide - narrow), tf.sigmoid(narrow - wide)
+    return -w * (is_wide / mixture[1] ** 2 + is_narrow / mixture[2] ** 2)
+
+
+def _components(w, mixture):  # type: ignore[no-untyped-def]
+    """Return log of weight times density, of both Normals."""
+    weight, wide, narrow = tf.unstack(mixture)
+    constant = 0.5 * np.float32(np.log(2 * np.pi))
+    return (
+        tf.math.log(weight) - tf.math.log(wide) - constant - 0.5 * (w / wide) ** 2,
+        tf.math.log(1.0 - weight) - tf.math.log(narrow) - constant - 0.5 * (w / narrow) ** 2,
+    )
