@@ -1,14 +1,16 @@
 """The loss of one setting of the weights, maximum a posteriori: what the methods that train settings share."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import tensorflow as tf
 
 from bnn_hvd.data.pipeline import Batch
 from bnn_hvd.inference.likelihoods import Likelihood
-from bnn_hvd.inference.objective import log_prior
+from bnn_hvd.inference.objective import with_log_prior
 from bnn_hvd.models.network import Network
+
+WeightsOf = Callable[[tf.Tensor], Mapping[str, Any]]
 
 
 class MaximumAPosteriori:
@@ -19,13 +21,14 @@ class MaximumAPosteriori:
         self.num_train, self.prior_scale = num_train, prior_scale
 
     def scalars(
-        self, theta: tf.Tensor, batch: Batch, kl_weight: tf.Tensor, weights: Mapping[str, Any] | None = None
+        self, theta: tf.Tensor, batch: Batch, kl_weight: tf.Tensor, weights_of: WeightsOf | None = None
     ) -> dict[str, tf.Tensor]:
         """Return the loss and what is logged beside it, [] or [M] for theta [P] or [M, P].
 
-        weights: what the network runs with, where that is not theta as it is.
+        weights_of: makes of theta what the network runs with (default: theta as it is).
         """
-        outputs = self.network.apply(weights or self.network.unflatten(theta), batch.x)
+        theta, log_prior = with_log_prior(theta, self.prior_scale)
+        outputs = self.network.apply((weights_of or self.network.unflatten)(theta), batch.x)
         nll = tf.reduce_mean(self.likelihood.nll(outputs, batch.y), -1)
-        loss = nll - kl_weight * log_prior(theta, self.prior_scale) / self.num_train
+        loss = nll - kl_weight * log_prior / self.num_train
         return {"loss": loss, "nll": nll, **self.likelihood.score(outputs, batch.y)}

@@ -35,7 +35,9 @@ class MCDropout:
 
     def step(self, state: State, batch: Batch, controls: Controls) -> dict[str, tf.Tensor]:
         def loss_of(theta: tf.Tensor) -> dict[str, tf.Tensor]:
-            return self.objective.scalars(theta, batch, controls.kl_weight, self._weights(theta, controls.seed))
+            return self.objective.scalars(
+                theta, batch, controls.kl_weight, lambda theta: self._weights(theta, controls.seed)
+            )
 
         return descend(state, loss_of, self.optimizer, controls, self.cluster)
 

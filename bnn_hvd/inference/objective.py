@@ -5,6 +5,8 @@ from typing import NamedTuple
 
 import tensorflow as tf
 
+from bnn_hvd import noise
+
 
 class Controls(NamedTuple):
     """What the host decides for one step."""
@@ -21,9 +23,38 @@ class Draws(NamedTuple):
     seeds: tf.Tensor  # [S, 2] int64
 
 
-def log_prior(theta: tf.Tensor, prior_scale: float) -> tf.Tensor:
-    """Return log N(theta; 0, prior_scale^2), summed over the weights: [..., P] -> [...]."""
+def with_log_prior(theta: tf.Tensor, prior_scale: float) -> tuple[tf.Tensor, tf.Tensor]:
+    """Return theta [..., P] as it is, and log N(theta; 0, prior_scale^2), summed over the weights: [...].
+
+    What is to be done with theta is done with the one that is handed through: then its gradients from the data
+    and from the prior are added in one loop, where TensorFlow would write all of them down one by one.
+    """
+
+    @tf.custom_gradient
+    def handed_through(theta: tf.Tensor):  # type: ignore[no-untyped-def]
+        def gradient(to_theta: tf.Tensor, to_log_prior: tf.Tensor) -> tf.Tensor:
+            return _added(to_theta, theta, -to_log_prior / prior_scale**2)
+
+        return (tf.identity(theta), _half_squares(theta)), gradient
+
+    theta, half_squares = handed_through(theta)
     constant = float(theta.shape[-1]) * (math.log(prior_scale) + 0.5 * math.log(2 * math.pi))
-    # Of one setting the squares need not be written down.
-    half_squares = tf.nn.l2_loss(theta) if len(theta.shape) == 1 else 0.5 * tf.reduce_sum(theta * theta, -1)
-    return -half_squares / prior_scale**2 - constant
+    return theta, -half_squares / prior_scale**2 - constant
+
+
+def _half_squares(theta: tf.Tensor) -> tf.Tensor:
+    """Return half the sum of squares: [P] -> [], [M, P] -> [M]. Of one setting the squares need not be written down."""
+    return tf.nn.l2_loss(theta) if len(theta.shape) == 1 else 0.5 * tf.reduce_sum(theta * theta, -1)
+
+
+def _added(gradient: tf.Tensor, theta: tf.Tensor, factor: tf.Tensor) -> tf.Tensor:
+    """Return gradient + factor * theta, for each member with its own factor.
+
+    Of one setting the call of a compiled loop would cost more than the second pass that it saves.
+    """
+    return gradient + factor * theta if len(theta.shape) == 1 else _added_to_each(gradient, theta, factor)
+
+
+@noise.compiled
+def _added_to_each(gradient, theta, factor):  # type: ignore[no-untyped-def]
+    return gradient + factor[:, None] * theta
