@@ -91,7 +91,7 @@ def ensemble(hidden: int, batch_size: int, members: range) -> Case:
 
 
 def main(spec: dict[str, Any]) -> tuple[int, list[tuple[int, int, int, float, float]]]:
-    """Time this rank's particles; returns the rank, and rows (hidden, batch, particles of all ranks, wall ms, cpu ms)."""
+    """Time this rank's particles; returns the rank, and rows (hidden, batch, particles of all, wall ms, cpu ms)."""
     ours.start_tensorflow(1)
     from bnn_hvd import cluster, particles
 

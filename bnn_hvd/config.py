@@ -268,6 +268,9 @@ class ScaleConfig(TrainConfig):
     run: str = flag("", "study", "directory of the study (required). Started again on it, the study goes on")
     models: str = flag("BNN_conv_flip,CNN_conv", "study", "the models, a,b; each takes the place of --model")
     ranks: str = flag("1,2", "study", "the numbers of ranks, a,b")
+    particles: str = flag(
+        "", "study", "2,4,8: instead, train so many particles of the --network and --method of train: seconds per epoch"
+    )
     mode: str = flag(
         "strong", "study", "strong: --batch_size is the global batch, divided among the ranks (and the learning rate "
         "stays); weak: each rank's",

@@ -56,6 +56,30 @@ def speed_up(run: Path, rows: Rows, predictions: Rows, caption: str, link: str) 
     return figure
 
 
+def particles(run: Path, rows: Sequence[Any], caption: str) -> Figure:
+    """Seconds per epoch against the number of particles, a line for each number of ranks."""
+    figure = style.figure("Particles", run, 5.5, 4.4)
+    axes = figure.add_subplot()
+    counts = sorted({row.particles for row in rows})
+    for i, ranks in enumerate(sorted({row.ranks for row in rows})):
+        mine = [row for row in rows if row.ranks == ranks]
+        x, y = [row.particles for row in mine], [row.epoch_s for row in mine]
+        _line(axes, i, x, y, f"{ranks} rank{'s' * (ranks > 1)}")
+        if any(row.repeats > 1 for row in mine):
+            axes.vlines(x, [row.epoch_s_min for row in mine], [row.epoch_s_max for row in mine], color=COLOURS[i])
+        axes.annotate(f"{y[-1]:.3g} s", (x[-1], y[-1]), (6, 4), textcoords="offset points")
+    first = rows[0]
+    dear = [first.epoch_s * count / first.particles for count in counts]
+    axes.plot(counts, dear, color=style.GREY, linestyle=":", label="one after the other")
+    axes.set(xlabel="particles", ylabel="seconds per epoch", xticks=counts, ylim=(0, None))
+    axes.margins(x=0.1)
+    axes.set_title(
+        caption + (f"\nmedian and extremes of {first.repeats} runs" if first.repeats > 1 else ""), loc="left", wrap=True
+    )
+    axes.legend(loc="upper left")
+    return figure
+
+
 def _measured(axes: Axes, rows: Rows) -> None:
     unit, counts = unit_of(rows), _counts(rows)
     ends = np.array([counts[0], counts[-1]])

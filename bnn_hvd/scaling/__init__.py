@@ -1,7 +1,7 @@
 """`scale`: how training times fall with the number of ranks, and how they would on more. Needs no TensorFlow.
 
 `study` starts the runs (by `launch`), `collect` reads their directories, `model` and `predict` go past the
-machine, `bnn_hvd.plots.scaling` draws.
+machine, `bnn_hvd.plots.scaling` draws. `particles` is the study of more and more particles.
 """
 
 import glob
@@ -15,7 +15,7 @@ from bnn_hvd.config import ScaleConfig
 from bnn_hvd.errors import EXIT_INTERRUPTED, UserError
 from bnn_hvd.plots import scaling as figures
 from bnn_hvd.plots import style
-from bnn_hvd.scaling import collect, model, predict, study
+from bnn_hvd.scaling import collect, model, particles, predict, study
 from bnn_hvd.scaling.collect import Row
 from bnn_hvd.scaling.model import Link
 from bnn_hvd.scaling.predict import Prediction
@@ -29,7 +29,7 @@ def main(config: ScaleConfig) -> int:
     if config.runs:
         paths = [Path(path) for path in sorted(glob.glob(config.runs))]
     else:
-        jobs = study.jobs(config)
+        jobs = particles.jobs(config) if config.particles else study.jobs(config)
         if config.dry_run:
             print(study.shown(jobs, config))
             return 0
@@ -37,7 +37,10 @@ def main(config: ScaleConfig) -> int:
             print("stopped early; the same command goes on from there")
             return EXIT_INTERRUPTED
         paths = [Path(job.config.run) for job in jobs]
-    report(Path(config.run), collect.read_all(paths), config, link)
+    if config.particles:
+        particles.report(Path(config.run), collect.read_all(paths), config.format.lower())
+    else:
+        report(Path(config.run), collect.read_all(paths), config, link)
     return 0
 
 

@@ -27,6 +27,9 @@ class Run:
     threads: int
     batch_size: int
     global_batch_size: int
+    num_train: int
+    num_particles: int
+    num_weights: int
     num_parameters: int
     allreduce_bytes_per_step: int
     train_wall_s: float

@@ -6,7 +6,7 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from bnn_hvd import config as flags
 from bnn_hvd import records, registry, rundir
@@ -34,14 +34,16 @@ def jobs(config: ScaleConfig) -> list[Job]:
     In turns, because a machine that others use is slower in one hour than in the next.
     """
     models = [registry.known(registry.MODELS, name, "model in --models:") for name in words(config.models)]
-    counts = rank_counts(config.ranks)
+    counts = numbers(config.ranks, "--ranks")
     threads = config.threads or launch.threads(os.environ, max(counts), os.cpu_count() or 1)
     return [
-        Job(ranks, train_config(config, model, ranks, threads, f"{model}_{ranks}ranks_{repeat}"))
+        Job(ranks, flags.resolve(train_config(
+            config, f"{model}_{ranks}ranks_{repeat}", model=model, threads=threads, **shared_batch(config, ranks)
+        )))
         for repeat in range(config.repeats)
         for ranks in counts
         for model in models
-    ]
+    ]  # fmt: skip
 
 
 def words(text: str) -> list[str]:
@@ -49,33 +51,35 @@ def words(text: str) -> list[str]:
     return list(dict.fromkeys(part.strip() for part in text.split(",") if part.strip()))
 
 
-def rank_counts(text: str) -> list[int]:
+def numbers(text: str, flag: str) -> list[int]:
     """Return the numbers in `1,2,4`, in ascending order."""
     parts = words(text)
     if not parts or not all(part.isdecimal() and int(part) > 0 for part in parts):
-        raise UserError(f"--ranks={text} must be numbers of ranks: 1,2,4")
+        raise UserError(f"{flag}={text} must be numbers: 1,2,4")
     return sorted(map(int, parts))
 
 
-def train_config(config: ScaleConfig, model: str, ranks: int, threads: int, name: str) -> TrainConfig:
-    """Return the complete flags of one run.
+def shared_batch(config: ScaleConfig, ranks: int) -> dict[str, Any]:
+    """Return the flags by which the ranks divide the global batch under strong scaling, {} under weak.
 
     Raises:
-      UserError: under strong scaling, a global batch that the ranks can't share equally.
+      UserError: they can't share it equally.
     """
-    strong = config.mode.lower() == "strong"
-    if strong and config.batch_size % ranks:
+    if config.mode.lower() != "strong":
+        return {}
+    if config.batch_size % ranks:
         raise UserError(
             f"--batch_size={config.batch_size} can't be divided among {ranks} ranks, as strong scaling does: give a "
             "multiple of every number in --ranks, or --mode=weak"
         )
+    # The learning rate goes with the global batch, and that stays.
+    return {"batch_size": config.batch_size // ranks, "lr_scaling": "none"}
+
+
+def train_config(config: ScaleConfig, name: str, **changes: Any) -> TrainConfig:
+    """Return the flags of one run of the study: its own, with `changes`."""
     values = {field.name: getattr(config, field.name) for field in dataclasses.fields(TrainConfig)}
-    values |= {
-        "run": str(Path(config.run, RUNS, name)), "model": model, "threads": threads, "dry_run": False,
-    }  # fmt: skip
-    if strong:  # the learning rate goes with the global batch, and that stays
-        values |= {"batch_size": config.batch_size // ranks, "lr_scaling": "none"}
-    return flags.resolve(TrainConfig(**values))
+    return TrainConfig(**values | {"run": str(Path(config.run, RUNS, name)), "dry_run": False} | changes)
 
 
 def shown(jobs: Sequence[Job], config: ScaleConfig) -> str:

@@ -1,0 +1,66 @@
+"""Execute notebooks: `python docs/tutorials/execute.py [--store] [NOTEBOOK ...]` (default: all of this folder).
+
+Cells run as plain Python, so that neither the tests nor a cluster need Jupyter: no magics, no `!command`. What they
+print and the figures that they leave open are their outputs; --store writes them into the notebook.
+"""
+
+import argparse
+import base64
+import contextlib
+import io
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+
+matplotlib.use("agg")
+import matplotlib.pyplot as plt  # noqa: E402
+
+FOLDER = Path(__file__).parent
+DPI = 80
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("notebooks", nargs="*", type=Path, default=sorted(FOLDER.glob("*.ipynb")), metavar="NOTEBOOK")
+    parser.add_argument("--store", action="store_true", help="write the outputs into the notebooks")
+    options = parser.parse_args()
+    for path in options.notebooks:
+        notebook = execute(json.loads(path.read_text()))
+        if options.store:
+            path.write_text(json.dumps(notebook, indent=1, ensure_ascii=False) + "\n")
+        print(f"executed: {path.name}", file=sys.stderr)
+
+
+def execute(notebook: dict[str, Any]) -> dict[str, Any]:
+    """Return the notebook with the outputs of its code cells; an exception of a cell is raised."""
+    names: dict[str, Any] = {"__name__": "__main__"}
+    code = [cell for cell in notebook["cells"] if cell["cell_type"] == "code"]
+    for number, cell in enumerate(code, start=1):
+        cell["outputs"] = outputs("".join(cell["source"]), f"<cell {number}>", names)
+        cell["execution_count"] = number
+    return notebook
+
+
+def outputs(source: str, where: str, names: dict[str, Any]) -> list[dict[str, Any]]:
+    """Run one cell; return what it printed, and its figures."""
+    printed = io.StringIO()
+    with contextlib.redirect_stdout(printed):
+        exec(compile(source, where, "exec"), names)
+    found: list[dict[str, Any]] = []
+    if printed.getvalue():
+        text = printed.getvalue().splitlines(keepends=True)
+        found.append({"output_type": "stream", "name": "stdout", "text": text})
+    for number in plt.get_fignums():
+        buffer = io.BytesIO()
+        plt.figure(number).savefig(buffer, format="png", dpi=DPI)
+        png = base64.b64encode(buffer.getvalue()).decode()
+        found.append({"output_type": "display_data", "metadata": {}, "data": {"image/png": png}})
+    plt.close("all")
+    return found
+
+
+if __name__ == "__main__":
+    main()
