@@ -16,7 +16,7 @@ from typing import Any
 import matplotlib
 
 matplotlib.use("agg")
-import matplotlib.pyplot as plt  # noqa: E402
+import matplotlib.pyplot as plt
 
 FOLDER = Path(__file__).parent
 DPI = 80

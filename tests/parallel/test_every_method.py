@@ -1,0 +1,85 @@
+"""Every method on two ranks: trained, stopped, gone on with and predicted, by the commands, bit for bit."""
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import running
+
+from bnn_hvd import checkpoint, records, registry
+from bnn_hvd.config import ESTIMATORS
+
+pytestmark = [pytest.mark.parallel, running.needs_horovodrun]
+TRAIN = (
+    "train", "--network=mlp", "--hidden=8", "--num_blocks=0", "--batch_size=16", "--threads=1", "--eval_every_epochs=0",
+    "--eval_draws=2",
+)  # fmt: skip
+OWN = {
+    "swag": ("--swag_rank=4", "--swag_start_steps=3", "--swag_every_steps=2"),
+    "multiswag": ("--swag_rank=4", "--swag_start_steps=3", "--swag_every_steps=2"),
+    "laplace": ("--init_from=point",),
+}
+CASES = {f"{method}": (f"--method={method}", *OWN.get(method, ())) for method in registry.METHODS if method != "vi"}
+CASES |= {f"vi_{estimator}": ("--method=vi", f"--estimator={estimator}") for estimator in ESTIMATORS}
+CASES |= {
+    "vi_mixture": ("--method=vi", "--prior=scale_mixture"),
+    "vi_moped": ("--method=vi", "--init_from=point", "--prior_mean=init_from", "--init_relative_scale=0.1"),
+}
+PARTED, WHOLE = 7, 18
+
+
+def train(name: str, flags: tuple[str, ...], steps: int, run: Path) -> list[str]:
+    particles = ["--num_particles=4"] if name in registry.POPULATIONS else []
+    return [*TRAIN, *particles, *flags, f"--steps={steps}", f"--run={run}"]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory) -> Path:
+    """All methods on two ranks, in one process each: uninterrupted (`NAME`), and in two parts (`NAME_parted`)."""
+    folder = tmp_path_factory.mktemp("methods")
+    commands: list[list[str]] = []
+    for name, flags in CASES.items():  # point first: others start from it
+        flags = tuple(
+            flag.replace("=point", f"={folder / 'point'}") if "init_from=" in flag else flag for flag in flags
+        )
+        parted = folder / f"{name}_parted"
+        commands += [train(name, flags, WHOLE, folder / name), ["predict", f"--run={folder / name}", *PREDICT]]
+        commands += [train(name, flags, PARTED, parted), train(name, flags, WHOLE, parted)]
+    outcomes = running.several(folder / "outcomes", *commands, ranks=2)
+    failed = [(command, rank.out + rank.err) for command, ranks in zip(commands, outcomes, strict=True)
+              for rank in ranks if rank.code]  # fmt: skip
+    assert not failed, failed[0]
+    for name in CASES:
+        shutil.copy(folder / name / records.PREDICTIVE, folder / f"{name}.npz")
+    alone = [["predict", f"--run={folder / name}", *PREDICT] for name in CASES]
+    outcomes = running.several(folder / "outcomes1", *alone, ranks=1)
+    assert all(rank.code == 0 for ranks in outcomes for rank in ranks), outcomes
+    return folder
+
+
+PREDICT = ("--num_draws=6", "--threads=1", "--mode=mean,std")
+
+
+def stored(run: Path) -> dict[str, np.ndarray]:
+    """Return the variables of the newest checkpoint."""
+    found = checkpoint.read_newest_good(run / records.CHECKPOINTS)
+    assert found is not None
+    return {name: value for name, value in found.items() if not checkpoint.is_progress(name)}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_a_run_in_two_parts_ends_where_an_uninterrupted_one_ends(folder, name):
+    whole, parted = stored(folder / name), stored(folder / f"{name}_parted")
+    assert whole.keys() == parted.keys()
+    for variable, values in whole.items():
+        np.testing.assert_array_equal(values, parted[variable], err_msg=variable)
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_two_ranks_predict_what_one_predicts(folder, name):
+    """The same draws of the same examples, whichever rank computes them."""
+    with np.load(folder / f"{name}.npz") as two, np.load(folder / name / records.PREDICTIVE) as one:
+        assert set(one) == set(two)
+        for array in one:
+            np.testing.assert_array_equal(one[array], two[array], err_msg=array)

@@ -1,0 +1,55 @@
+"""The notebooks run from top to bottom, and hold what they claim: their cells have assertions of their own."""
+
+import importlib.util
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+FOLDER = Path(__file__).resolve().parents[1] / "docs" / "tutorials"
+NOTEBOOKS = sorted(FOLDER.glob("*.ipynb"))
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_a_notebook_runs(path, tmp_path):
+    environ = os.environ | {"PYTHONPATH": str(FOLDER.parents[1]), "TF_CPP_MIN_LOG_LEVEL": "3"}
+    command = [sys.executable, str(FOLDER / "execute.py"), str(path)]
+    job = subprocess.run(command, cwd=tmp_path, env=environ, capture_output=True, text=True, timeout=300)
+    assert job.returncode == 0, job.stderr
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_a_notebook_is_kept_with_its_outputs(path):
+    """Read where it can't be run, it must have its figures; and each cell was run in order."""
+    code = [cell for cell in json.loads(path.read_text())["cells"] if cell["cell_type"] == "code"]
+    assert [cell["execution_count"] for cell in code] == list(range(1, len(code) + 1))
+    figures = [output for cell in code for output in cell["outputs"] if "image/png" in output.get("data", {})]
+    assert len(figures) >= 3
+
+
+def load_execute():
+    spec = importlib.util.spec_from_file_location("execute", FOLDER / "execute.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def notebook(*cells):
+    return {"cells": [{"cell_type": "code", "source": [cell], "outputs": []} for cell in cells]}
+
+
+def test_cells_share_names_and_leave_outputs():
+    found = load_execute().execute(notebook("a = 2", "print(a + 1)\nimport matplotlib.pyplot as plt\nplt.plot([a])"))
+    first, second = found["cells"]
+    assert first["outputs"] == []
+    stream, figure = second["outputs"]
+    assert stream["text"] == ["3\n"]
+    assert figure["data"]["image/png"].startswith("iVBOR")
+
+
+def test_a_failing_cell_is_an_error():
+    with pytest.raises(AssertionError):
+        load_execute().execute(notebook("assert 1 > 2"))
