@@ -34,8 +34,8 @@ def with_log_prior(theta: tf.Tensor, prior_scale: float) -> tuple[tf.Tensor, tf.
 
     @tf.custom_gradient
     def handed_through(theta: tf.Tensor):  # type: ignore[no-untyped-def]
-        def gradient(to_theta: tf.Tensor, to_log_prior: tf.Tensor) -> tf.Tensor:
-            return _added(to_theta, theta, -to_log_prior / prior_scale**2)
+        def gradient(to_theta: tf.Tensor, to_half_squares: tf.Tensor) -> tf.Tensor:
+            return _added(to_theta, theta, to_half_squares)
 
         return (tf.identity(theta), _half_squares(theta)), gradient
 

@@ -47,8 +47,12 @@ def execute(notebook: dict[str, Any]) -> dict[str, Any]:
 def outputs(source: str, where: str, names: dict[str, Any]) -> list[dict[str, Any]]:
     """Run one cell; return what it printed, and its figures."""
     printed = io.StringIO()
-    with contextlib.redirect_stdout(printed):
-        exec(compile(source, where, "exec"), names)
+    try:
+        with contextlib.redirect_stdout(printed):
+            exec(compile(source, where, "exec"), names)
+    except Exception as error:
+        error.add_note(f"{where} had printed:\n{printed.getvalue()}")
+        raise
     found: list[dict[str, Any]] = []
     if printed.getvalue():
         text = printed.getvalue().splitlines(keepends=True)
