@@ -5,7 +5,7 @@ import importlib
 import sys
 from pathlib import Path
 
-from benchmarks import report, torch_peer
+from benchmarks import jax_peer, report, torch_peer
 
 PARTS = {
     "layers": "a training step beside TensorFlow Probability's and bayesian-torch's",
@@ -13,6 +13,7 @@ PARTS = {
     "scaling": "weak scaling from one rank to two",
     "particles": "particles of one rank side by side, and on two ranks",
     "methods": "a training step and a prediction of every method beside a point network's",
+    "hmc": "leapfrog steps beside TensorFlow Probability's on JAX, and on two ranks",
     "training": "a training run of MNIST against its steps alone",
     "predict": "posterior draws of a test set beside a plain loop over TFP's model",
     "startup": "seconds from the command to the first step, and of --help",
@@ -21,8 +22,9 @@ PARTS = {
 
 def main() -> int:
     options = parse()
-    if options.parts == ["torch-env"]:
-        return 0 if torch_peer.environment(create=True) else 1
+    for name, peer in {"torch-env": torch_peer, "jax-env": jax_peer}.items():
+        if options.parts == [name]:
+            return 0 if peer.environment(create=True) else 1
     missed = []
     for part in options.parts or PARTS:
         quietness = report.Quietness()
@@ -39,9 +41,12 @@ def parse() -> argparse.Namespace:
     parts = "\n".join(f"  {name:10} {what}" for name, what in PARTS.items())
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks", formatter_class=argparse.RawDescriptionHelpFormatter,
-        description=f"{__doc__}\n\nparts:\n{parts}\n  torch-env  only install bayesian-torch, for `layers`",
+        description=f"{__doc__}\n\nparts:\n{parts}\n  torch-env  only install bayesian-torch, for `layers`"
+        "\n  jax-env    only install JAX, for `hmc`",
     )  # fmt: skip
-    parser.add_argument("parts", nargs="*", metavar="PART", choices=[*PARTS, "torch-env", []], help="default: all")
+    parser.add_argument(
+        "parts", nargs="*", metavar="PART", choices=[*PARTS, "torch-env", "jax-env", []], help="default: all"
+    )
     parser.add_argument("--quick", action="store_true", help="little of everything: does it still work?")
     parser.add_argument("--keep", action="store_true", help="write the report to results/, too")
     parser.add_argument("--out", type=Path, default=report.OUT, help="folder of the results")

@@ -10,7 +10,7 @@ from benchmarks.workers import MOST_STEPS, REPOSITORY
 BATCH_SIZE = 64
 SHAPES = {"mnist": (60_000, 28, 28, 1), "cifar": (10_000, 32, 32, 3)}
 FILES = {"mnist": "mnist.npz", "cifar": "cifar10_small.npz"}
-DATA_OF = {"fc": "mnist", "conv": "mnist", "vgg3": "cifar"}
+DATA_OF = {"linear": "mnist", "fc": "mnist", "conv": "mnist", "vgg3": "cifar"}
 MEAN, STD = 33.3, 78.6  # of MNIST's grey levels; one for all, as an affine map costs the same
 
 

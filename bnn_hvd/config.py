@@ -126,6 +126,36 @@ class TrainConfig:
         None, "method", "steps from one collection of swag to the next (default: an epoch)", minimum=1
     )
 
+    num_chains: int | None = flag(
+        None, "chains", "chains of hmc (default 1); may be raised on a finished run", minimum=1, identity=False
+    )
+    chain_groups: int = flag(
+        1, "chains", "groups of ranks that have chains of their own; the data are split over the ranks of a group",
+        minimum=1, identity=False,
+    )  # fmt: skip
+    hmc_leapfrog_steps: int = flag(50, "chains", "leapfrog steps of a trajectory; a training step is one", minimum=1)
+    hmc_step_size: float = flag(
+        0.001, "chains", "step size of the leapfrog that the adaptation begins with", minimum=1e-12
+    )
+    hmc_burn_in_steps: int | None = flag(
+        None, "chains", "trajectories in which the step size adapts and nothing is kept (default: half of them)",
+        minimum=0,
+    )  # fmt: skip
+    hmc_target_accept: float = flag(
+        0.8, "chains", "acceptance that the step size adapts to, in (0, 1); longer trajectories want more", minimum=0.01
+    )
+    hmc_keep_every_steps: int = flag(1, "chains", "trajectories from one draw that is kept to the next", minimum=1)
+    hmc_kept_draws: int | None = flag(
+        None, "chains", "draws of each chain that are kept, the last ones (default: all after burn-in)", minimum=1
+    )
+    hmc_float64_accept: bool = flag(
+        False, "chains", "compute the accept test in float64: two more passes over the data per trajectory"
+    )
+    chunk_examples: int = flag(
+        0, "chains", "examples that go forward and back through the network at once; 0: what fits into a cache",
+        minimum=0, identity=False,
+    )  # fmt: skip
+
     dataset: str = flag("digits", "data", "what to train on", choices=tuple(registry.DATASETS))
     data_dir: str = flag("", "data", "file or folder of the data set; digits needs none", identity=False)
     target: str = flag("", "data", "column of a table that is to be predicted")
@@ -220,6 +250,9 @@ class PredictConfig:
     )  # fmt: skip
     quantiles: str = flag("", "run", "and their quantiles, as 0.05,0.5,0.95")
     data_dir: str = flag("", "data", "predict this data instead of the run's own (same format)")
+    reference: str = flag(
+        "", "data", "run directory of a reference posterior (hmc), predicted on the same data, to be compared with"
+    )
     ood_data_dir: str = flag("", "data", "out-of-distribution data to tell apart, by its test part (same format)")
     threads: int = flag(0, "machine", "threads per rank; 0: cores of the host / ranks on it", minimum=0)
 
@@ -314,7 +347,9 @@ def resolve(config: TrainConfig) -> TrainConfig:
         raise UserError("--epochs and --steps both say how long to train: give one of them")
     if config.lr_schedule.lower() == "cosine" and config.steps is not None:
         raise UserError("--lr_schedule=cosine ends with the last epoch: give --epochs instead of --steps")
-    for name in ("momentum", "dropout_rate", "ivon_beta1", "ivon_beta2", "test_fraction", "prior_wide_weight"):
+    fractions = ("momentum", "dropout_rate", "ivon_beta1", "ivon_beta2", "test_fraction", "prior_wide_weight",
+                 "hmc_target_accept")  # fmt: skip
+    for name in fractions:
         if getattr(config, name) >= 1:
             raise UserError(f"--{name}={getattr(config, name)} must be below 1")
     values = {f.name: _canonical(f, getattr(config, f.name)) for f in dataclasses.fields(config)}
@@ -327,6 +362,7 @@ def resolve(config: TrainConfig) -> TrainConfig:
                 )
             values[name] = value
     _fill(values, network="conv", method="vi", estimator="flipout", bayesian_layers="hidden")
+    _resolve_chains(values)
     if values["method"] in registry.POPULATIONS:
         values["num_particles"] = values["num_particles"] or DEFAULT_PARTICLES
     if config.steps is None:
@@ -349,6 +385,34 @@ def _check_prior(values: dict[str, Any]) -> None:
         )
     if centred and not values["init_from"]:
         raise UserError("--prior_mean=init_from needs --init_from, the run directory of a point run")
+
+
+def _resolve_chains(values: dict[str, Any]) -> None:
+    """Fill in the flags of the chains. Chains are what particles are elsewhere."""
+    if values["method"] not in registry.FULL_BATCH:
+        if values["num_chains"]:
+            raise UserError(f"--num_chains is of hmc, not of {values['method']}: take --num_particles")
+        return
+    for name, needed, why in (
+        ("kl_weight", 1.0, "draws from the posterior as it is"),
+        ("kl_warmup_epochs", 0.0, "draws from the posterior as it is"),
+        ("compression", "none", "needs the gradient as it is"),
+    ):
+        if values[name] != needed:
+            raise UserError(f"hmc {why}: leave --{name}={values[name]} out")
+    chains, particles = values["num_chains"], values["num_particles"]
+    if chains and particles and chains != particles:
+        raise UserError(f"--num_chains={chains} and --num_particles={particles} mean the same of hmc: give one of them")
+    values["num_chains"] = values["num_particles"] = chains or particles or 1
+    total = values["steps"] or values["epochs"] or 10
+    _fill(values, hmc_burn_in_steps=total // 2)
+    kept = (total - values["hmc_burn_in_steps"]) // values["hmc_keep_every_steps"]
+    if kept < 1 and not values["hmc_kept_draws"]:
+        raise UserError(
+            f"of {total} steps, {values['hmc_burn_in_steps']} of them burn-in, none is kept: raise --steps, or lower "
+            "--hmc_burn_in_steps or --hmc_keep_every_steps"
+        )
+    _fill(values, hmc_kept_draws=kept)
 
 
 def _canonical(field: dataclasses.Field, value: Any) -> Any:

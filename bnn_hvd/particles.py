@@ -12,11 +12,13 @@ class Share(NamedTuple):
     ranks: range  # the group: ranks that train these particles data-parallel
 
 
-def share(members: range, rank: int, size: int, allow_uneven: bool = False) -> Share:
+def share(members: range, rank: int, size: int, allow_uneven: bool = False, groups: int = 0) -> Share:
     """Return what `rank` of `size` does for the particles `members`.
 
     With as many particles as ranks or more, each rank has some of its own; with fewer, each particle has a
     group of ranks. Blocks are contiguous, so that groups stay within hosts as far as possible.
+
+    groups: make so many groups of ranks, each with its part of the particles (chains); 0: as above.
 
     Raises:
       UserError: neither number divides the other, naming the nearest that do. allow_uneven lets ranks have
@@ -24,12 +26,19 @@ def share(members: range, rank: int, size: int, allow_uneven: bool = False) -> S
     """
     total = len(members)
     assert total >= 1, "no particles to train"
+    if groups:
+        if total % groups or size % groups:
+            raise UserError(f"--chain_groups={groups} must divide the {total} chains and the {size} ranks")
+        return _parts(members, rank, size, groups)
     uneven = total % size if total >= size else size % total
     if uneven and not (allow_uneven and total > size):
         raise UserError(_way_out(total, size))
-    groups = min(total, size)
+    return _parts(members, rank, size, min(total, size))
+
+
+def _parts(members: range, rank: int, size: int, groups: int) -> Share:
     group = rank * groups // size
-    return Share(members[_block(group, groups, total)], range(size)[_block(group, groups, size)])
+    return Share(members[_block(group, groups, len(members))], range(size)[_block(group, groups, size)])
 
 
 def _block(index: int, blocks: int, total: int) -> slice:

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from bnn_hvd import schedules, seeds
+from bnn_hvd import registry, schedules, seeds
 from bnn_hvd.checkpoint import Progress
 from bnn_hvd.config import TrainConfig
 from bnn_hvd.data import shards
@@ -44,6 +44,10 @@ class Plan:
     size: int
 
     def __post_init__(self) -> None:
+        if self.full_batch:
+            if self.num_train < self.size:
+                raise UserError(f"{self.num_train} training examples can't be split over {self.size} ranks: take fewer")
+            return
         if self.num_train < self.global_batch_size:
             raise UserError(
                 f"{self.num_train} training examples are fewer than {self.size} ranks x batch size "
@@ -51,8 +55,23 @@ class Plan:
             )
 
     @property
+    def full_batch(self) -> bool:
+        """Whether a step sees all examples, each rank its shard: a step is then an epoch."""
+        return self.config.method in registry.FULL_BATCH
+
+    @property
+    def shard(self) -> slice:
+        """The examples of this rank, if a step sees all of them."""
+        return shards.shard(self.num_train, self.rank, self.size)
+
+    @property
+    def batch_size(self) -> int:
+        """How many examples a step of this rank chooses."""
+        return 0 if self.full_batch else self.config.batch_size
+
+    @property
     def global_batch_size(self) -> int:
-        return self.config.batch_size * self.size
+        return self.num_train if self.full_batch else self.config.batch_size * self.size
 
     @property
     def steps_per_epoch(self) -> int:
@@ -72,17 +91,28 @@ class Plan:
     def next_call(self, progress: Progress, most_steps: int) -> Call:
         """Return the next steps: up to the end of the call, the epoch or the run, a checkpoint or a row of the log."""
         steps = min(most_steps, self._steps_to_boundary(progress))
-        permutation = shards.epoch_permutation(self.config.seed, progress.epoch, self.num_train)
-        index = shards.batches(permutation, progress.offset, steps, self.config.batch_size, self.rank, self.size)
         epochs = [
             progress.epoch + (progress.offset + i * self.global_batch_size) / self.num_train for i in range(steps)
         ]
         return Call(
-            index,
-            np.stack([seeds.seed(self.config.seed, "noise", self.rank, progress.step + i) for i in range(steps)]),
+            self._index(progress, steps),
+            np.stack([self._seed(progress.step + i) for i in range(steps)]),
             np.array([schedules.learning_rate(self.config, epoch, self.size) for epoch in epochs], np.float32),
             np.array([schedules.kl_weight(self.config, epoch) for epoch in epochs], np.float32),
         )
+
+    def _index(self, progress: Progress, steps: int) -> np.ndarray:
+        """Return the examples that this rank chooses for each step: [steps, batch_size]."""
+        if self.full_batch:
+            return np.zeros([steps, 0], np.int32)
+        permutation = shards.epoch_permutation(self.config.seed, progress.epoch, self.num_train)
+        return shards.batches(permutation, progress.offset, steps, self.config.batch_size, self.rank, self.size)
+
+    def _seed(self, step: int) -> np.ndarray:
+        """Return the seed of a step: of this rank's noise, or of the chain that all ranks make together."""
+        if self.full_batch:
+            return seeds.seed(self.config.seed, "chain", step)
+        return seeds.seed(self.config.seed, "noise", self.rank, step)
 
     def advance(self, progress: Progress, steps: int) -> Progress:
         """Return the progress after `steps` more steps (of one epoch)."""

@@ -38,8 +38,9 @@ class Population:
         if found:
             self.progress = self._continued(num_particles(self._stored))
         share = particles.share(
-            range(self.progress.first_member, config.num_particles), ranks.rank, ranks.size, config.allow_uneven
-        )
+            range(self.progress.first_member, config.num_particles), ranks.rank, ranks.size, config.allow_uneven,
+            config.chain_groups if config.method in registry.FULL_BATCH else 0,
+        )  # fmt: skip
         self.members = share.members
         self.cluster = ranks.split(share.ranks, first_row=share.members.start - self.progress.first_member)
 

@@ -7,6 +7,7 @@ from typing import Any
 from bnn_hvd import (
     checkpoint,
     cluster,
+    fidelity,
     machine,
     population,
     predict_classes,
@@ -35,6 +36,9 @@ def main(config: PredictConfig) -> int:
     described = rundir.read_data(run)
     arrays = load_like(trained, described, config.data_dir)
     ood = load_like(trained, described, config.ood_data_dir, same_classes=False) if config.ood_data_dir else None
+    if config.reference and not described["num_classes"]:
+        raise UserError("--reference compares probabilities of classes, and this run is a regression: leave it out")
+    reference_NC = fidelity.read_reference(Path(config.reference), arrays.y_test) if config.reference else None
 
     ranks = cluster.connect()
     threads = machine.set_up(config.threads, ranks)
@@ -46,6 +50,8 @@ def main(config: PredictConfig) -> int:
         "num_draws": predictor.method.num_draws(config.num_draws), "num_examples": len(arrays.x_test),
         "predict_wall_s": watch.elapsed_s(), "ranks": ranks.size, "threads": threads,
     }  # fmt: skip
+    if reference_NC is not None:
+        report["reference"] = {"run": config.reference, **fidelity.compare(found["probs_NC"], reference_NC)}
     if ood:
         outside, report["ood"] = kind.outside(predictor, ood, config, found)
         report["ood"] |= {"data_dir": config.ood_data_dir, "num_examples": len(ood.x_test)}

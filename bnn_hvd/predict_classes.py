@@ -14,7 +14,8 @@ Result = tuple[Found, dict[str, Any]]  # for predictive.npz, and what uncertaint
 
 def predict(predictor: Predictor, arrays: Arrays, config: PredictConfig) -> Result:
     """Return the arrays of predictive.npz and the content of uncertainty.json, on every rank."""
-    found = distribution(*predictor.predict(arrays.x_test, config.num_draws))
+    probs_NC, expected_entropy_N, votes_NC = predictor.predict(arrays.x_test, config.num_draws)
+    found = distribution(probs_NC, expected_entropy_N)
     found |= statistics(predictor, arrays.x_test, config)
     index_K = uncertainty.choose_examples(arrays.y_test, found["predictive_entropy_N"])
     chosen = {
@@ -22,12 +23,13 @@ def predict(predictor: Predictor, arrays: Arrays, config: PredictConfig) -> Resu
         "draws_SKC": predictor.each_draw(arrays.x_test[index_K], config.num_draws),
         "class_names": np.array(arrays.class_names),
     }  # fmt: skip
-    return found | chosen, measures(found, arrays.y_test)
+    single = float(votes_NC[np.arange(len(arrays.y_test)), arrays.y_test].mean())
+    return found | chosen, measures(found, arrays.y_test) | {"single_draw_accuracy": single}
 
 
 def outside(predictor: Predictor, ood: Arrays, config: PredictConfig, inside: Found) -> Result:
     """Return the arrays of other data, and how well uncertainty tells them from the test part."""
-    found = distribution(*predictor.predict(ood.x_test, config.num_draws))
+    found = distribution(*predictor.predict(ood.x_test, config.num_draws)[:2])
     arrays = {f"ood_{name.replace('_N', '_M')}": values for name, values in found.items() if name != "probs_NC"}
     return arrays, separation(inside, found)
 
@@ -69,7 +71,10 @@ def separation(inside: dict[str, np.ndarray], outside: dict[str, np.ndarray]) ->
 
 def text(report: dict[str, Any]) -> list[str]:
     """Return what `predict` prints."""
-    lines = [f"{name:24} {report[name]:.4f}" for name in ("accuracy", "nll", "brier", "ece")]
+    lines = [f"{name:24} {report[name]:.4f}" for name in ("accuracy", "single_draw_accuracy", "nll", "brier", "ece")]
     lines += [f"{name:24} {report[name]:.4f} nats" for name in report if name.endswith("uncertainty")]
+    lines += [
+        f"reference {name:14} {value:.4f}" for name, value in report.get("reference", {}).items() if name != "run"
+    ]
     ood = report.get("ood", {})
     return lines + [f"ood {name:20} {value:.4f}" for name, value in ood.items() if name.startswith("auroc")]

@@ -50,20 +50,20 @@ class Predictor:
         self._sums = tf.function(self._sums_of_pass, autograph=False)
         self._each = tf.function(self._each_of_pass, autograph=False)
 
-    def predict(self, x: np.ndarray, num_draws: int) -> tuple[np.ndarray, np.ndarray]:
-        """Return the mean probabilities [N, C] and the mean entropy of single draws [N], on every rank."""
+    def predict(self, x: np.ndarray, num_draws: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Return the means over the draws, on every rank: of the probabilities [N, C], of the entropy [N], and of
+        which class is the most probable one [N, C]."""
         num_draws = self.method.num_draws(num_draws)
         chunks, mine = self._deal(x)
         num_mine = len(mine)
         probs = np.zeros([len(chunks) * self.size.examples, self.method.network.num_outputs])
-        entropy = np.zeros(len(probs))
+        totals = [probs, np.zeros(len(probs)), np.zeros_like(probs)]
         for draws in self._passes(num_draws):
-            if num_mine:
-                sums = self._sums(chunks, draws)
-                probs += sums[0].numpy()
-                entropy += sums[1].numpy()
-        parts = self.ranks.gather((probs[:num_mine] / num_draws, entropy[:num_mine] / num_draws))
-        return np.concatenate([p for p, _ in parts]).astype(np.float32), np.concatenate([e for _, e in parts])
+            for total, of_pass in zip(totals, self._sums(chunks, draws) if num_mine else (), strict=bool(num_mine)):
+                total += of_pass.numpy()
+        parts = self.ranks.gather([total[:num_mine] / num_draws for total in totals])
+        probs, entropy, votes = (np.concatenate(of_ranks) for of_ranks in zip(*parts, strict=True))
+        return probs.astype(np.float32), entropy, votes
 
     def each_draw(self, x: np.ndarray, num_draws: int) -> np.ndarray:
         """Return what every single draw predicts, on every rank: probabilities [S, N, C], or [S, N, 2] for a
@@ -123,19 +123,25 @@ class Predictor:
             for first in range(0, num_draws, self.size.draws)
         ]
 
-    def _sums_of_pass(self, chunks: tf.Tensor, draws: Draws) -> tuple[tf.Tensor, tf.Tensor]:
-        """Return the sums over S draws of the probabilities and of their entropy, for all chunks."""
+    def _sums_of_pass(self, chunks: tf.Tensor, draws: Draws) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+        """Return the sums over S draws of the probabilities, of their entropy and of the votes, for all chunks."""
         forward = self.method.draw(self.state, draws)
 
-        def one_chunk(x: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        def one_chunk(x: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
             log_probs_SNC = tf.nn.log_softmax(forward(self.standardize(x)))
             probs_SNC = tf.exp(log_probs_SNC)
-            return tf.reduce_sum(probs_SNC, 0), -tf.reduce_sum(probs_SNC * log_probs_SNC, [0, 2])
+            votes_SNC = tf.one_hot(tf.argmax(log_probs_SNC, -1, tf.int32), log_probs_SNC.shape[-1])
+            entropy_N = -tf.reduce_sum(probs_SNC * log_probs_SNC, [0, 2])
+            return tf.reduce_sum(probs_SNC, 0), entropy_N, tf.reduce_sum(votes_SNC, 0)
 
-        probs, entropy = tf.map_fn(
-            one_chunk, chunks, fn_output_signature=(tf.float32, tf.float32), parallel_iterations=1
+        probs, entropy, votes = tf.map_fn(
+            one_chunk, chunks, fn_output_signature=(tf.float32, tf.float32, tf.float32), parallel_iterations=1
         )
-        return tf.reshape(probs, [-1, probs.shape[-1]]), tf.reshape(entropy, [-1])
+        return (
+            tf.reshape(probs, [-1, probs.shape[-1]]),
+            tf.reshape(entropy, [-1]),
+            tf.reshape(votes, [-1, votes.shape[-1]]),
+        )
 
     def _each_of_pass(self, chunks: tf.Tensor, draws: Draws) -> tf.Tensor:
         """Return what each draw predicts, for all chunks: [S, N, O]."""

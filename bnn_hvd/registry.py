@@ -27,6 +27,7 @@ NETWORKS = {
         "bnn_hvd.models.vgg:vgg3",
         "three blocks of two 3x3 convs and a pool (32, 64, 128), dense 128, dense output",
     ),
+    "linear": Row("bnn_hvd.models.linear:linear", "one dense layer: logistic or linear regression"),
 }
 
 METHODS = {
@@ -39,11 +40,13 @@ METHODS = {
     "swag": Row("bnn_hvd.inference.swag:Swag", "a Normal through the places that gradient descent visits"),
     "laplace": Row("bnn_hvd.inference.laplace:Laplace", "a Normal over the last layer of a trained point network"),
     "svgd": Row("bnn_hvd.inference.svgd:Svgd", "Stein variational gradient descent: particles that keep apart"),
+    "hmc": Row("bnn_hvd.inference.hmc:Hmc", "Hamiltonian Monte Carlo: --num_chains chains of draws from the posterior"),
 }
 
 # Methods that are nothing without particles; any other becomes an ensemble of itself by --num_particles.
-POPULATIONS = ("ensemble", "multiswag", "svgd")
+POPULATIONS = ("ensemble", "multiswag", "svgd", "hmc")
 INTERACTING = ("svgd",)  # its particles can't be trained one after the other
+FULL_BATCH = ("hmc",)  # a step sees all examples, each rank its shard of them
 
 DATASETS = {
     "digits": Row("bnn_hvd.data.sources:digits", "scikit-learn's 1,797 digits of 8x8, embedded"),

@@ -10,13 +10,13 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from bnn_hvd import checkpoint, cluster, machine, pace, provenance, records, report, rundir, seeds, targets
+from bnn_hvd import chains, checkpoint, cluster, machine, pace, provenance, records, report, rundir, seeds, targets
 from bnn_hvd.checkpoint import Progress
 from bnn_hvd.cluster import Cluster
 from bnn_hvd.config import TrainConfig, to_flagfile
 from bnn_hvd.data import sources, staging, standardize
 from bnn_hvd.data.arrays import Arrays
-from bnn_hvd.data.pipeline import Examples
+from bnn_hvd.data.pipeline import Examples, Shard
 from bnn_hvd.data.standardize import Standardizer
 from bnn_hvd.errors import EXIT_INTERRUPTED, TrainingError
 from bnn_hvd.inference import build as inference
@@ -73,8 +73,9 @@ def train(
     progress = plan.advance(population.progress, 0)
     whole = Whole(method, state, population, config)
     predictor = Predictor(whole.method, whole.state, standardizer, ranks, config.seed, units)
-    examples = Examples(arrays.x_train, units.standardized(arrays.y_train), standardizer)
-    loop = compile_loop(method, state, examples, config.batch_size)
+    part = (arrays.x_train, units.standardized(arrays.y_train), standardizer)
+    examples = Shard(*part, plan.shard) if plan.full_batch else Examples(*part)
+    loop = compile_loop(method, state, examples, plan.batch_size)
     with (
         Logbook(run, plan, progress, ranks) as logbook,
         StopRequest(config.max_runtime_s) as stop,
@@ -97,6 +98,8 @@ def train(
     whole.collect()
     if ranks.is_root:
         report.write(plan, progress, whole.state, method.network, threads, scores, times, ranks.size)
+        if plan.full_batch:
+            logbook.say(chains.write(plan, whole.method.method, whole.state))
     ranks.barrier()
     return 0 if scores else EXIT_INTERRUPTED
 
@@ -158,7 +161,7 @@ def fit(
     return progress, scores
 
 
-def compile_loop(method: Any, state: Any, examples: Examples, batch_size: int) -> Loop:
+def compile_loop(method: Any, state: Any, examples: Examples | Shard, batch_size: int) -> Loop:
     """Return the compiled loop over the steps of a call; it is traced once."""
     names: list[str] = []
     # Only the loop itself is rewritten into a graph: AutoGraph would rewrite all that it calls, Horovod included.

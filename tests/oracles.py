@@ -77,6 +77,10 @@ class FakeRank:
         rows = self.gather(list(tensors))
         return [sum(column[1:], start=column[0]) / self.size for column in zip(*rows, strict=True)]
 
+    def sum(self, tensors: Any) -> list[Any]:
+        rows = self.gather(list(tensors))
+        return [sum(column[1:], start=column[0]) for column in zip(*rows, strict=True)]
+
     def max(self, values: Any) -> list[float]:
         return [max(column) for column in zip(*self.gather(list(values)), strict=True)]
 

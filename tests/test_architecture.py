@@ -14,12 +14,12 @@ from bnn_hvd import registry
 PACKAGE = Path(__file__).parent.parent / "bnn_hvd"
 LAYERS = {  # a folder or a module, and how high it stands
     0: "config registry errors seeds records rundir checkpoint launcher schedules plan pace provenance legacy "
-       "stopping uncertainty rank_times particles jobs regression targets over_draws data data.arrays "
-       "data.sine data.table data.sources data.formats data.shards data.standardize data.download",
+       "stopping uncertainty diagnostics fidelity rank_times particles jobs regression targets over_draws data "
+       "data.arrays data.sine data.table data.sources data.formats data.shards data.standardize data.download",
     1: "cluster machine noise plots lock watchdog data.staging",
     2: "models data.pipeline",
     3: "inference",
-    4: "population predictor predict predict_classes predict_reals logbook report scaling",
+    4: "population predictor predict predict_classes predict_reals logbook report chains scaling",
     5: "train",
     6: "cli __main__",
 }  # fmt: skip

@@ -34,6 +34,14 @@ def test_steps_leave_the_epochs_open():
     assert (resolve(steps=7).epochs, resolve(steps=7).steps) == (None, 7)
 
 
+def test_chains_are_particles_and_keep_the_second_half():
+    chains = resolve(method="hmc", num_chains=3, steps=100, hmc_keep_every_steps=5)
+    assert (chains.num_particles, chains.hmc_burn_in_steps, chains.hmc_kept_draws) == (3, 50, 10)
+    assert resolve(method="hmc").num_chains == resolve(method="hmc").num_particles == 1
+    longer = config.resolve(dataclasses.replace(chains, model="", steps=200))
+    assert config.differences(chains, longer) == []  # a finished run goes on: the last draws are kept
+
+
 @pytest.mark.parametrize("name", registry.MODELS)
 @pytest.mark.parametrize("spelling", [str, str.lower, str.upper])
 def test_a_model_is_short_for_its_row(name, spelling):
@@ -59,6 +67,11 @@ def test_a_model_and_the_same_flag_agree_and_another_one_contradicts():
     [
         ({"epochs": 2, "steps": 3}, "--epochs and --steps"),
         ({"momentum": 1.0}, "--momentum=1.0 must be below 1"),
+        ({"num_chains": 2}, "--num_chains is of hmc, not of vi: take --num_particles"),
+        ({"method": "hmc", "num_chains": 2, "num_particles": 3}, "--num_chains=2 and --num_particles=3 mean the same"),
+        ({"method": "hmc", "kl_weight": 0.5}, "leave --kl_weight=0.5 out"),
+        ({"method": "hmc", "compression": "fp16"}, "leave --compression=fp16 out"),
+        ({"method": "hmc", "steps": 9, "hmc_burn_in_steps": 9}, "none is kept: raise --steps"),
     ],
 )
 def test_contradictions(flags, message):
@@ -121,6 +134,11 @@ def random_config(rng: np.random.Generator) -> TrainConfig:
         values |= {"prior": "normal", "prior_mean": "zero"}
     if values["estimator"] == "local_reparam":
         values["prior"] = "normal"
+    if values["method"] == "hmc":  # which refuses what it has no use for
+        chains = {"num_particles": values["num_chains"]}
+        values |= {"kl_weight": 1.0, "kl_warmup_epochs": 0.0, "compression": "none", **chains}
+    else:
+        values["num_chains"] = None
     return config.resolve(TrainConfig(**values))
 
 

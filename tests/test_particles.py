@@ -36,3 +36,16 @@ def test_uneven_shares_differ_by_one():
 def test_a_particle_has_equally_many_ranks_even_so():
     with pytest.raises(UserError, match="2 or 4 particles"):
         share(range(3), 0, 8, allow_uneven=True)
+
+
+def test_chains_share_all_ranks_unless_groups_are_asked_for():
+    shares = [share(range(4), rank, 6, groups=2) for rank in range(6)]
+    assert [one.members for one in shares] == [range(2)] * 3 + [range(2, 4)] * 3
+    assert [one.ranks for one in shares] == [range(3)] * 3 + [range(3, 6)] * 3
+    assert share(range(3), 1, 2, groups=1) == (range(3), range(2))
+
+
+@pytest.mark.parametrize(("total", "size"), [(3, 4), (4, 3)])
+def test_groups_must_divide_chains_and_ranks(total, size):
+    with pytest.raises(UserError, match="--chain_groups=2 must divide"):
+        share(range(total), 0, size, groups=2)

@@ -169,3 +169,24 @@ def test_fewer_examples_than_ranks_times_batch_size_is_an_error_that_names_the_w
     make_plan(num_train=12, size=3)
     with pytest.raises(UserError, match=r"11 training examples.*3 ranks x batch size 4.*at most 3"):
         make_plan(num_train=11, size=3)
+
+
+def test_where_a_step_sees_all_examples_it_is_an_epoch():
+    plan = make_plan(num_train=7, method="hmc", epochs=None, steps=5, rank=1, size=2)
+    calls = list(course(plan, 100))
+    assert [after.step for _, _, after in calls] == [after.epoch for _, _, after in calls] == [1, 2, 3, 4, 5]
+    assert [call.index_TB.shape for _, call, _ in calls] == [(1, 0)] * 5
+    assert calls[-1][2].examples_seen == 5 * 7
+    assert (plan.batch_size, plan.global_batch_size, plan.shard) == (0, 7, slice(3, 7))
+
+
+def test_all_ranks_of_a_chain_have_its_seeds():
+    first, second = (make_plan(method="hmc", steps=9, epochs=None, rank=rank, size=2) for rank in range(2))
+    for plan in (first, second):
+        call = plan.next_call(Progress(step=4, epoch=4), 1)
+        np.testing.assert_array_equal(call.seeds_T2, [seeds.seed(5, "chain", 4)])
+
+
+def test_more_ranks_than_examples_is_an_error():
+    with pytest.raises(UserError, match="2 training examples can't be split over 3 ranks"):
+        make_plan(num_train=2, method="hmc", steps=1, epochs=None, size=3)

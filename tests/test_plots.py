@@ -294,3 +294,21 @@ def test_a_truncated_predictive_file_is_damaged(run, tmp_path):
     (tmp_path / records.PREDICTIVE).write_bytes(whole[: len(whole) // 2])
     with pytest.raises(UserError, match="is damaged"):
         plot(tmp_path)
+
+
+@pytest.mark.parametrize("chains", [1, 7])
+def test_the_traces_of_chains_have_a_panel_for_each_quantity(tmp_path, chains):
+    random = np.random.default_rng(0)
+    names = ("log_posterior", "accuracy", "step_size", "accept", "divergent")
+    arrays = {f"{name}_MT": random.random([chains, 50]) for name in names}
+    arrays["divergent_MT"] = (arrays["divergent_MT"] < 0.05).astype(float)
+    run = tmp_path / "run"
+    run.mkdir()
+    records.write_npz(run / records.CHAINS, arrays | {"first": np.array(0), "burn_in": np.array(20)})
+    figure = plots.FIGURES["traces"].draw(run)
+    assert [axes.get_title() for axes in figure.axes] == [
+        "Log posterior", "Accuracy on the training part", "Step size", "Accept probability",
+    ]  # fmt: skip
+    assert all(axes.get_xlabel() == "trajectory" and axes.get_ylabel() for axes in figure.axes)
+    labels = [text.get_text() for text in figure.legends[0].get_texts()]
+    assert labels == ["burn-in", *(f"chain {chain}" for chain in range(chains))]

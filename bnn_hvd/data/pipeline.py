@@ -28,6 +28,17 @@ class Examples:
         return Batch(self.standardize(tf.gather(self.x, index_N)), tf.gather(self.y, index_N))
 
 
+class Shard:
+    """All examples of this rank, standardised once: the batch of every step that sees the whole data."""
+
+    def __init__(self, x: np.ndarray, y: np.ndarray, standardizer: Standardizer, mine: slice):
+        self.batch = Batch(standardize_with(standardizer)(tf.constant(x[mine])), tf.constant(y[mine]))
+
+    def take(self, index: tf.Tensor) -> Batch:
+        """Return the shard; there is nothing to choose."""
+        return self.batch
+
+
 def standardize_with(standardizer: Standardizer) -> Callable[[tf.Tensor], tf.Tensor]:
     """Return raw x [N, ...] -> (x - mean) * inv_std, float32."""
     mean, inv_std = tf.constant(standardizer.mean), tf.constant(standardizer.inv_std)

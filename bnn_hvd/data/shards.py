@@ -35,6 +35,11 @@ def batches(permutation: np.ndarray, offset: int, steps: int, batch_size: int, r
     return np.ascontiguousarray(window.reshape(steps, batch_size, size)[:, :, rank])
 
 
+def shard(num_train: int, rank: int, size: int) -> slice:
+    """Return the examples of `rank` where a step takes them all: contiguous, disjoint, complete, equal but for one."""
+    return slice(num_train * rank // size, num_train * (rank + 1) // size)
+
+
 def slices(num_examples: int, chunk: int, rank: int, size: int) -> list[slice]:
     """Return the slices of `rank`, for evaluation and prediction: together, all ranks cover each example once.
 

@@ -40,7 +40,10 @@ class Ensemble:
     def draw(self, state: State, draws: Draws):  # type: ignore[no-untyped-def]
         """Return the network with the draws dealt to the members in turn."""
         count = len(self.members)
-        return self.method.draw(picked(state, draws.index % count), Draws(draws.index // count, draws.seeds))
+        member, index = draws.index % count, draws.index // count
+        if hasattr(self.method, "picked"):  # a chain has been at many places
+            return self.method.draw(self.method.picked(state, member, index), Draws(index, draws.seeds))
+        return self.method.draw(picked(state, member), Draws(index, draws.seeds))
 
     def marginals(self, state: State) -> tuple[np.ndarray, np.ndarray]:
         return self.method.marginals(state)

@@ -15,24 +15,27 @@ from matplotlib.figure import Figure
 from bnn_hvd import records
 from bnn_hvd.config import PlotConfig
 from bnn_hvd.errors import UserError
-from bnn_hvd.plots import calibration, predictive, regression, style, training
+from bnn_hvd.plots import calibration, chains, predictive, regression, style, training
 
 
 class Row(NamedTuple):
     """`draw` reads `source` (a file, or a folder of .npz) of the run; the verb `written_by` makes it.
 
     needs: the array without which the run is of another kind (classes, targets, a curve), and has no such figure.
+    optional: most runs have no such source, and nothing is said of it.
     """
 
     draw: Callable[[Path], Figure]
     source: str
     written_by: str
     needs: str = ""
+    optional: bool = False
 
 
 FIGURES = {
     "learning_curves": Row(training.learning_curves, records.METRICS, "train"),
     "weight_posteriors": Row(training.weight_posteriors, records.POSTERIOR, "train"),
+    "traces": Row(chains.traces, records.CHAINS, "train", optional=True),
     "predictive_draws_confident": Row(predictive.confident, records.PREDICTIVE, "predict", "probs_NC"),
     "predictive_draws_doubtful": Row(predictive.doubtful, records.PREDICTIVE, "predict", "probs_NC"),
     "reliability": Row(calibration.reliability, records.PREDICTIVE, "predict", "probs_NC"),
@@ -53,7 +56,7 @@ def main(config: PlotConfig) -> int:
     check_run(run)
     make_folder(run / records.PLOTS)
     with matplotlib.rc_context(style.RC):
-        for source, verb in dict.fromkeys((row.source, row.written_by) for row in FIGURES.values()):
+        for source, verb in dict.fromkeys((r.source, r.written_by) for r in FIGURES.values() if not r.optional):
             if not has_content(run / source):
                 print(f"some figures are skipped: no {source}; `python -m bnn_hvd {verb} --run={run}` makes it")
         for name, row in FIGURES.items():

@@ -137,7 +137,8 @@ def weight_posteriors(run: Path) -> Figure:
     title = "Weight posteriors" if bayesian else "Weights"
     figure = style.figure(title, run, 9 if columns == 2 else 12, 1.3 + (2.6 if columns == 2 else 2.1) * rows)
     for i, (axes, (layer, key)) in enumerate(zip(style.grid(figure, len(panels), columns), panels, strict=True)):
-        _overlay(axes, [(time, arrays, f"{layer}/{key}") for time, arrays in snapshots.items()])
+        name = f"{layer}/{key}"  # what is collected only later on has no spread before
+        _overlay(axes, [(time, arrays, name) for time, arrays in snapshots.items() if f"{name}_counts" in arrays])
         axes.set(title=layer, xlabel=HISTOGRAMS[key] if bayesian else "weight")
         axes.set_ylabel("density (peak = 1)" if i % columns == 0 else "")
     figure.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncols=len(snapshots))

@@ -14,7 +14,7 @@ from bnn_hvd import checkpoint, registry, seeds
 from bnn_hvd.checkpoint import Progress
 from bnn_hvd.cluster import Solo
 from bnn_hvd.config import ESTIMATORS, TrainConfig
-from bnn_hvd.data.pipeline import Batch, Examples
+from bnn_hvd.data.pipeline import Batch, Examples, Shard
 from bnn_hvd.data.standardize import Standardizer
 from bnn_hvd.inference import build as inference
 from bnn_hvd.inference.objective import Controls
@@ -44,6 +44,8 @@ CONFIG = TrainConfig(
 )
 CHANGES: dict[str, dict[str, Any]] = {
     method: {"swag_rank": 3, "swag_start_steps": 1, "swag_every_steps": 1} for method in ("swag", "multiswag")
+} | {
+    "hmc": {"hmc_burn_in_steps": 2, "hmc_kept_draws": 3, "hmc_leapfrog_steps": 5, "hmc_step_size": 0.002}
 }  # flags of a method's own
 RATES = {"ivon": 0.1}  # the learning rates that lower the loss in 60 steps, where not 0.01
 
@@ -70,7 +72,8 @@ class Training:
 
         self.method.step = counting_step
         standardizer = Standardizer(np.float32(128), np.float32(1 / 64))
-        self.loop = compile_loop(self.method, self.state, Examples(X, Y, standardizer), self.config.batch_size)
+        examples = Shard(X, Y, standardizer, slice(None)) if self.plan.full_batch else Examples(X, Y, standardizer)
+        self.loop = compile_loop(self.method, self.state, examples, self.plan.batch_size)
 
     def run(self, steps: int, most_steps: int = 100) -> dict[str, np.ndarray]:
         """Go on by `steps` steps; returns the scalars of each."""
@@ -209,7 +212,8 @@ def test_a_step_is_the_same_in_a_graph_and_outside(name, estimator):
     graph, eager = Training(name, estimator), Training(name, estimator)
     graph.run(1)
     call = eager.plan.next_call(Progress(), 1)
-    x = (tf.cast(tf.gather(X, call.index_TB[0]), tf.float32) - 128) / 64
+    index = np.arange(NUM_TRAIN) if eager.plan.full_batch else call.index_TB[0]
+    x = (tf.cast(tf.gather(X, index), tf.float32) - 128) / 64
     controls = Controls(*(tf.constant(part[0]) for part in call[1:]))
-    eager.method.step(eager.state, Batch(x, tf.gather(Y, call.index_TB[0])), controls)
+    eager.method.step(eager.state, Batch(x, tf.gather(Y, index)), controls)
     np.testing.assert_allclose(eager.state.params, graph.state.params, rtol=1e-4, atol=1e-5)

@@ -103,3 +103,11 @@ def test_slices_cover_each_example_once_in_chunks_that_do_not_depend_on_size(num
     assert all(s.start % 10 == 0 and 0 < s.stop - s.start <= 10 for s in in_order)
     counts = [len(part) for part in per_rank]
     assert max(counts) - min(counts) <= 1
+
+
+@pytest.mark.parametrize("num_train", [7, 12, 60_000])
+@pytest.mark.parametrize("size", [1, 2, 3, 7])
+def test_shards_cover_each_example_once(num_train, size):
+    mine = [range(num_train)[shards.shard(num_train, rank, size)] for rank in range(size)]
+    assert [i for part in mine for i in part] == list(range(num_train))
+    assert max(map(len, mine)) - min(map(len, mine)) <= 1

@@ -21,6 +21,14 @@ def test_gradients_are_averaged(ranks):
 
 
 @RANKS
+def test_the_log_posterior_is_that_of_all_the_data(ranks):
+    """And differentiated through Horovod's own all-reduce it is not."""
+    job = running.python(SCRIPTS / "log_posterior_gradient.py", ranks=ranks)
+    assert job.returncode == 0, job.stdout + job.stderr
+    assert f"{ranks} ranks: difference" in job.stdout
+
+
+@RANKS
 def test_collectives(ranks, tmp_path):
     job = running.python(SCRIPTS / "collectives.py", tmp_path, ranks=ranks)
     assert job.returncode == 0, job.stdout + job.stderr

@@ -1,0 +1,162 @@
+"""Hamiltonian Monte Carlo on MNIST's logistic regression, beside TensorFlow Probability on JAX, and on two ranks."""
+
+import contextlib
+import time
+from collections.abc import Iterator
+from typing import Any
+
+from benchmarks import jax_peer, jobs, ours, workload
+from benchmarks.report import Bar, Report, Row, find, ratio, table
+from benchmarks.workers import Case, Sample, Worker, alternate
+
+OURS, PEER = ours.NAME, "tfp on jax"
+CHAINS, LEAPFROGS = (1, 2), 20  # chains side by side; leapfrog steps of a trajectory
+STEP_SIZE = 1e-4
+LEAST_PEER, LEAST_RANKS = 1.2, 1.8
+NOTES = """
+A step: one leapfrog step of all chains, in trajectories of 20: value and gradient of the log posterior of all 60,000
+examples of 785 inputs (float32, in memory), 10 classes, prior N(0, 1). Trajectories of this project evaluate their
+start, too: 21 gradients for 20 steps. The peer is `tfp.mcmc.HamiltonianMonteCarlo` of the JAX substrate in one jit,
+with all chains in one product of matrices. Each library is in a process of its own; every round runs one repetition
+of each case, one after the other. With one thread, the process is pinned to one core. Two ranks: by `horovodrun -np 2`,
+each with half of the data.
+
+Memory: reading the float32 data once, at the bandwidth of one pass of numpy's dot product, in this run.
+"""
+
+
+def run(quick: bool) -> Report:
+    """Measure with one thread and with two, then one rank against two."""
+    spec, rounds, threads = {"networks": ["linear"], "target_s": 2.0}, 9, (1, 2)
+    if quick:
+        spec, rounds, threads = {"networks": ["linear"], "target_s": 0.2}, 2, (1,)
+    peer = jax_peer.environment(create=not quick)
+    rows = [row for number in threads for row in measure(spec, number, rounds, peer)]
+    rows += over_ranks(rounds=2 if quick else 6)
+    header = ("chains", "library", "threads", "ranks", "median ms", "min ms", "cpu ms", "gradients/s", "/ memory bound")
+    bound_ms = memory_bound_ms()
+    lines = [
+        [r.kind, r.library, r.threads, r.ranks, r.step_ms, r.step_ms_min, r.cpu_ms,
+         1e3 * int(r.kind.split()[0]) / r.step_ms, r.step_ms / bound_ms]
+        for r in rows
+    ]  # fmt: skip
+    notes = f"{NOTES}\nHere: {bound_ms:.1f} ms on one thread.\n"
+    notes += "" if peer else "\nNo JAX: `python -m benchmarks jax-env` installs it.\n"
+    return Report("hmc", "Hamiltonian Monte Carlo", rows, bars(rows), [table(header, lines)], notes)
+
+
+def measure(spec: dict[str, Any], threads: int, rounds: int, peer: Any) -> list[Row]:
+    """Return the rows of both libraries on so many threads."""
+    with contextlib.ExitStack() as stack:
+        workers = [stack.enter_context(Worker(OURS, "benchmarks.hmc", spec, threads))]
+        if peer:
+            workers.append(stack.enter_context(Worker(PEER, "benchmarks.jax_peer", spec, threads, peer)))
+        samples = alternate(workers, rounds)
+    return [
+        row(measured, worker.cases[case][1], worker.library, threads, 1)
+        for (worker, case), measured in samples.items()
+    ]  # fmt: skip
+
+
+def over_ranks(rounds: int) -> list[Row]:
+    """Return the rows of jobs of one rank and of two, that alternate."""
+    samples: dict[tuple[int, str], list[Sample]] = {}
+    for _ in range(3):
+        for ranks in (1, 2):
+            for kind, wall_ms, cpu_ms in jobs.run("benchmarks.hmc", {"rounds": rounds}, ranks):
+                samples.setdefault((ranks, kind), []).append(Sample(wall_ms, cpu_ms))
+    return [row(measured, kind, f"{OURS}, job", 1, ranks) for (ranks, kind), measured in samples.items()]
+
+
+def row(samples: list[Sample], kind: str, library: str, threads: int, ranks: int) -> Row:
+    return Row.of(
+        samples, network="linear", kind=kind, library=library, threads=threads, ranks=ranks, batch_size=None
+    )  # fmt: skip
+
+
+def bars(rows: list[Row]) -> list[Bar]:
+    found = []
+    for threads in (1, 2):
+        for chains in CHAINS:
+            wanted = {"kind": kind_of(chains), "threads": threads, "ranks": 1}
+            above, below = find(rows, library=PEER, **wanted), find(rows, library=OURS, **wanted)
+            if above and below:
+                name = f"gradients/s, {wanted['kind']}, {threads} thread{'s' * (threads > 1)}: ours / TFP on JAX"
+                found.append(ratio(name, above, below, at_least=LEAST_PEER))
+    for chains in CHAINS:
+        alone, both = (find(rows, library=f"{OURS}, job", kind=kind_of(chains), ranks=ranks) for ranks in (1, 2))
+        if alone and both:
+            found.append(ratio(f"leapfrog steps/s, {kind_of(chains)}: 2 ranks / 1", alone, both, at_least=LEAST_RANKS))
+    return found
+
+
+def kind_of(chains: int) -> str:
+    return f"{chains} chain{'s' * (chains > 1)}"
+
+
+def memory_bound_ms() -> float:
+    """Return the milliseconds of reading 60,000 x 784 float32 once, on one thread."""
+    import numpy as np
+
+    x, ones = np.ones([60_000, 784], np.float32), np.ones(784, np.float32)
+    times = []
+    for _ in range(9):
+        start = time.perf_counter()
+        np.dot(x, ones)
+        times.append(time.perf_counter() - start)
+    return 1e3 * min(times)
+
+
+def cases(spec: dict[str, Any]) -> Iterator[Case]:
+    """Yield the trajectories of each number of chains."""
+    ours.start_tensorflow(spec["threads"])
+    from bnn_hvd.cluster import Solo
+
+    for chains in CHAINS:
+        yield chain(chains, Solo())
+
+
+def chain(chains: int, ranks: Any) -> Case:
+    """Return the loop of `train` over so many chains."""
+    from bnn_hvd import seeds
+    from bnn_hvd.config import TrainConfig, resolve
+    from bnn_hvd.data import standardize
+    from bnn_hvd.data.pipeline import Shard
+    from bnn_hvd.inference import build as inference
+    from bnn_hvd.models.network import build
+    from bnn_hvd.plan import Plan, Progress
+    from bnn_hvd.train import compile_loop
+
+    x, y = workload.training_part("linear")
+    config = resolve(TrainConfig(
+        network="linear", method="hmc", num_chains=chains, hmc_leapfrog_steps=LEAPFROGS, hmc_step_size=STEP_SIZE,
+        hmc_burn_in_steps=0, hmc_kept_draws=1, steps=10**6,
+    ))  # fmt: skip
+    plan = Plan(config, len(x), ranks.rank, ranks.size)
+    method = inference.build(config, build(config, x.shape[1:], 10), len(x), ranks)
+    state = method.init(seeds.seed(0, "init"))
+    loop = compile_loop(method, state, Shard(x, y, standardize.fit(x, "channel"), plan.shard), plan.batch_size)
+
+    def run(steps: int) -> None:
+        for trajectory in range(max(1, steps // LEAPFROGS)):
+            loop(plan.next_call(Progress(step=trajectory), 1))
+
+    return Case("linear", kind_of(chains), run, steps=2 * LEAPFROGS)
+
+
+def main(spec: dict[str, Any]) -> tuple[int, list[tuple[str, float, float]]]:
+    """Time this rank's shard; returns the rank, and rows (chains, wall ms, cpu ms)."""
+    ours.start_tensorflow(1)
+    from bnn_hvd import cluster
+
+    ranks = cluster.connect()
+    each = {kind_of(chains): chain(chains, ranks) for chains in CHAINS}
+    rows = jobs.time_together(each, 2 * LEAPFROGS, ranks, spec["rounds"])
+    ranks.barrier()
+    return ranks.rank, rows
+
+
+if __name__ == "__main__":
+    given, out = jobs.given()
+    rank, result = main(given)
+    jobs.finish(out, result, rank)

@@ -1,0 +1,92 @@
+"""Hamiltonian dynamics: the leapfrog integrator, the accept test, and the step size by dual averaging.
+
+Why these are not TensorFlow Probability's kernels: docs/log.md. Legend: M chains, Q coordinates.
+"""
+
+from typing import NamedTuple
+
+import tensorflow as tf
+
+from bnn_hvd.inference.log_posterior import Evaluation, LogPosterior
+
+DIVERGENT = -1000.0  # log accept ratio from which the integrator has left the trajectory (as in Stan)
+SHRINKAGE, DELAY, DECAY = 0.05, 10.0, 0.75  # gamma, t0 and kappa of Hoffman & Gelman (2014), section 3.2.1
+
+
+class End(NamedTuple):
+    """Where a trajectory ends."""
+
+    q: tf.Tensor  # [M, Q]
+    p: tf.Tensor  # [M, Q]
+    log_likelihood_change: tf.Tensor  # [M], from its start
+    communication_s: tf.Tensor
+
+
+class Verdict(NamedTuple):
+    """What the accept test says; equal on every rank. [M]"""
+
+    accepted: tf.Tensor  # bool
+    probability: tf.Tensor
+    divergent: tf.Tensor  # bool
+
+
+class StepSize(NamedTuple):
+    """Dual averaging, for each chain: log step sizes, now and on average, and the mean error of acceptance. [M]"""
+
+    log_now: tf.Tensor
+    log_average: tf.Tensor
+    error: tf.Tensor
+
+
+def leapfrog(target: LogPosterior, start: Evaluation, q: tf.Tensor, p: tf.Tensor, step: tf.Tensor, count: int) -> End:
+    """Follow dq/dt = p, dp/dt = grad log p(q) for `count` steps of size step [M], from q, evaluated as `start`.
+
+    p += step/2 grad(q);  q += step p;  p += step/2 grad(q)
+    """
+    step = step[:, None]
+
+    def body(i, q, p, gradient, _, seconds):  # type: ignore[no-untyped-def]
+        half = p + 0.5 * step * gradient
+        q = q + step * half
+        new = target.evaluate(q, start.here)
+        p = half + 0.5 * step * new.gradient
+        return i + 1, q, p, new.gradient, new.log_likelihood, seconds + new.communication_s
+
+    zero = tf.zeros_like(start.log_likelihood)
+    _, q, p, _, change, seconds = tf.while_loop(
+        lambda i, *_: i < count, body, (0, q, p, start.gradient, zero, start.communication_s), parallel_iterations=1
+    )  # fmt: skip
+    return End(q, p, change, seconds)
+
+
+def log_accept_ratio(target: LogPosterior, q: tf.Tensor, p: tf.Tensor, end: End, float64: bool = False) -> tf.Tensor:
+    """Return the log of the ratio of exp(log posterior - p^2 / 2) at the end and at the start (q, p), [M].
+
+    The changes of likelihood, prior and kinetic energy are each computed as a difference, and added last.
+    """
+    if not float64:
+        changes = end.log_likelihood_change, target.log_prior_change(q, end.q), target.kinetic_change(p, end.p)
+        return changes[0] + (changes[1] - changes[2])
+    q, p, end_q, end_p = (tf.cast(part, tf.float64) for part in (q, p, end.q, end.p))
+    likelihood = target.log_likelihood_change64(q, end_q)
+    return tf.cast(likelihood + target.log_prior_change(q, end_q) - target.kinetic_change(p, end_p), tf.float32)
+
+
+def judge(log_ratio: tf.Tensor, seeds_M2: tf.Tensor) -> Verdict:
+    """Accept with probability min(1, exp(log_ratio)). What is no number is a rejection, and a divergence."""
+    finite = tf.math.is_finite(log_ratio)
+    probability = tf.where(finite, tf.exp(tf.minimum(tf.where(finite, log_ratio, 0.0), 0.0)), 0.0)
+    uniform = tf.stack([tf.random.stateless_uniform([], one) for one in tf.unstack(seeds_M2)])
+    return Verdict(uniform < probability, probability, tf.logical_not(finite & (log_ratio > DIVERGENT)))
+
+
+def adapt(now: StepSize, probability: tf.Tensor, target_accept: float, first: float, count: tf.Tensor) -> StepSize:
+    """Return the step sizes after trajectory `count` (1, 2, ...) of the adaptation (Hoffman & Gelman 2014, eq. 6).
+
+    first: the step size that it began with; it is drawn towards ten times that.
+    """
+    t = tf.cast(count, tf.float32)
+    rate, weight = 1.0 / (t + DELAY), t**-DECAY
+    error = (1.0 - rate) * now.error + rate * (target_accept - probability)
+    log_now = tf.math.log(10.0 * first) - tf.sqrt(t) / SHRINKAGE * error
+    return StepSize(log_now, weight * log_now + (1.0 - weight) * now.log_average, error)

@@ -1,0 +1,160 @@
+"""Hamiltonian Monte Carlo: draws from the posterior itself (Duane et al. 1987; Neal 2011)."""
+
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from bnn_hvd.cluster import Cluster
+from bnn_hvd.config import TrainConfig
+from bnn_hvd.data.pipeline import Batch
+from bnn_hvd.inference import hamiltonian
+from bnn_hvd.inference.descent import State
+from bnn_hvd.inference.hamiltonian import StepSize
+from bnn_hvd.inference.init_from import trained_theta
+from bnn_hvd.inference.likelihoods import Likelihood
+from bnn_hvd.inference.log_posterior import LogPosterior
+from bnn_hvd.inference.objective import Controls, Draws, log_prior
+from bnn_hvd.models.network import Network
+
+TRACE = ("log_posterior", "accuracy", "accept", "step_size", "divergent")  # of each trajectory, in this order
+ACCEPT = 1  # seeds of the accept test: seed + [0, ACCEPT]; those of local momenta come after
+TINY = 1e-30
+CONV_CHUNK = 64  # whose activations stay in the cache, more or less
+
+
+class Hmc:
+    """M chains theta [M, P]. A step is one trajectory of leapfrogs on the data of all ranks, accepted or not.
+
+    The target is log prior + log likelihood, as they are: no batches, no temperature, no learning rate. During
+    burn-in the step size of each chain adapts to --hmc_target_accept; after it, each `every` steps the place of
+    each chain is kept, in a ring of K rows. A draw is one of them.
+
+    The state always has the axis of chains. Its slots: the ring `draws` [M, K, P], the ring `trace` [M, T, V] of
+    what TRACE names, and the step size's adaptation.
+    """
+
+    def __init__(self, network: Network, likelihood: Likelihood, num_train: int, cluster: Cluster, config: TrainConfig):
+        self.network, self.likelihood, self.num_train, self.cluster = network, likelihood, num_train, cluster
+        self.prior_scale, self.init_from = config.prior_scale, config.init_from
+        has_conv = any(len(p.shape) == 4 for p in network.parameters)
+        self.chunk_examples = config.chunk_examples or (CONV_CHUNK if has_conv else 0)
+        self.first_step_size, self.target_accept = config.hmc_step_size, config.hmc_target_accept
+        self.leapfrog_steps, self.float64_accept = config.hmc_leapfrog_steps, config.hmc_float64_accept
+        self.burn_in, self.every = config.hmc_burn_in_steps or 0, config.hmc_keep_every_steps
+        self.rows = config.hmc_kept_draws or 1
+        self.order = spread(self.rows)
+
+    def init(self, seed: np.ndarray) -> State:
+        assert seed.ndim == 2, "chains have the axis M"
+        theta = self.network.initial(seed)
+        if self.init_from:
+            theta = tf.broadcast_to(trained_theta(self.init_from, self.network), theta.shape)
+        state, (chains, size) = State(theta), theta.shape
+        first = tf.fill([chains], tf.math.log(self.first_step_size))
+        slots = {
+            "draws": tf.zeros([chains, self.rows, size]),
+            "trace": tf.zeros([chains, self.burn_in + self.rows * self.every, len(TRACE)]),
+            "log_step_size": first, "log_mean_step_size": first, "accept_error": tf.zeros([chains]),
+        }  # fmt: skip
+        state.slots |= {name: tf.Variable(value, name=f"hmc_{name}") for name, value in slots.items()}
+        return state
+
+    def step(self, state: State, batch: Batch, controls: Controls) -> dict[str, tf.Tensor]:
+        """batch: this rank's shard of all examples. controls.seed [M, 2] is the same on all ranks of a chain."""
+        target, q = self.target(batch), tf.convert_to_tensor(state.params)
+        sizes = StepSize(*(state.slots[name] for name in ("log_step_size", "log_mean_step_size", "accept_error")))
+        burning_in = state.step < self.burn_in
+        step_size = tf.exp(tf.where(burning_in, sizes.log_now, sizes.log_average))
+        p = target.momentum(controls.seed, q.shape[-1])
+        start = target.evaluate(q, score=True)
+        end = hamiltonian.leapfrog(target, start, q, p, step_size, self.leapfrog_steps)
+        log_ratio = hamiltonian.log_accept_ratio(target, q, p, end, self.float64_accept)
+        verdict = hamiltonian.judge(log_ratio, controls.seed + [0, ACCEPT])
+
+        q = tf.where(verdict.accepted[:, None], end.q, q)
+        log_likelihood = start.log_likelihood + tf.where(verdict.accepted, end.log_likelihood_change, 0.0)
+        log_posterior = log_likelihood + log_prior(q, self.prior_scale)
+        row = {
+            "log_posterior": log_posterior, "accuracy": start.score / self.num_train, "accept": verdict.probability,
+            "step_size": step_size, "divergent": tf.cast(verdict.divergent, tf.float32),
+        }  # fmt: skip
+        adapted = hamiltonian.adapt(
+            sizes, verdict.probability, self.target_accept, self.first_step_size, state.step + 1
+        )  # fmt: skip
+        for before, after in zip(sizes, adapted, strict=True):
+            before.assign(tf.where(burning_in, after, before))
+        self._write(state, q, tf.stack([row[name] for name in TRACE], -1))
+        loss = -log_posterior / self.num_train
+        scalars = {"loss": loss, "nll": -log_likelihood / self.num_train, **row}
+        means = {name: tf.reduce_mean(value) for name, value in scalars.items()}
+        return {**means, "loss_here": means["loss"], "communication_s": end.communication_s}
+
+    def target(self, batch: Batch) -> LogPosterior:
+        """Return the log posterior of theta, with this rank's shard of the data."""
+
+        def log_likelihood(theta: tf.Tensor, chunk: Batch) -> tf.Tensor:
+            outputs = self.network.apply(self.network.unflatten(theta), chunk.x)
+            return -tf.reduce_sum(self.likelihood.nll(outputs, chunk.y), -1)
+
+        def right(theta: tf.Tensor, chunk: Batch) -> tf.Tensor:
+            scores = self.likelihood.score(self.network.apply(self.network.unflatten(theta), chunk.x), chunk.y)
+            mean = scores.get("accuracy", tf.zeros(theta.shape[:1]))
+            return mean * tf.cast(tf.shape(chunk.y)[0], tf.float32)
+
+        return LogPosterior(
+            log_likelihood, batch, self.cluster, self.prior_scale, chunk_examples=self.chunk_examples, score=right
+        )
+
+    def num_draws(self, requested: int) -> int:
+        return min(requested, self.rows)  # of each chain
+
+    def num_kept(self, step: Any) -> Any:
+        """Return how many rows of the ring are filled after so many steps."""
+        return tf.clip_by_value((step - self.burn_in) // self.every, 0, self.rows)
+
+    def picked(self, state: State, chain_S: tf.Tensor, index_S: tf.Tensor) -> SimpleNamespace:
+        """Return a state with draw index_S[s] of chain chain_S[s] in place s; before any is kept, where the chain is.
+
+        Few draws are spread over the whole chain.
+        """
+        kept = tf.cast(self.num_kept(state.step), tf.int32)
+        row_S = tf.gather(self.order, index_S % self.rows) % tf.maximum(kept, 1)
+        draws_SP = tf.gather_nd(state.slots["draws"], tf.stack([chain_S, row_S], -1))
+        return SimpleNamespace(params=tf.where(kept > 0, draws_SP, tf.gather(state.params, chain_S)))
+
+    def draw(self, state: Any, draws: Draws):  # type: ignore[no-untyped-def]
+        """Return the networks of the S draws picked."""
+        weights = self.network.unflatten(tf.convert_to_tensor(state.params))
+        return lambda x: self.network.apply(weights, x)
+
+    def marginals(self, state: State) -> tuple[np.ndarray, np.ndarray]:
+        """Return mean and standard deviation of what is kept; before there are two, where the chains are."""
+        kept = int(self.num_kept(state.step))
+        draws = state.slots["draws"].numpy()[:, :kept].reshape(-1, self.network.num_parameters)
+        if len(draws) < 2:
+            return state.params.numpy().mean(0), np.zeros(0, np.float32)
+        return draws.mean(0), np.maximum(draws.std(0, ddof=1), TINY)
+
+    def _write(self, state: State, q: tf.Tensor, trace_MV: tf.Tensor) -> None:
+        """Move the chains, and write the rows of the rings that are due."""
+        rows = state.slots["trace"].shape[1]
+        state.slots["trace"][:, tf.cast(state.step, tf.int32) % rows, :].assign(trace_MV)
+        state.params.assign(q)
+        state.step.assign_add(1)
+        beyond = tf.cast(state.step - self.burn_in, tf.int32)
+        due = tf.logical_and(beyond > 0, tf.equal(beyond % self.every, 0))
+        row = (beyond // self.every - 1) % self.rows
+
+        def keep() -> tf.Tensor:
+            state.slots["draws"][:, row, :].assign(q)
+            return tf.constant(True)
+
+        tf.cond(due, keep, lambda: tf.constant(True))
+
+
+def spread(count: int) -> np.ndarray:
+    """Return range(count) in an order whose every beginning is spread evenly: steps of the golden section."""
+    stride = next((s for s in range(round(count * 0.618), count) if np.gcd(s, count) == 1), 1)
+    return (np.arange(count) * stride % count).astype(np.int32)

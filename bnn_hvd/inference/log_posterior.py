@@ -1,0 +1,172 @@
+"""The log posterior of data that are spread over ranks, with its gradient.
+
+    log p(q | data) = log prior(q) + sum over ranks of log p(its data | q) + constant
+
+Each rank has its shard of the data; value and gradient leave an evaluation the same on every rank, after one
+grouped all-reduce. Legend: M chains; q [M, Q] = [theta (P), which all ranks share; local latents (L), which belong
+to this rank's data and live on it alone], Q = P + L.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import tensorflow as tf
+
+from bnn_hvd import noise
+from bnn_hvd.cluster import Cluster
+from bnn_hvd.data.pipeline import Batch
+
+LogLikelihood = Callable[[tf.Tensor, Batch], tf.Tensor]  # q [M, Q] and some examples -> [M], summed over them, in nats
+CHUNK_BYTES, LEAST_CHUNK = 1 << 20, 64  # measured (docs/log.md)
+LOCAL = 2  # seeds of local momenta: seed + [0, LOCAL + rank]
+
+
+class Evaluation(NamedTuple):
+    """What is known at a place."""
+
+    log_likelihood: tf.Tensor  # [M], of all data, less that at the reference
+    gradient: tf.Tensor  # [M, Q], of the log posterior
+    here: tf.Tensor  # [M] float64: log likelihood of this rank's data, without a reference
+    score: tf.Tensor  # [M], of all data: the sum of what `score` says
+    communication_s: tf.Tensor
+
+
+class LogPosterior:
+    """The target of a Hamiltonian trajectory over one rank's shard, `examples`.
+
+    The data are taken in chunks that stay in the cache: each goes forward and back before the next is read.
+
+    prior_scale: of N(0, prior_scale^2), one for all coordinates of q or one for each.
+    num_shared: P; None: all of q.
+    score: what is counted beside the likelihood, where it is asked for.
+    """
+
+    def __init__(
+        self,
+        log_likelihood: LogLikelihood,
+        examples: Batch,
+        cluster: Cluster,
+        prior_scale: Any,
+        num_shared: int | None = None,
+        chunk_examples: int = 0,
+        score: LogLikelihood | None = None,
+    ):
+        self.log_likelihood, self.examples, self.cluster, self.score = log_likelihood, examples, cluster, score
+        self.prior_scale, self.num_shared = prior_scale, num_shared
+        self.chunk = chunk_examples or chunk_of(examples.x)
+
+    def __call__(self, q: tf.Tensor) -> tf.Tensor:
+        """Return the log posterior [M], but for the prior's constant, to any code that differentiates by tape.
+
+        Horovod's own gradient of an all-reduce is one more all-reduce of the incoming gradient: the sum over
+        ranks would be counted once per rank, and the prior, which is in none of them, too.
+        """
+
+        @tf.custom_gradient
+        def value(q: tf.Tensor):  # type: ignore[no-untyped-def]
+            found = self.evaluate(q)
+            total = found.log_likelihood - self._half_squares(q)
+            return total, lambda upstream: upstream[:, None] * found.gradient
+
+        return value(q)
+
+    def evaluate(self, q: tf.Tensor, reference: tf.Tensor | None = None, score: bool = False) -> Evaluation:
+        """Return value and gradient at q, from one grouped all-reduce.
+
+        reference: `here` of another place. The ranks then add up differences, which are small where the log
+          likelihoods themselves are large: a sum of 10^7 in float32 is only known to 1.
+        """
+
+        def of_chunk(batch: Batch) -> list[tf.Tensor]:
+            with tf.GradientTape(watch_accessed_variables=False) as tape:
+                tape.watch(q)
+                value = self.log_likelihood(q, batch)
+            more = [self.score(q, batch)] if score and self.score else []
+            return [tf.cast(value, tf.float64), tape.gradient(value, q), *more]
+
+        chains = q.shape[0]
+        sums = [
+            tf.zeros([chains], tf.float64),
+            tf.zeros_like(q),
+            *([tf.zeros([chains])] if score and self.score else []),
+        ]
+        here, gradient, *more = self._over_chunks(of_chunk, sums)
+        change = tf.cast(here if reference is None else here - reference, tf.float32)
+        (shared, change, *more), seconds = self._sum_over_ranks([gradient[:, : self._shared(q)], change, *more])
+        gradient = tf.concat([shared, gradient[:, self._shared(q) :]], -1) - q / self._scale(q) ** 2
+        return Evaluation(change, gradient, here, more[0] if more else tf.zeros([chains]), seconds)
+
+    def log_prior_change(self, before: tf.Tensor, after: tf.Tensor) -> tf.Tensor:
+        """Return by how much the log prior changes [M], without taking the difference of two large sums."""
+        return -self._sum_over_coordinates((after - before) * (after + before) / (2.0 * self._scale(after) ** 2))
+
+    def kinetic_change(self, before: tf.Tensor, after: tf.Tensor) -> tf.Tensor:
+        """Return by how much the kinetic energy p^2 / 2 changes [M], of shared and of local momenta."""
+        return self._sum_over_coordinates((after - before) * (after + before) / 2.0)
+
+    def log_likelihood_change64(self, before: tf.Tensor, after: tf.Tensor) -> tf.Tensor:
+        """Return by how much the log likelihood changes [M], with all arithmetic in float64: two passes forward."""
+
+        def of_chunk(batch: Batch) -> list[tf.Tensor]:
+            exact = Batch(*(tf.cast(part, tf.float64) if part.dtype.is_floating else part for part in batch))
+            return [self.log_likelihood(after, exact) - self.log_likelihood(before, exact)]
+
+        before, after = tf.cast(before, tf.float64), tf.cast(after, tf.float64)
+        here = self._over_chunks(of_chunk, [tf.zeros([after.shape[0]], tf.float64)])
+        return self.cluster.sum(here)[0]
+
+    def momentum(self, seeds_M2: tf.Tensor, size: int) -> tf.Tensor:
+        """Return standard normals [M, size]: shared ones equal on every rank, local ones from the rank's own seeds."""
+        shared = size if self.num_shared is None else self.num_shared
+        normals = noise.normals(seeds_M2, shared)
+        if shared == size:
+            return normals
+        return tf.concat([normals, noise.normals(seeds_M2 + [0, LOCAL + self.cluster.rank], size - shared)], -1)
+
+    def _over_chunks(self, of_chunk: Callable[[Batch], list[tf.Tensor]], sums: list[tf.Tensor]) -> list[tf.Tensor]:
+        """Return the sums of what `of_chunk` says of each chunk of this rank's examples."""
+        count = self.examples.x.shape[0]
+        if count <= self.chunk:
+            return of_chunk(self.examples)
+
+        def body(start: tf.Tensor, *sums: tf.Tensor) -> tuple[tf.Tensor, ...]:
+            batch = Batch(*(part[start : start + self.chunk] for part in self.examples))
+            return start + self.chunk, *(a + b for a, b in zip(sums, of_chunk(batch), strict=True))
+
+        return list(tf.while_loop(lambda start, *_: start < count, body, (0, *sums), parallel_iterations=1))[1:]
+
+    def _sum_over_ranks(self, tensors: Sequence[tf.Tensor]) -> tuple[list[tf.Tensor], tf.Tensor]:
+        """Return the sums over the ranks, and the seconds that they took, waiting for slower ranks included."""
+        if self.cluster.size == 1:
+            return list(tensors), tf.constant(0.0)
+        with tf.control_dependencies(tensors):
+            start = tf.timestamp()
+        with tf.control_dependencies([start]):
+            sums = self.cluster.sum([tf.identity(tensor) for tensor in tensors])
+        with tf.control_dependencies(sums):
+            return sums, tf.cast(tf.timestamp() - start, tf.float32)
+
+    def _sum_over_coordinates(self, values: tf.Tensor) -> tf.Tensor:
+        """Return the sum over all coordinates of q [M]: shared ones once, local ones of every rank."""
+        shared = tf.reduce_sum(values[:, : self._shared(values)], -1)
+        if self._shared(values) == values.shape[-1]:
+            return shared
+        return shared + self.cluster.sum([tf.reduce_sum(values[:, self._shared(values) :], -1)])[0]
+
+    def _half_squares(self, q: tf.Tensor) -> tf.Tensor:
+        return self._sum_over_coordinates(q**2 / (2.0 * self._scale(q) ** 2))
+
+    def _scale(self, q: tf.Tensor) -> tf.Tensor:
+        return tf.cast(self.prior_scale, q.dtype)
+
+    def _shared(self, q: tf.Tensor) -> int:
+        return q.shape[-1] if self.num_shared is None else self.num_shared
+
+
+def chunk_of(x: tf.Tensor) -> int:
+    """Return how many examples make a chunk of a dense network: as many as stay in a core's cache, times 16.
+
+    Slices of so many are views of the data, which a copy would cost one more pass over them.
+    """
+    bytes_each = 4 * max(1, x.shape[1:].num_elements())
+    return max(LEAST_CHUNK, CHUNK_BYTES // bytes_each // 16 * 16)

@@ -1,0 +1,374 @@
+"""Hamiltonian Monte Carlo: the integrator against exact orbits, the sharded target against the whole, the chain
+against closed forms. Statistical tests have fixed seeds and bounds of RARE standard errors (8e-11 false fails per
+number), from the effective sample size of the chain itself."""
+
+import itertools
+
+import numpy as np
+import pytest
+import tensorflow as tf
+import tensorflow_probability as tfp
+from oracles import RARE, run_ranks
+
+from bnn_hvd import diagnostics, seeds
+from bnn_hvd.cluster import Solo
+from bnn_hvd.config import TrainConfig
+from bnn_hvd.data.pipeline import Batch
+from bnn_hvd.inference import hamiltonian
+from bnn_hvd.inference.ensemble import Ensemble
+from bnn_hvd.inference.hmc import ACCEPT, TRACE, Hmc, spread
+from bnn_hvd.inference.likelihoods import Categorical
+from bnn_hvd.inference.log_posterior import LogPosterior
+from bnn_hvd.inference.objective import Controls
+from bnn_hvd.models.network import Network
+
+RANDOM = np.random.default_rng(0)
+NUM, FEATURES, CLASSES, CHAINS = 41, 5, 3, 2
+X, Y = RANDOM.normal(size=[NUM, FEATURES]).astype(np.float32), RANDOM.integers(CLASSES, size=NUM).astype(np.int32)
+NETWORK = Network(lambda net, x: net.dense("only", x, CLASSES), (FEATURES,), CLASSES)
+SIZE = NETWORK.num_parameters
+Q = tf.constant(RANDOM.normal(size=[CHAINS, SIZE]), tf.float32)
+P = tf.constant(RANDOM.normal(size=[CHAINS, SIZE]), tf.float32)
+STEP = tf.constant([0.05, 0.03])
+
+
+def log_likelihood(theta, batch):
+    return -tf.reduce_sum(Categorical().nll(NETWORK.apply(NETWORK.unflatten(theta), batch.x), batch.y), -1)
+
+
+def logistic(x=X, y=Y, cluster=None, chunk=NUM) -> LogPosterior:
+    examples = Batch(tf.constant(x), tf.constant(y))
+    return LogPosterior(log_likelihood, examples, cluster or Solo(), 1.0, chunk_examples=chunk)
+
+
+def nothing(scale: float) -> LogPosterior:
+    """Return a target that is the prior alone: a harmonic oscillator of frequency 1 / scale."""
+    return LogPosterior(
+        lambda q, batch: tf.zeros(q.shape[0]) * q[:, 0], Batch(tf.zeros([1, 1]), tf.zeros([1])), Solo(), scale
+    )
+
+
+def follow(target, q, p, step, count):
+    return hamiltonian.leapfrog(target, target.evaluate(q), q, p, step, count)
+
+
+def test_the_leapfrog_is_reversible_to_rounding():
+    there = follow(logistic(), Q, P, STEP, 50)
+    assert np.abs(there.q - Q).max() > 0.5
+    back = follow(logistic(), there.q, -there.p, STEP, 50)
+    np.testing.assert_allclose(back.q, Q, atol=3e-5)
+    np.testing.assert_allclose(-back.p, P, atol=3e-5)
+
+
+def test_the_energy_error_falls_as_the_square_of_the_step_size():
+    errors = []
+    for halving in range(4):
+        step, count = STEP / 2.0**halving, 8 * 2**halving
+        end = follow(logistic(), Q, P, step, count)
+        errors.append(np.abs(hamiltonian.log_accept_ratio(logistic(), Q, P, end)))
+    ratios = np.array(errors[:-1]) / errors[1:]
+    assert np.all((ratios > 3.6) & (ratios < 4.4)), ratios
+
+
+def test_an_oscillator_follows_its_orbit():
+    """The leapfrog's own orbit is an exact one, of cos(angle) = 1 - (step / scale)^2 / 2; that is close to the true."""
+    scale, count = 0.7, 40
+    step = STEP.numpy()[:, None].astype(np.float64)
+    q, p = Q.numpy().astype(np.float64), P.numpy().astype(np.float64)
+    end = follow(nothing(scale), Q, P, STEP, count)
+    angle = np.arccos(1 - (step / scale) ** 2 / 2)
+    stretch = scale / np.sqrt(1 - (step / scale) ** 2 / 4)
+    np.testing.assert_allclose(end.q, q * np.cos(count * angle) + p * stretch * np.sin(count * angle), atol=2e-5)
+    time = count * step / scale
+    np.testing.assert_allclose(end.q, q * np.cos(time) + p * scale * np.sin(time), atol=5e-3)
+
+
+def test_the_integrator_is_tensorflow_probabilitys():
+    """Which differentiates the log posterior by tape: its custom gradient is the gradient."""
+    peer = tfp.mcmc.internal.leapfrog_integrator.SimpleLeapfrogIntegrator(logistic(chunk=16), [STEP[:, None]], 20)
+    momenta, positions, values, _ = peer([P], [Q])
+    end = follow(logistic(), Q, P, STEP, 20)
+    np.testing.assert_allclose(end.q, positions[0], atol=1e-5)
+    np.testing.assert_allclose(end.p, momenta[0], atol=1e-5)
+    change = values - logistic()(Q)
+    np.testing.assert_allclose(end.log_likelihood_change + logistic().log_prior_change(Q, end.q), change, atol=1e-4)
+
+
+@pytest.mark.parametrize("chunk", [1, 16, 40, 41, 100])
+def test_chunks_change_nothing_but_the_rounding(chunk):
+    whole, parts = logistic().evaluate(Q), logistic(chunk=chunk).evaluate(Q)
+    np.testing.assert_allclose(parts.log_likelihood, whole.log_likelihood, rtol=1e-6)
+    np.testing.assert_allclose(parts.gradient, whole.gradient, rtol=1e-5, atol=1e-5)
+
+
+def shards(size: int):
+    """Return the examples of each rank: uneven."""
+    cuts = [NUM * rank // size for rank in range(size + 1)]
+    return [(X[a:b], Y[a:b]) for a, b in itertools.pairwise(cuts)]
+
+
+def horovods_own_gradient(cluster):
+    """Return a sum over ranks with the gradient that Horovod registers for it: the sum of the incoming gradients."""
+
+    @tf.custom_gradient
+    def total(x):
+        return cluster.sum([x])[0], lambda upstream: cluster.sum([upstream])[0]
+
+    return total
+
+
+@pytest.mark.parametrize("size", [1, 2, 3])
+def test_every_rank_has_the_value_and_the_gradient_of_the_whole_data(size):
+    with tf.GradientTape() as tape:
+        tape.watch(Q)
+        value = logistic()(Q)
+    gradient = tape.gradient(value, Q).numpy()
+
+    def on_rank(cluster):
+        target = logistic(*shards(size)[cluster.rank], cluster)
+        with tf.GradientTape(persistent=True) as tape:
+            tape.watch(Q)
+            found = target(Q)
+            total = horovods_own_gradient(cluster)(log_likelihood(Q, target.examples))
+            wrong = total - 0.5 * tf.reduce_sum(Q**2, -1)
+        return found, tape.gradient(found, Q), wrong, tape.gradient(wrong, Q)
+
+    for found, its_gradient, wrong, wrong_gradient in run_ranks(size, on_rank):
+        np.testing.assert_allclose(found, value, rtol=1e-5)
+        np.testing.assert_allclose(its_gradient, gradient, rtol=1e-4, atol=1e-4)
+        np.testing.assert_allclose(wrong, value, rtol=1e-5)  # the value is right: nobody notices
+        assert (np.abs(wrong_gradient - gradient).max() > 1) == (size > 1)
+
+
+def test_two_ranks_make_the_trajectory_and_the_decisions_of_one():
+    def on_rank(cluster):
+        rank = getattr(cluster, "rank", 0)
+        target = logistic(*shards(cluster.size)[rank], cluster)
+        q, found = Q, []
+        for step in range(5):
+            stream = tf.constant(np.stack([seeds.seed(chain, "chain", step) for chain in range(CHAINS)]))
+            p = target.momentum(stream, SIZE)
+            end = follow(target, q, p, 6 * STEP, 10)
+            verdict = hamiltonian.judge(hamiltonian.log_accept_ratio(target, q, p, end), stream + [0, ACCEPT])
+            q = tf.where(verdict.accepted[:, None], end.q, q)
+            found.append((q.numpy(), verdict.accepted.numpy(), verdict.probability.numpy()))
+        return [np.array(part) for part in zip(*found, strict=True)]
+
+    q, accepted, probability = on_rank(Solo())
+    assert 0 < accepted.sum() < accepted.size  # both decisions are there to be compared
+    for its_q, its_accepted, its_probability in run_ranks(2, on_rank):
+        np.testing.assert_allclose(its_q, q, atol=1e-4)
+        np.testing.assert_array_equal(its_accepted, accepted)
+        np.testing.assert_allclose(its_probability, probability, atol=1e-3)
+
+
+def test_the_accept_ratio_survives_large_sums():
+    """200,000 examples: a log likelihood of -4e5, of which float32 knows 0.03; the start alone is off by that."""
+    random, num = np.random.default_rng(1), 200_000
+    x, y = random.normal(size=[num, FEATURES]), random.integers(CLASSES, size=num)
+    target = logistic(x.astype(np.float32), y.astype(np.int32), chunk=4096)
+    q, p = Q[:1], P[:1]
+    end = follow(target, q, p, tf.constant([5e-5]), 10)
+    exact = Batch(tf.cast(target.examples.x, tf.float64), target.examples.y)
+
+    def log_joint(q, p):
+        q, p = tf.cast(q, tf.float64), tf.cast(p, tf.float64)
+        return log_likelihood(q, exact) - 0.5 * tf.reduce_sum(q**2 + p**2, -1)
+
+    truth = log_joint(end.q, end.p) - log_joint(q, p)
+    fast, slow = (hamiltonian.log_accept_ratio(target, q, p, end, float64) for float64 in (False, True))
+    np.testing.assert_allclose(slow, truth, atol=1e-6)
+    np.testing.assert_allclose(fast, truth, atol=2e-3)
+
+
+@pytest.mark.parametrize("bad", [np.nan, -np.inf])
+def test_what_has_no_log_posterior_is_rejected_and_counted(bad):
+    def walled(q, batch):
+        return tf.where(q[:, 0] > 0.5, bad, 0.0 * q[:, 0])
+
+    target = LogPosterior(walled, Batch(tf.zeros([1, 1]), tf.zeros([1])), Solo(), 1.0)
+    q = tf.zeros([2, 1])
+    end = follow(target, q, tf.constant([[1.0], [-1.0]]), tf.constant([0.1, 0.1]), 12)
+    verdict = hamiltonian.judge(
+        hamiltonian.log_accept_ratio(target, q, tf.ones([2, 1]), end), tf.zeros([2, 2], tf.int64)
+    )
+    assert verdict.accepted.numpy().tolist() == [False, True]
+    assert verdict.divergent.numpy().tolist() == [True, False]
+    assert np.isfinite(verdict.probability).all()
+
+
+def test_an_energy_that_is_far_off_is_a_divergence():
+    verdict = hamiltonian.judge(tf.constant([-999.0, -1001.0, 5000.0]), tf.zeros([3, 2], tf.int64))
+    assert verdict.divergent.numpy().tolist() == [False, True, False]
+    assert verdict.accepted.numpy().tolist() == [False, False, True]
+
+
+def make(num_train=NUM, members=CHAINS, network=NETWORK, likelihood=None, **flags):
+    config = {"hmc_burn_in_steps": 50, "hmc_kept_draws": 20, "hmc_step_size": 0.1, "hmc_leapfrog_steps": 8} | flags
+    return Ensemble(Hmc(network, likelihood or Categorical(), num_train, Solo(), TrainConfig(**config)), range(members))
+
+
+def run(method, state, batch, steps: int, root: int = 0) -> None:
+    controls = np.stack([seeds.seed(root, "chain", int(state.step) + t) for t in range(steps)])
+
+    @tf.function(autograph=False)
+    def step(seed):
+        return method.step(state, batch, Controls(seed, tf.constant(0.0), tf.constant(1.0)))
+
+    for seed in controls:
+        step(tf.constant(seed))
+
+
+BATCH = Batch(tf.constant(X), tf.constant(Y))
+
+
+def test_the_step_size_adapts_to_the_acceptance_and_then_stays():
+    method = make(hmc_burn_in_steps=150, hmc_kept_draws=150, hmc_target_accept=0.7, hmc_step_size=0.01)
+    state = method.init(seeds.seed(0, "init"))
+    run(method, state, BATCH, 300)
+    trace = dict(zip(TRACE, np.moveaxis(state.slots["trace"].numpy(), -1, 0), strict=True))
+    accept, step_size = trace["accept"][:, 150:], trace["step_size"]
+    assert np.abs(accept.mean(1) - 0.7).max() < 0.18  # at the first step size it is 1
+    assert np.all(step_size[:, 150:] == step_size[:, 150:151])
+    assert np.all(np.unique(step_size[0, :150]).size > 100)
+
+
+def test_the_rings_keep_the_last_draws():
+    method = make(hmc_burn_in_steps=4, hmc_kept_draws=3, hmc_keep_every_steps=2)
+    state, visited = method.init(seeds.seed(0, "init")), []
+    for step in range(14):
+        run(method, state, BATCH, 1)
+        visited.append(state.params.numpy())
+        kept = [visited[t - 1] for t in range(6, step + 2, 2)]
+        assert int(method.method.num_kept(state.step)) == min(len(kept), 3)
+        for place, theta in enumerate(kept):
+            if place >= len(kept) - 3:
+                np.testing.assert_array_equal(state.slots["draws"][:, place % 3], theta)
+    assert not np.array_equal(visited[-1], visited[0])
+
+
+@pytest.mark.parametrize("count", [1, 2, 7, 100, 1000])
+def test_few_draws_are_spread_over_the_chain(count):
+    order = spread(count)
+    assert sorted(order) == list(range(count))
+    if count >= 100:
+        first = np.sort(order[:10])
+        assert np.diff(first).min() >= count // 25  # ten at random would have two neighbours
+
+
+def standard_errors(draws_MKD: np.ndarray) -> np.ndarray:
+    """Return by how much the mean over all draws is uncertain, for each coordinate."""
+    effective = np.array([diagnostics.ess(draws) for draws in np.moveaxis(draws_MKD, -1, 0)])
+    return draws_MKD.std((0, 1)) / np.sqrt(effective)
+
+
+class KnownNoise(Categorical):
+    """y ~ N(output, noise^2), for tests."""
+
+    def __init__(self, noise):
+        self.noise = noise
+
+    def nll(self, outputs, y_N):
+        return 0.5 * tf.square((tf.cast(y_N, outputs.dtype) - outputs[..., 0]) / self.noise)
+
+    def score(self, outputs, y_N):
+        return {}
+
+
+def test_a_chain_finds_the_posterior_of_linear_regression():
+    """Mean and covariance, by their closed form (Bishop 2006, 3.3)."""
+    random, noise, prior, num = np.random.default_rng(3), 0.6, 0.8, 16
+    x = random.normal(size=[num, 2]) @ [[1, 0.6], [0, 0.8]]
+    phi = np.concatenate([x, np.ones([num, 1])], 1)
+    y = phi @ random.normal(size=3) + noise * random.normal(size=num)
+    precision = np.eye(3) / prior**2 + phi.T @ phi / noise**2
+    mean, covariance = np.linalg.solve(precision, phi.T @ y / noise**2), np.linalg.inv(precision)
+    network = Network(lambda net, x: net.dense("linear", x, 1), (2,), 1)
+    flags = {"hmc_burn_in_steps": 200, "hmc_kept_draws": 2000, "prior_scale": prior, "hmc_leapfrog_steps": 5}
+    method = make(num, 2, network, KnownNoise(noise), **flags)
+    state = method.init(seeds.seed(0, "init"))
+    run(method, state, Batch(tf.constant(x, tf.float32), tf.constant(y, tf.float32)), 2200)
+    draws = state.slots["draws"].numpy().astype(np.float64)
+    assert np.abs((draws.mean((0, 1)) - mean) / standard_errors(draws)).max() < RARE
+    products = np.einsum("mki,mkj->mkij", draws - mean, draws - mean).reshape(2, -1, 9)
+    z = (products.mean((0, 1)) - covariance.ravel()) / standard_errors(products)
+    assert np.abs(z).max() < RARE
+    assert diagnostics.r_hat(draws[..., 0]) < 1.01
+
+
+class LocalModel:
+    """y_n = theta + z_u(n) + noise, theta ~ N(0, prior^2) shared, z_u ~ N(0, local^2) of each user: a Gaussian."""
+
+    users, each, noise, prior, local = 6, 3, 0.5, 2.0, 0.8
+
+    def __init__(self):
+        random = np.random.default_rng(5)
+        self.user = np.repeat(np.arange(self.users), self.each)
+        self.y = (1.0 + random.normal(size=self.users)[self.user] * self.local).astype(np.float32)
+        self.y += self.noise * random.normal(size=len(self.y)).astype(np.float32)
+        design = np.concatenate([np.ones([len(self.y), 1]), np.eye(self.users)[self.user]], 1)
+        self.scales = np.array([self.prior] + [self.local] * self.users)
+        precision = np.diag(self.scales**-2) + design.T @ design / self.noise**2
+        self.covariance = np.linalg.inv(precision)
+        self.mean = self.covariance @ design.T @ self.y / self.noise**2
+
+    def target(self, cluster) -> tuple[LogPosterior, slice]:
+        """Return the target of a rank, and its users; a user is on one rank, with all that is rated."""
+        mine = slice(self.users * cluster.rank // cluster.size, self.users * (cluster.rank + 1) // cluster.size)
+        rows = (self.user >= mine.start) & (self.user < mine.stop)
+        examples = Batch(tf.constant(self.user[rows] - mine.start), tf.constant(self.y[rows]))
+
+        def log_likelihood(q, batch):
+            error = batch.y - q[:, :1] - tf.gather(q[:, 1:], batch.x, axis=1)
+            return -0.5 * tf.reduce_sum(tf.square(error / self.noise), -1)
+
+        scales = np.concatenate([self.scales[:1], self.scales[1:][mine]])
+        return LogPosterior(log_likelihood, examples, cluster, scales, num_shared=1), mine
+
+
+def test_local_latents_have_their_closed_form():
+    model = LocalModel()
+    target, _ = model.target(Solo())
+    q, kept, random = tf.zeros([2, 1 + model.users]), [], np.random.default_rng(0)
+
+    @tf.function(autograph=False)
+    def step(q, stream, step_size):
+        p = target.momentum(stream, q.shape[-1])
+        end = follow(target, q, p, step_size, 8)
+        verdict = hamiltonian.judge(hamiltonian.log_accept_ratio(target, q, p, end), stream + [0, ACCEPT])
+        return tf.where(verdict.accepted[:, None], end.q, q)
+
+    for t in range(2200):
+        stream = np.stack([seeds.seed(chain, "chain", t) for chain in range(2)])
+        q = step(q, tf.constant(stream), tf.constant(random.uniform(0.1, 0.35, 2), tf.float32))  # no resonance
+        kept.append(q.numpy())
+    draws = np.moveaxis(np.array(kept[200:], np.float64), 0, 1)
+    assert np.abs((draws.mean((0, 1)) - model.mean) / standard_errors(draws)).max() < RARE
+    squares = (draws - model.mean) ** 2
+    assert np.abs((squares.mean((0, 1)) - np.diag(model.covariance)) / standard_errors(squares)).max() < RARE
+
+
+def test_local_latents_of_two_ranks_move_as_those_of_one():
+    """With the momenta of one rank dealt to the two: the same trajectory, and the same accept ratio on both."""
+    model, random = LocalModel(), np.random.default_rng(8)
+    q, p = (random.normal(size=[2, 1 + model.users]).astype(np.float32) for _ in range(2))
+
+    def on_rank(cluster):
+        target, mine = model.target(cluster)
+        parts = [np.concatenate([part[:, :1], part[:, 1:][:, mine]], 1) for part in (q, p)]
+        start_q, start_p = map(tf.constant, parts)
+        end = follow(target, start_q, start_p, tf.constant([0.2, 0.1]), 7)
+        return end.q.numpy(), hamiltonian.log_accept_ratio(target, start_q, start_p, end).numpy()
+
+    whole_q, whole_ratio = on_rank(Solo())
+    (first, ratio), (second, other_ratio) = run_ranks(2, on_rank)
+    np.testing.assert_array_equal(first[:, :1], second[:, :1])
+    np.testing.assert_allclose(np.concatenate([first, second[:, 1:]], 1), whole_q, atol=1e-5)
+    np.testing.assert_allclose([ratio, other_ratio], [whole_ratio] * 2, rtol=1e-4)
+
+
+def test_local_momenta_differ_between_ranks_and_shared_ones_do_not():
+    model, stream = LocalModel(), tf.constant(np.stack([seeds.seed(0, "chain", 0)]))
+    one, two = run_ranks(2, lambda cluster: model.target(cluster)[0].momentum(stream, 4).numpy())
+    np.testing.assert_array_equal(one[:, 0], two[:, 0])
+    assert np.abs(one[:, 1:] - two[:, 1:]).min() > 1e-3

@@ -1,0 +1,113 @@
+"""Chains whose data are spread over ranks: the chain of one rank, resumable, and predicted with like any run."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import running
+
+from bnn_hvd import checkpoint, records
+
+pytestmark = [pytest.mark.parallel, running.needs_horovodrun]
+TRAIN = (
+    "train", "--network=linear", "--method=hmc", "--num_chains=2", "--hmc_leapfrog_steps=5", "--hmc_step_size=0.003",
+    "--hmc_burn_in_steps=4", "--threads=1", "--eval_every_epochs=5", "--eval_draws=4",
+)  # fmt: skip
+STEPS = 16
+
+
+def flags(folder: Path, name: str, steps: int = STEPS, *more: str) -> list[str]:
+    return [*TRAIN, f"--hmc_kept_draws={STEPS - 4}", f"--run={folder / name}", f"--steps={steps}", *more]
+
+
+def stored(run: Path) -> dict[str, np.ndarray]:
+    found = checkpoint.read_newest_good(run / records.CHECKPOINTS)
+    assert found is not None
+    return {name: value for name, value in found.items() if not checkpoint.is_progress(name)}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory) -> Path:
+    """What one rank and two make of the same commands."""
+    folder = tmp_path_factory.mktemp("chains")
+    jobs = {
+        1: [flags(folder, "one"), flags(folder, "other", STEPS, "--seed=1"),
+            flags(folder, "exact", STEPS, "--hmc_float64_accept"),
+            ["predict", f"--run={folder / 'one'}", "--num_draws=24", "--threads=1"],
+            ["predict", f"--run={folder / 'other'}", "--num_draws=24", f"--reference={folder / 'one'}", "--threads=1"],
+            ["plot", f"--run={folder / 'one'}"],
+        ],
+        2: [flags(folder, "two"), flags(folder, "parted", 7), flags(folder, "parted"),
+            flags(folder, "groups", STEPS, "--chain_groups=2"),
+            flags(folder, "exact_two", STEPS, "--hmc_float64_accept"),
+            ["predict", f"--run={folder / 'two'}", "--num_draws=24", "--threads=1"],
+        ],
+    }  # fmt: skip
+    for ranks, commands in jobs.items():
+        outcomes = running.several(folder / f"outcomes{ranks}", *commands, ranks=ranks)
+        assert all(rank.code == 0 for command in outcomes for rank in command), outcomes
+    return folder
+
+
+def traces(run: Path) -> dict[str, np.ndarray]:
+    with np.load(run / records.CHAINS) as arrays:
+        return dict(arrays)
+
+
+@pytest.mark.parametrize(("name", "other"), [("two", "one"), ("groups", "one"), ("exact_two", "exact")])
+def test_the_chains_do_not_depend_on_the_number_of_ranks(folder, name, other):
+    here, there = traces(folder / name), traces(folder / other)
+    np.testing.assert_allclose(here["log_posterior_MT"], there["log_posterior_MT"], rtol=1e-4)
+    np.testing.assert_allclose(here["accept_MT"], there["accept_MT"], atol=2e-3)
+    np.testing.assert_array_equal(here["accept_MT"] > 0, there["accept_MT"] > 0)
+    for key, value in stored(folder / other).items():
+        np.testing.assert_allclose(stored(folder / name)[key], value, rtol=1e-3, atol=2e-3, err_msg=key)
+
+
+def test_some_proposals_were_accepted_and_some_rejected(folder):
+    draws = stored(folder / "one")["hmc_draws:0"]
+    moved = np.any(np.diff(draws, axis=1), -1)
+    assert 0 < moved.sum() < moved.size
+
+
+def test_a_chain_that_is_interrupted_goes_on_bit_for_bit(folder):
+    whole, parted = stored(folder / "two"), stored(folder / "parted")
+    for name, value in whole.items():
+        np.testing.assert_array_equal(parted[name], value, err_msg=name)
+
+
+def test_the_chains_are_different_ones(folder):
+    draws = stored(folder / "one")["hmc_draws:0"]
+    assert np.abs(draws[0] - draws[1]).max() > 0.1
+    assert np.abs(draws - stored(folder / "other")["hmc_draws:0"]).max() > 0.1
+
+
+def test_the_run_says_how_its_chains_are(folder):
+    for name in ("one", "two", "groups"):
+        report = records.read_json(folder / name / records.DIAGNOSTICS)
+        assert (report["num_chains"], report["trajectories"], report["kept_draws_per_chain"]) == (2, STEPS, STEPS - 4)
+        assert len(report["acceptance"]) == len(report["step_size"]) == 2
+        assert report["log_posterior"]["r_hat"] > 0.9
+        assert report["log_posterior"]["ess_bulk"] > 1
+        cost = report["cost"]
+        assert cost["examples_x_gradients_per_s"] == pytest.approx(cost["leapfrog_steps_per_s"] * 2 * 1437)
+        assert (cost["communication_share"] > 0) == (name == "two")  # the groups have a rank each
+    assert (folder / "one" / records.PLOTS / "traces.png").is_file()
+
+
+def test_the_average_of_the_draws_and_the_draws_on_average_are_both_reported(folder):
+    for name in ("one", "two"):
+        found = records.read_json(folder / name / records.UNCERTAINTY)
+        assert found["num_draws"] == 24
+        assert 0.5 < found["single_draw_accuracy"] <= found["accuracy"] + 0.02
+    with np.load(folder / "one" / records.PREDICTIVE) as arrays:
+        chosen = arrays["draws_SKC"].argmax(-1) == arrays["labels_N"][arrays["example_index_K"]]
+        assert len(chosen) == 24
+
+
+def test_a_run_is_compared_with_a_reference(folder):
+    found = records.read_json(folder / "other" / records.UNCERTAINTY)["reference"]
+    with np.load(folder / "one" / records.PREDICTIVE) as a, np.load(folder / "other" / records.PREDICTIVE) as b:
+        p, q = a["probs_NC"].astype(np.float64), b["probs_NC"].astype(np.float64)
+    assert found["agreement"] == pytest.approx(np.mean(p.argmax(1) == q.argmax(1)))
+    assert found["total_variation"] == pytest.approx(np.abs(p - q).sum(1).mean() / 2, rel=1e-6)
