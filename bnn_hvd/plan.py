@@ -11,7 +11,7 @@ import numpy as np
 
 from bnn_hvd import schedules, seeds
 from bnn_hvd.checkpoint import Progress
-from bnn_hvd.config import TrainConfig
+from bnn_hvd.config import TrainConfig, root_seed
 from bnn_hvd.data import shards
 from bnn_hvd.errors import UserError
 
@@ -72,14 +72,15 @@ class Plan:
     def next_call(self, progress: Progress, most_steps: int) -> Call:
         """Return the next steps: up to the end of the call, the epoch or the run, a checkpoint or a row of the log."""
         steps = min(most_steps, self._steps_to_boundary(progress))
-        permutation = shards.epoch_permutation(self.config.seed, progress.epoch, self.num_train)
+        shuffle, noise = (root_seed(self.config, stream) for stream in ("shuffle", "noise"))
+        permutation = shards.epoch_permutation(shuffle, progress.epoch, self.num_train)
         index = shards.batches(permutation, progress.offset, steps, self.config.batch_size, self.rank, self.size)
         epochs = [
             progress.epoch + (progress.offset + i * self.global_batch_size) / self.num_train for i in range(steps)
         ]
         return Call(
             index,
-            np.stack([seeds.seed(self.config.seed, "noise", self.rank, progress.step + i) for i in range(steps)]),
+            np.stack([seeds.seed(noise, "noise", self.rank, progress.step + i) for i in range(steps)]),
             np.array([schedules.learning_rate(self.config, epoch, self.size) for epoch in epochs], np.float32),
             np.array([schedules.kl_weight(self.config, epoch) for epoch in epochs], np.float32),
         )
