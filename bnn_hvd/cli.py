@@ -37,6 +37,7 @@ VERBS = {
     "train": Verb(config.TrainConfig, "bnn_hvd.train:main"),
     "predict": Verb(config.PredictConfig, "bnn_hvd.predict:main"),
     "plot": Verb(config.PlotConfig, "bnn_hvd.plots:main"),
+    "prune": Verb(config.PruneConfig, "bnn_hvd.pruning.command:main"),
     "prepare_data": Verb(config.PrepareDataConfig, "bnn_hvd.data.download:main"),
     "scale": Verb(config.ScaleConfig, "bnn_hvd.scaling:main"),
     "job": Verb(config.JobConfig, "bnn_hvd.jobs:main", word="scheduler"),

@@ -164,12 +164,15 @@ def _process_set(hvd: Any, ranks: range) -> Any:
     return hvd.add_process_set(ranks)
 
 
-def connect(timeline: Path | None = None, groups: bool = False, compression: str = "none") -> Cluster:
+def connect(
+    timeline: Path | None = None, groups: bool = False, compression: str = "none", fusion_mb: float = -1.0
+) -> Cluster:
     """Join the ranks that the launcher started; one process without a launcher stays alone.
 
     timeline: where Horovod writes its timeline, if at all.
     groups: whether `split` will be asked for groups of several ranks.
     compression: of the gradients that the ranks exchange.
+    fusion_mb: of tensors that go in one all-reduce; negative: as Horovod has it.
 
     Raises:
       UserError: Horovod sees another number of ranks than the launcher started. A Horovod that was
@@ -181,6 +184,8 @@ def connect(timeline: Path | None = None, groups: bool = False, compression: str
     # MPI, takes the core of its own rank unless it yields. What the user has set stays.
     os.environ.setdefault("HOROVOD_CYCLE_TIME", "0.5")  # ms
     os.environ.setdefault("OMPI_MCA_mpi_yield_when_idle", "1")
+    if fusion_mb >= 0:
+        os.environ["HOROVOD_FUSION_THRESHOLD"] = str(int(fusion_mb * 2**20))
     if timeline:
         timeline.parent.mkdir(parents=True, exist_ok=True)
         os.environ.setdefault("HOROVOD_TIMELINE", str(timeline))

@@ -45,6 +45,13 @@ class TrainConfig:
         identity=False,
     )  # fmt: skip
     seed: int = flag(0, "run", "decides everything that is random", minimum=0)
+    init_seed: int | None = flag(None, "run", "decides the first weights alone (default: --seed)", minimum=0)
+    shuffle_seed: int | None = flag(
+        None, "run", "decides the order of the examples and their augmentation alone (default: --seed)", minimum=0
+    )
+    noise_seed: int | None = flag(
+        None, "run", "decides the noise of the steps alone: of weights, dropout (default: --seed)", minimum=0
+    )
     epochs: int | None = flag(
         None,
         "run",
@@ -207,6 +214,26 @@ class TrainConfig:
     )
 
     threads: int = flag(0, "machine", "threads per rank; 0: cores of the host / ranks on it", minimum=0, identity=False)
+    deterministic: bool = flag(
+        False, "machine", "only kernels that give the same bits every time (TensorFlow's op determinism)",
+        identity=False,
+    )  # fmt: skip
+    fusion_mb: float = flag(
+        -1.0, "machine", "megabytes of gradients that Horovod joins in one all-reduce; -1: its default", minimum=-1,
+        identity=False,
+    )  # fmt: skip
+    checksums: bool = flag(
+        False, "machine", "write a checksum of gradient and weights after each step, to find where two runs part",
+        identity=False,
+    )  # fmt: skip
+    flip_bit: int = flag(
+        -1, "machine", "flip this bit (0: the last of the mantissa, 31: the sign) of one initial weight; -1: none",
+        minimum=-1,
+    )  # fmt: skip
+    nudge_step: int = flag(
+        0, "machine", "a planted fault for tests: change one entry of this step's gradient by one ulp; 0: none",
+        minimum=0,
+    )  # fmt: skip
     steps_per_call: int = flag(
         0, "machine", "steps per call of the compiled loop, between which ranks see signals; 0: what takes about a "
         "second, at most 100", minimum=0, identity=False,
@@ -255,6 +282,28 @@ class PredictConfig:
     )
     ood_data_dir: str = flag("", "data", "out-of-distribution data to tell apart, by its test part (same format)")
     threads: int = flag(0, "machine", "threads per rank; 0: cores of the host / ranks on it", minimum=0)
+
+
+@dataclasses.dataclass(frozen=True)
+class PruneConfig:
+    """Score a run with its least needed weights set to 0, and write it without some of them."""
+
+    run: str = flag("", "run", "run directory (required)")
+    fractions: str = flag("0.25,0.5,0.75,0.9,0.95,0.98", "run", "parts of the weights to prune, a,b; 0 is always there")
+    scope: str = flag(
+        "layer", "run", "layer: each kernel loses the same part (one without scales by magnitude); global: all kernels "
+        "together (of those with scales, if there are)", choices=("layer", "global"),
+    )  # fmt: skip
+    num_draws: int = flag(30, "run", "posterior draws of each score", minimum=1)
+    write_fraction: float = flag(0.5, "written", "part of the weights that the written run lacks, in [0, 1)", minimum=0)
+    criterion: str = flag(
+        "", "written", "what its weights were ranked by: the signal-to-noise ratio |loc| / scale, or |loc| (default: "
+        "snr where there are scales)", choices=("snr", "magnitude"),
+    )  # fmt: skip
+    pruned_run: str = flag("", "written", "its run directory (default: that of --run with _pruned)")
+    data_dir: str = flag("", "data", "score on this data instead of the run's own (same format)")
+    threads: int = flag(0, "machine", "threads per rank; 0: cores of the host / ranks on it", minimum=0)
+    format: str = flag("png", "machine", "file format of the figure", choices=("png", "pdf", "svg"))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -320,6 +369,40 @@ class ScaleConfig(TrainConfig):
     )
     alpha_us: float = flag(0.0, "prediction", "or give the latency of a message, in microseconds", minimum=0)
     beta_gb_per_s: float = flag(0.0, "prediction", "and its bandwidth, in GB/s", minimum=0)
+
+
+@dataclasses.dataclass(frozen=True)
+class ChurnConfig(TrainConfig):
+    """Train replicas that differ in one thing (seeds, order, hardware), and say how much their predictions differ.
+
+    The flags of `train` are those of its runs; --batch_size is the global batch.
+    """
+
+    run: str = flag("", "study", "directory of the study (required). Started again on it, the study goes on")
+    replicas: int = flag(3, "study", "trainings of each cell", minimum=2)
+    regimes: str = flag(
+        "hardware,init,batches,init+batches", "study", "what differs between the replicas, a,b: hardware (nothing: all "
+        "seeds are fixed), init, batches, noise, or some of these joined by +; or ranks, threads, fusion, bit, nudge",
+    )  # fmt: skip
+    learning_rates: str = flag("", "study", "step sizes, a,b (default: --learning_rate)")
+    determinism: str = flag("off,on", "study", "TensorFlow's op determinism, off, on or both")
+    methods: str = flag("", "study", "methods to compare on the same network, a,b (default: --method)")
+    ranks: str = flag("1", "study", "number of ranks; for the regime ranks a,b, of which all others have the first")
+    thread_counts: str = flag("1,2", "study", "threads that the regime threads compares")
+    fusion_sizes_mb: str = flag("0,64", "study", "fusion thresholds that the regime fusion compares, MB")
+    bits: str = flag("0,12", "study", "bits that the regime bit flips, one in each replica but the first")
+    groups: str = flag("", "study", "a .npy of whole numbers, one a test example: churn by group, beside that by class")
+    num_draws: int = flag(30, "study", "posterior draws of each replica's prediction", minimum=1)
+    ranks_per_node: int = flag(0, "study", "in an allocation; 0: as the batch system places them", minimum=0)
+    format: str = flag("png", "study", "file format of the figures", choices=("png", "pdf", "svg"))
+    ops: bool = flag(False, "study", "train nothing: say of each operation of a training step whether it repeats")
+
+    optimizer: str = flag("sgd", "objective", "update rule", choices=("adam", "sgd"))
+    momentum: float = flag(0.0, "objective", "momentum of sgd, in [0, 1)", minimum=0)
+    checkpoint_every_steps: int = flag(
+        100, "machine", "steps between checkpoints, all of which are kept: the weights over training", minimum=1,
+        identity=False,
+    )  # fmt: skip
 
 
 Config = TypeVar("Config", TrainConfig, PredictConfig, PlotConfig, PrepareDataConfig)
@@ -413,6 +496,12 @@ def _resolve_chains(values: dict[str, Any]) -> None:
             "--hmc_burn_in_steps or --hmc_keep_every_steps"
         )
     _fill(values, hmc_kept_draws=kept)
+
+
+def root_seed(config: TrainConfig, stream: str) -> int:
+    """Return the seed of init, shuffle or noise: its own flag, else --seed."""
+    own = getattr(config, f"{stream}_seed")
+    return config.seed if own is None else own
 
 
 def _canonical(field: dataclasses.Field, value: Any) -> Any:

@@ -39,13 +39,18 @@ def _start_xla_quietly() -> None:
         os.close(nowhere)
 
 
-def set_up(requested_threads: int, cluster: Cluster) -> int:
-    """Give TensorFlow this rank's threads and, where there are GPUs, one of its own; returns the threads."""
+def set_up(requested_threads: int, cluster: Cluster, deterministic: bool = False) -> int:
+    """Give TensorFlow this rank's threads and, where there are GPUs, one of its own; returns the threads.
+
+    deterministic: use kernels alone that give the same bits every time, where TensorFlow has several.
+    """
     import tensorflow as tf
 
     threads = choose_threads(requested_threads, cluster)
     tf.config.threading.set_intra_op_parallelism_threads(threads)
     tf.config.threading.set_inter_op_parallelism_threads(threads)
+    if deterministic:
+        tf.config.experimental.enable_op_determinism()
     gpus = tf.config.list_physical_devices("GPU")
     if gpus:
         tf.config.set_visible_devices(gpus[cluster.local_rank % len(gpus)], "GPU")

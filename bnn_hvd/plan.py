@@ -11,7 +11,7 @@ import numpy as np
 
 from bnn_hvd import registry, schedules, seeds
 from bnn_hvd.checkpoint import Progress
-from bnn_hvd.config import TrainConfig
+from bnn_hvd.config import TrainConfig, root_seed
 from bnn_hvd.data import shards
 from bnn_hvd.errors import UserError
 
@@ -105,14 +105,14 @@ class Plan:
         """Return the examples that this rank chooses for each step: [steps, batch_size]."""
         if self.full_batch:
             return np.zeros([steps, 0], np.int32)
-        permutation = shards.epoch_permutation(self.config.seed, progress.epoch, self.num_train)
+        permutation = shards.epoch_permutation(root_seed(self.config, "shuffle"), progress.epoch, self.num_train)
         return shards.batches(permutation, progress.offset, steps, self.config.batch_size, self.rank, self.size)
 
     def _seed(self, step: int) -> np.ndarray:
         """Return the seed of a step: of this rank's noise, or of the chain that all ranks make together."""
         if self.full_batch:
             return seeds.seed(self.config.seed, "chain", step)
-        return seeds.seed(self.config.seed, "noise", self.rank, step)
+        return seeds.seed(root_seed(self.config, "noise"), "noise", self.rank, step)
 
     def advance(self, progress: Progress, steps: int) -> Progress:
         """Return the progress after `steps` more steps (of one epoch)."""

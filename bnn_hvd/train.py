@@ -13,13 +13,14 @@ import tensorflow as tf
 from bnn_hvd import chains, checkpoint, cluster, machine, pace, provenance, records, report, rundir, seeds, targets
 from bnn_hvd.checkpoint import Progress
 from bnn_hvd.cluster import Cluster
-from bnn_hvd.config import TrainConfig, to_flagfile
+from bnn_hvd.config import TrainConfig, root_seed, to_flagfile
 from bnn_hvd.data import sources, staging, standardize
 from bnn_hvd.data.arrays import Arrays
 from bnn_hvd.data.pipeline import Examples, Shard
 from bnn_hvd.data.standardize import Standardizer
 from bnn_hvd.errors import EXIT_INTERRUPTED, TrainingError
 from bnn_hvd.inference import build as inference
+from bnn_hvd.inference import watched
 from bnn_hvd.inference.compression import COMPRESSIONS
 from bnn_hvd.inference.objective import Controls
 from bnn_hvd.lock import claimed
@@ -41,8 +42,8 @@ def main(config: TrainConfig) -> int:
     """Train (a resolved config), or go on where the run directory stands; returns the exit code."""
     rundir.check_same_run(config)
     timeline = Path(config.run, records.TIMELINE) if config.timeline else None
-    ranks = cluster.connect(timeline, config.num_particles > 1, config.compression)
-    threads = machine.set_up(config.threads, ranks)
+    ranks = cluster.connect(timeline, config.num_particles > 1, config.compression, config.fusion_mb)
+    threads = machine.set_up(config.threads, ranks, config.deterministic)
     cluster.check_agreement(ranks, provenance.fingerprint(to_flagfile(config)), socket.gethostname())
     staged = staging.stage(config.data_dir, config.stage_dir, ranks)
     arrays = sources.load(config.dataset, staged, config.target, config.test_fraction)
@@ -51,7 +52,8 @@ def main(config: TrainConfig) -> int:
     network = build(config, arrays.x_train.shape[1:], arrays.num_classes)
     units = targets.fit_units(arrays.y_train, arrays.num_classes, config.standardize_targets)
     method = inference.build(config, network, plan.num_train, population.cluster, population.members, units)
-    state = method.init(seeds.seed(config.seed, "init"))
+    state = method.init(seeds.seed(root_seed(config, "init"), "init"))
+    watched.flip_bit(state, config, network)
     if config.dry_run:
         if ranks.is_root:
             print(report.plan_text(plan, network, state, ranks.size))
@@ -76,6 +78,8 @@ def train(
     part = (arrays.x_train, units.standardized(arrays.y_train), standardizer)
     examples = Shard(*part, plan.shard) if plan.full_batch else Examples(*part)
     loop = compile_loop(method, state, examples, plan.batch_size)
+    if config.checksums:
+        loop = watched.writing(loop, run, progress, ranks.is_root)
     with (
         Logbook(run, plan, progress, ranks) as logbook,
         StopRequest(config.max_runtime_s) as stop,

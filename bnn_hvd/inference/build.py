@@ -5,7 +5,7 @@ from typing import Any
 from bnn_hvd import registry
 from bnn_hvd.cluster import Cluster
 from bnn_hvd.config import TrainConfig
-from bnn_hvd.inference import likelihoods
+from bnn_hvd.inference import likelihoods, watched
 from bnn_hvd.inference.ensemble import Ensemble
 from bnn_hvd.models.network import Network
 from bnn_hvd.targets import Units
@@ -25,6 +25,7 @@ def build(
     """
     likelihood = likelihoods.make(config, network.num_classes, units or Units())
     method = registry.load(registry.METHODS, config.method)(network, likelihood, num_train, cluster, config)
-    if not config.num_particles:
-        return method
-    return Ensemble(method, range(config.num_particles) if members is None else members)
+    watch = watched.watch(method, config)
+    if config.num_particles:
+        method = Ensemble(method, range(config.num_particles) if members is None else members)
+    return watched.Watched(method, watch) if config.checksums else method

@@ -25,8 +25,13 @@ class Draws(NamedTuple):
     seeds: tf.Tensor  # [S, 2] int64
 
 
+def log_prior(theta: tf.Tensor, prior_scale: float) -> tf.Tensor:
+    """Return log N(theta; 0, prior_scale^2), summed over the weights: [..., P] -> [...]."""
+    return with_log_prior(theta, prior_scale)[1]
+
+
 def with_log_prior(theta: tf.Tensor, prior_scale: float) -> tuple[tf.Tensor, tf.Tensor]:
-    """Return theta [..., P] as it is, and log N(theta; 0, prior_scale^2), summed over the weights: [...].
+    """Return theta [..., P] as it is, and its log prior [...].
 
     What is to be done with theta is done with the one that is handed through: then its gradients from the data
     and from the prior are added in one loop, where TensorFlow would write all of them down one by one.

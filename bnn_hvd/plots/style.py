@@ -7,10 +7,11 @@ made without pyplot: no window, no display, no global state.
 import contextlib
 import math
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import matplotlib
 import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.gridspec import GridSpec
@@ -51,6 +52,12 @@ def save(figure: Figure, path: Path) -> None:
     kind = path.suffix[1:]
     with records.atomic(path) as temporary:
         figure.savefig(temporary, format=kind, metadata=METADATA[kind])
+
+
+def draw(drawn: Callable[[], Figure], path: Path) -> None:
+    """Draw a figure with the settings that all figures share, and save it."""
+    with matplotlib.rc_context(RC):
+        save(drawn(), path)
 
 
 def read_npz(path: Path, *required: str, optional: tuple[str, ...] = ()) -> dict[str, np.ndarray]:

@@ -1,0 +1,1 @@
+"""`prune`: how many weights a trained run can do without."""
