@@ -450,6 +450,8 @@ def resolve(config: TrainConfig) -> TrainConfig:
         values["num_particles"] = values["num_particles"] or DEFAULT_PARTICLES
     if config.steps is None:
         _fill(values, epochs=1 if values["method"] == "laplace" else 10)  # laplace sees each example once
+    if values["method"] == "laplace" and not values["init_from"]:
+        raise UserError("--method=laplace needs --init_from, the run directory of a point run")
     _check_prior(values)
     values["model"] = values["model"] or model_name(values)
     _fill(values, run=str(Path("runs", f"{values['dataset']}_{values['model']}")))

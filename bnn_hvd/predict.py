@@ -71,6 +71,9 @@ def restored(trained: TrainConfig, described: dict[str, Any], ranks: Cluster) ->
     stored = rundir.read_checkpoint(Path(trained.run))
     if trained.num_particles:
         trained = dataclasses.replace(trained, num_particles=population.num_particles(stored))
+    trained = dataclasses.replace(
+        trained, init_from=""
+    )  # that run may be gone: what began with it is in the checkpoint
     units = targets.from_dict(described)
     method = inference.build(trained, network, described["num_train"], ranks, units=units)
     state = method.init(seeds.seed(trained.seed, "init"))

@@ -157,6 +157,11 @@ def test_config_cfg_is_a_flagfile(seed, tmp_path):
     assert cli.parse(TrainConfig, [f"--flagfile={tmp_path / 'config.cfg'}"]) == written
 
 
+def test_laplace_needs_a_trained_run():
+    with pytest.raises(UserError, match="--init_from"):
+        config.resolve(TrainConfig(method="laplace"))
+
+
 def test_config_cfg_with_a_flag_of_another_version_says_so():
     with pytest.raises(UserError, match=r"config.cfg has flags that this version does not know: temperature"):
         config.from_flagfile("--seed=1\n--temperature=2\n", Path("config.cfg"), TrainConfig)

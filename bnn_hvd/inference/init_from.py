@@ -15,8 +15,6 @@ def trained_theta(run: str, network: Network) -> np.ndarray:
     Raises:
       UserError: there is no such run, or its network is another one.
     """
-    if not run:
-        raise UserError("--method=laplace needs --init_from, the run directory of a point run")
     arrays = checkpoint.read_newest_good(Path(run, records.CHECKPOINTS))
     if arrays is None:
         raise UserError(f"--init_from={run} has no readable checkpoint: train it with --method=point first")

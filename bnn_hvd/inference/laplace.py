@@ -55,7 +55,8 @@ class Laplace:
     def init(self, seed: np.ndarray) -> State:
         if seed.ndim == 2:
             raise UserError("laplace has no particles: leave --num_particles out")
-        state, flat = State(trained_theta(self.init_from, self.network)), self.inputs * self.outputs
+        theta = trained_theta(self.init_from, self.network) if self.init_from else self.network.initial(seed)
+        state, flat = State(theta), self.inputs * self.outputs
         sizes = {"full": flat} if self.full else {"inputs": self.inputs, "outputs": self.outputs}
         state.slots |= {k: tf.Variable(tf.zeros([n, n]), name=f"laplace_{k}") for k, n in sizes.items()}
         return state
