@@ -40,6 +40,7 @@ VERBS = {
     "prune": Verb(config.PruneConfig, "bnn_hvd.pruning.command:main"),
     "prepare_data": Verb(config.PrepareDataConfig, "bnn_hvd.data.download:main"),
     "scale": Verb(config.ScaleConfig, "bnn_hvd.scaling:main"),
+    "churn": Verb(config.ChurnConfig, "bnn_hvd.churn.command:main"),
     "job": Verb(config.JobConfig, "bnn_hvd.jobs:main", word="scheduler"),
 }
 

@@ -395,7 +395,6 @@ class ChurnConfig(TrainConfig):
     num_draws: int = flag(30, "study", "posterior draws of each replica's prediction", minimum=1)
     ranks_per_node: int = flag(0, "study", "in an allocation; 0: as the batch system places them", minimum=0)
     format: str = flag("png", "study", "file format of the figures", choices=("png", "pdf", "svg"))
-    ops: bool = flag(False, "study", "train nothing: say of each operation of a training step whether it repeats")
 
     optimizer: str = flag("sgd", "objective", "update rule", choices=("adam", "sgd"))
     momentum: float = flag(0.0, "objective", "momentum of sgd, in [0, 1)", minimum=0)

@@ -10,11 +10,12 @@ from typing import Any, NamedTuple
 
 from bnn_hvd import config as flags
 from bnn_hvd import records, registry, rundir
-from bnn_hvd.config import ScaleConfig, TrainConfig
+from bnn_hvd.config import ChurnConfig, ScaleConfig, TrainConfig
 from bnn_hvd.errors import TrainingError, UserError
 from bnn_hvd.scaling import launch
 
 RUNS = "runs"
+Study = ScaleConfig | ChurnConfig
 
 
 class Job(NamedTuple):
@@ -82,12 +83,12 @@ def train_config(config: ScaleConfig, name: str, **changes: Any) -> TrainConfig:
     return TrainConfig(**values | {"run": str(Path(config.run, RUNS, name)), "dry_run": False} | changes)
 
 
-def shown(jobs: Sequence[Job], config: ScaleConfig) -> str:
+def shown(jobs: Sequence[Job], config: Study) -> str:
     """Return what --dry_run prints: the command of each run."""
     return "\n".join(" ".join(command(job, config)) for job in jobs)
 
 
-def command(job: Job, config: ScaleConfig) -> list[str]:
+def command(job: Job, config: Study) -> list[str]:
     """Return the words that start a run; all its flags are in a file, where no launcher sees them."""
     before = launch.launcher(job.ranks, job.config.threads, config.ranks_per_node, os.environ)
     return [*before, str(launch.PYTHON), "-m", "bnn_hvd", "train", f"--flagfile={beside(job, '.cfg')}"]
@@ -98,7 +99,7 @@ def beside(job: Job, suffix: str) -> Path:
     return Path(job.config.run + suffix)
 
 
-def train(jobs: Sequence[Job], config: ScaleConfig) -> bool:
+def train(jobs: Sequence[Job], config: Study) -> bool:
     """Train what is not finished; returns whether all is.
 
     Raises:

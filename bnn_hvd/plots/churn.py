@@ -1,0 +1,195 @@
+"""Figures of a churn study, from its files: churn.json (a row per cell), curves.json, examples.npz.
+
+Solid lines are runs with determinism off, dashed ones with it on.
+"""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from bnn_hvd import records
+from bnn_hvd.plots import style
+
+Row = dict[str, Any]
+COLOURS = (style.BLUE, style.ORANGE, style.GREEN, style.VERMILION, style.SKY, style.BLACK, style.GREY)
+MARKERS = "osD^vXP"
+MAX_CLASSES = 20
+COLUMNS = 6  # of the sheet of examples
+
+
+def read(study: Path) -> list[Row]:
+    return records.read_json(study / records.CHURN)
+
+
+def churn(study: Path) -> Figure:
+    """The fraction of test labels that differ against the learning rate, one line per regime; a panel a method."""
+    return _by_learning_rate(study, "Churn", "churn", "fraction of differing test labels")
+
+
+def _by_learning_rate(study: Path, title: str, key: str, label: str) -> Figure:
+    rows = read(study)
+    methods = _unique(rows, "method")
+    figure = style.figure(title, study, 1.5 + 4.6 * len(methods), 4.6)
+    for axes, method in zip(style.grid(figure, len(methods), len(methods)), methods, strict=True):
+        for i, regime in enumerate(_unique(rows, "regime")):
+            for mode in (False, True):
+                mine = _sorted(rows, method=method, regime=regime, deterministic=mode)
+                _line(axes, i, mode, [row["learning_rate"] for row in mine], [row[key] for row in mine])
+        rates = _unique(rows, "learning_rate")
+        axes.set(title=method, xlabel="learning rate", ylabel=label, xscale="log" if min(rates) > 0 else "linear")
+        axes.set_xticks(rates, [f"{rate:g}" for rate in rates])
+        axes.minorticks_off()
+        axes.set_ylim(bottom=-0.02 * axes.get_ylim()[1])  # a churn of 0 is a line that can be seen
+    _legend(figure, rows)
+    return figure
+
+
+def determinism(study: Path) -> Figure:
+    """What determinism costs: the time of a step with it over without, pair by pair of runs, and their median."""
+    rows = [row for row in read(study) if row["step_time_ratios"]]
+    names = [f"{row['method']}, {row['regime']}, {row['learning_rate']:g}" for row in rows]
+    figure = style.figure("Cost of determinism", study, 7.5, 1.8 + 0.35 * len(rows))
+    axes = figure.add_subplot()
+    axes.axvline(1, color=style.GREY, linestyle=":")
+    for i, row in enumerate(rows):
+        axes.plot(row["step_time_ratios"], [i] * len(row["step_time_ratios"]), "o", color=style.SKY)
+        axes.plot(row["step_time_ratio"], i, "D", color=style.BLUE)
+    axes.set(
+        yticks=range(len(rows)),
+        yticklabels=names,
+        xlabel="step time with determinism / without",
+        ylim=(-0.6, len(rows) - 0.4),
+    )
+    axes.invert_yaxis()
+    marks = [Line2D([], [], color=c, marker=m, linestyle="") for c, m in ((style.SKY, "o"), (style.BLUE, "D"))]
+    figure.legend(marks, ["a pair of runs", "median"], loc="outside lower center", ncols=2)
+    return figure
+
+
+def classes(study: Path) -> Figure:
+    """Churn of each class and the spread of its accuracy over the replicas; of the first learning rate and method."""
+    return _bars(study, "classes", "Churn by class")
+
+
+def groups(study: Path) -> Figure:
+    """The same for the user's own groups."""
+    return _bars(study, "groups", "Churn by group")
+
+
+def _bars(study: Path, key: str, title: str) -> Figure:
+    rows = _first_of_each_regime(read(study))
+    names = list(dict.fromkeys(part["group"] for row in rows for part in row[key]))[:MAX_CLASSES]
+    figure = style.figure(title, study, max(7.5, 0.55 * len(names) + 2), 6.2)
+    for axes, (measure, label) in zip(
+        style.grid(figure, 2, 1), (("churn", "churn"), ("accuracy_spread", "spread of accuracy")), strict=True
+    ):
+        width = 0.8 / len(rows)
+        for i, row in enumerate(rows):
+            found = {part["group"]: part[measure] for part in row[key]}
+            left = np.arange(len(names)) + (i - (len(rows) - 1) / 2) * width
+            axes.bar(
+                left, [found.get(name, 0) for name in names], 0.94 * width, color=COLOURS[i % 7], label=row["regime"]
+            )
+        axes.set(ylabel=label, xticks=range(len(names)), xticklabels=names)
+        axes.grid(visible=False, axis="x")
+    figure.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncols=4)
+    return figure
+
+
+def divergence(study: Path) -> Figure:
+    """The L2 distance of the replicas' weights over the steps, averaged over pairs; a panel a learning rate."""
+    rows = read(study)
+    rates = _unique(rows, "learning_rate")
+    figure = style.figure("Distance of the weights", study, 1 + 4.6 * len(rates), 4.6)
+    method = rows[0]["method"]
+    for axes, rate in zip(style.grid(figure, len(rates), len(rates)), rates, strict=True):
+        for i, regime in enumerate(_unique(rows, "regime")):
+            for row in _select(rows, method=method, regime=regime, learning_rate=rate):
+                _line(axes, i, row["deterministic"], row["weights"]["steps"], row["weights"]["distance"], marker=".")
+        axes.set(title=f"{method}, learning rate {rate:g}", xlabel="step", ylabel="L2 distance, mean over pairs")
+        axes.set_yscale("symlog", linthresh=1e-6)
+    _legend(figure, rows)
+    return figure
+
+
+def accuracies(study: Path) -> Figure:
+    """Top-1 (and top-5) accuracy on the test part over the epochs: a thin line for every replica."""
+    curves, rows = records.read_json(study / records.CURVES), read(study)
+    keys = [key for key in ("accuracy", "top5_accuracy") if any(key in run for runs in curves for run in runs)]
+    figure = style.figure("Accuracy of every replica", study, 1 + 4.6 * len(keys), 4.6)
+    order = _unique(rows, "regime")
+    for axes, key in zip(style.grid(figure, len(keys), len(keys)), keys, strict=True):
+        for row, runs in zip(rows, curves, strict=True):
+            for run in runs:
+                dashed = "--" if row["deterministic"] else "-"
+                axes.plot(run["epoch"], run[key], dashed, color=COLOURS[order.index(row["regime"]) % 7], linewidth=0.8)
+        axes.set(xlabel="epoch", ylabel="top-1 accuracy" if key == "accuracy" else "top-5 accuracy")
+    _legend(figure, rows)
+    return figure
+
+
+def examples(study: Path) -> Figure:
+    """The most divergent test examples of one cell, each with its true label and the label of each replica."""
+    found = style.read_npz(study / records.CHURN_EXAMPLES)
+    x_EHWC, truth_E, labels_KE = found["x_EHWC"], found["truth_E"], found["labels_KE"]
+    names = found["class_names"]
+    rows = -(-len(x_EHWC) // COLUMNS)
+    figure = style.figure(f"Most divergent examples, {found['cell']}", study, 1.75 * COLUMNS, 0.9 + 2.2 * rows)
+    for axes, x, truth, labels_K in zip(
+        style.grid(figure, len(x_EHWC), COLUMNS), x_EHWC, truth_E, labels_KE.T, strict=True
+    ):
+        low, high = float(x.min()), float(x.max())
+        shown = (x.astype(np.float64) - low) / max(high - low, 1e-12)
+        axes.imshow(shown if shown.shape[-1] == 3 else shown[..., 0], cmap="gray_r")
+        axes.set_title(f"is {names[truth]}\n" + ", ".join(str(names[label]) for label in labels_K), fontsize=8)
+        axes.set(xticks=[], yticks=[])
+        axes.grid(visible=False)
+    return figure
+
+
+def _legend(figure: Figure, rows: Sequence[Row]) -> None:
+    lines = [
+        Line2D([], [], color=COLOURS[i % 7], marker=MARKERS[i % 7], label=regime)
+        for i, regime in enumerate(_unique(rows, "regime"))
+    ]
+    if any(row["deterministic"] for row in rows):
+        lines.append(Line2D([], [], color=style.GREY, linestyle="--", label="deterministic"))
+    figure.legend(handles=lines, loc="outside lower center", ncols=4)
+
+
+def _line(axes: Axes, i: int, dashed: bool, x: Sequence[float], y: Sequence[float], marker: str = "") -> None:
+    """Later regimes have smaller marks: where lines lie on each other, all of them are seen."""
+    axes.plot(
+        x, y, color=COLOURS[i % 7], marker=marker or MARKERS[i % 7], linestyle="--" if dashed else "-",
+        markerfacecolor="none" if dashed else None, markersize=max(4, 11 - 2 * i) + 3 * dashed,
+    )  # fmt: skip
+
+
+def _first_of_each_regime(rows: Sequence[Row]) -> list[Row]:
+    first: dict[str, Row] = {}
+    for row in rows:
+        first.setdefault(row["regime"], row)
+    return list(first.values())
+
+
+def _unique(rows: Sequence[Row], key: str) -> list:
+    return list(dict.fromkeys(row[key] for row in rows))
+
+
+def _select(rows: Sequence[Row], **wanted: Any) -> list[Row]:
+    return [row for row in rows if all(row[key] == value for key, value in wanted.items())]
+
+
+def _sorted(rows: Sequence[Row], **wanted: Any) -> list[Row]:
+    return sorted(_select(rows, **wanted), key=lambda row: row["learning_rate"])
+
+
+FIGURES: dict[str, Callable[[Path], Figure]] = {
+    "churn": churn, "determinism": determinism, "classes": classes, "groups": groups, "divergence": divergence,
+    "accuracies": accuracies, "examples": examples,
+}  # fmt: skip
