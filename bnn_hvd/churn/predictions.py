@@ -46,7 +46,7 @@ def predict_all(configs: Sequence[TrainConfig], num_draws: int) -> Test:
 
 
 def made(predictor: Predictor, x: np.ndarray, num_draws: int) -> dict[str, np.ndarray]:
-    probs_NC, expected_entropy_N = predictor.predict(x, num_draws)
+    probs_NC, expected_entropy_N, _ = predictor.predict(x, num_draws)
     return {"probs_NC": probs_NC, "epistemic_N": uncertainty.entropy(probs_NC) - expected_entropy_N}
 
 

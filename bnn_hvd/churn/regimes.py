@@ -11,7 +11,7 @@ from bnn_hvd import config as flags
 from bnn_hvd import registry
 from bnn_hvd.config import ChurnConfig, TrainConfig
 from bnn_hvd.errors import UserError
-from bnn_hvd.scaling.study import RUNS, Job, rank_counts, words
+from bnn_hvd.scaling.study import RUNS, Job, numbers, words
 
 HARDWARE = "hardware"
 SEEDS = {"init": "init_seed", "batches": "shuffle_seed", "noise": "noise_seed"}  # sources that can be joined by +
@@ -89,7 +89,7 @@ def regimes(config: ChurnConfig) -> dict[str, list[Replica]]:
 
 
 def _seeds(config: ChurnConfig, sources: list[str]) -> list[Replica]:
-    ranks = rank_counts(config.ranks)[0]
+    ranks = numbers(config.ranks, "--ranks")[0]
     replicas = []
     for k in range(config.replicas):
         varied = [source for source in sources if source in SEEDS]
@@ -101,7 +101,7 @@ def _seeds(config: ChurnConfig, sources: list[str]) -> list[Replica]:
 
 def _settings(config: ChurnConfig, source: str) -> list[Replica]:
     """Return a replica for each value of a setting; the first is that of all other regimes."""
-    ranks, threads = rank_counts(config.ranks), config.threads or 1
+    ranks, threads = numbers(config.ranks, "--ranks"), config.threads or 1
     if source == "ranks":
         _need_several(ranks, "--ranks", source)
         return [_replica("ranks", count, count, {}, i) for i, count in enumerate(ranks)]
