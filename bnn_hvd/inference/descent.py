@@ -7,7 +7,7 @@ from typing import Any
 import tensorflow as tf
 
 from bnn_hvd.cluster import Cluster
-from bnn_hvd.inference import compression
+from bnn_hvd.inference import clock, compression
 from bnn_hvd.inference.objective import Controls
 from bnn_hvd.inference.optimizers import Optimizer
 
@@ -75,12 +75,12 @@ def timed_mean(cluster: Cluster, tensors: list[tf.Tensor]) -> tuple[list[tf.Tens
     if cluster.size == 1:
         return tensors, tf.constant(0.0)
     with tf.control_dependencies(tensors):
-        start = tf.timestamp()
+        start = clock.seconds()
     with tf.control_dependencies([start]):
         *gradients, scalars = (tf.identity(tensor) for tensor in tensors)
         means = compression.mean(cluster, gradients, scalars)
     with tf.control_dependencies(means):
-        return means, tf.cast(tf.timestamp() - start, tf.float32)
+        return means, tf.cast(clock.seconds() - start, tf.float32)
 
 
 def picked(state: State, index_S: tf.Tensor) -> Any:

@@ -15,6 +15,7 @@ import tensorflow as tf
 from bnn_hvd import noise
 from bnn_hvd.cluster import Cluster
 from bnn_hvd.data.pipeline import Batch
+from bnn_hvd.inference import clock
 
 LogLikelihood = Callable[[tf.Tensor, Batch], tf.Tensor]  # q [M, Q] and some examples -> [M], summed over them, in nats
 CHUNK_BYTES, LEAST_CHUNK = 1 << 20, 64  # measured (docs/log.md)
@@ -140,11 +141,11 @@ class LogPosterior:
         if self.cluster.size == 1:
             return list(tensors), tf.constant(0.0)
         with tf.control_dependencies(tensors):
-            start = tf.timestamp()
+            start = clock.seconds()
         with tf.control_dependencies([start]):
             sums = self.cluster.sum([tf.identity(tensor) for tensor in tensors])
         with tf.control_dependencies(sums):
-            return sums, tf.cast(tf.timestamp() - start, tf.float32)
+            return sums, tf.cast(clock.seconds() - start, tf.float32)
 
     def _sum_over_coordinates(self, values: tf.Tensor) -> tf.Tensor:
         """Return the sum over all coordinates of q [M]: shared ones once, local ones of every rank."""
