@@ -178,7 +178,8 @@ class TrainConfig:
     )  # fmt: skip
     standardize: str = flag(
         "channel", "data", "subtract the mean and divide by the standard deviation of the training part: "
-        "per channel, per pixel (or feature), or not at all", choices=("channel", "pixel", "none"),
+        "per channel, per pixel (or feature), or not at all; unit: only divide by the largest value of all",
+        choices=("channel", "pixel", "none", "unit"),
     )  # fmt: skip
     batch_size: int = flag(64, "data", "examples per step and rank", minimum=1)
 

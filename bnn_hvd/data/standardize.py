@@ -29,7 +29,8 @@ def fit(x_train: np.ndarray, how: str) -> Standardizer:
     """Return the standardisation of `x_train` [N, ...] that --standardize says.
 
     channel: over examples, rows and columns of an image; for vectors, each feature is a channel.
-    pixel: each entry of an example on its own. none: leaves the values as they are.
+    pixel: each entry of an example on its own. none: leaves the values as they are. unit: divides by the largest
+    value that there is, and zero stays zero: a prior over weights then says the same of every input.
 
     A constant channel or pixel gets inv_std = 0: it becomes 0 in the training part whatever the factor,
     and a factor of 1 would let a value of 255 in a corner that was always black in training swamp every
@@ -37,6 +38,9 @@ def fit(x_train: np.ndarray, how: str) -> Standardizer:
     """
     if how == "none":
         return Standardizer(np.zeros([], np.float32), np.ones([], np.float32))
+    if how == "unit":
+        largest = max(float(x_train.max()), -float(x_train.min())) or 1.0
+        return Standardizer(np.zeros([], np.float32), np.array(1 / largest, np.float32))
     shape = {"channel": x_train.shape[-1:], "pixel": x_train.shape[1:]}[how]
     mean, variance = _moments(x_train, math.prod(shape))
     inv_std = np.divide(1.0, np.sqrt(variance), where=variance > 0, out=np.zeros_like(variance))

@@ -16,6 +16,7 @@ from bnn_hvd.inference.init_from import trained_theta
 from bnn_hvd.inference.likelihoods import Likelihood
 from bnn_hvd.inference.log_posterior import LogPosterior
 from bnn_hvd.inference.objective import Controls, Draws, log_prior
+from bnn_hvd.models.layers import Wide
 from bnn_hvd.models.network import Network
 
 TRACE = ("log_posterior", "accuracy", "accept", "step_size", "divergent")  # of each trajectory, in this order
@@ -94,12 +95,16 @@ class Hmc:
     def target(self, batch: Batch) -> LogPosterior:
         """Return the log posterior of theta, with this rank's shard of the data."""
 
+        def outputs(theta: tf.Tensor, chunk: Batch) -> tf.Tensor:
+            weights: dict[str, Any] = self.network.unflatten(theta)
+            dense = {p.name: Wide(weights[p.name]) for p in self.network.parameters if p.is_dense}
+            return self.network.apply(weights | dense, chunk.x)
+
         def log_likelihood(theta: tf.Tensor, chunk: Batch) -> tf.Tensor:
-            outputs = self.network.apply(self.network.unflatten(theta), chunk.x)
-            return -tf.reduce_sum(self.likelihood.nll(outputs, chunk.y), -1)
+            return -tf.reduce_sum(self.likelihood.nll(outputs(theta, chunk), chunk.y), -1)
 
         def right(theta: tf.Tensor, chunk: Batch) -> tf.Tensor:
-            scores = self.likelihood.score(self.network.apply(self.network.unflatten(theta), chunk.x), chunk.y)
+            scores = self.likelihood.score(outputs(theta, chunk), chunk.y)
             mean = scores.get("accuracy", tf.zeros(theta.shape[:1]))
             return mean * tf.cast(tf.shape(chunk.y)[0], tf.float32)
 

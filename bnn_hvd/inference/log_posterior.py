@@ -18,7 +18,7 @@ from bnn_hvd.data.pipeline import Batch
 from bnn_hvd.inference import clock
 
 LogLikelihood = Callable[[tf.Tensor, Batch], tf.Tensor]  # q [M, Q] and some examples -> [M], summed over them, in nats
-CHUNK_BYTES, LEAST_CHUNK = 1 << 20, 64  # measured (docs/log.md)
+CHUNK_BYTES, LEAST_CHUNK = 6 << 20, 64  # measured (docs/log.md)
 LOCAL = 2  # seeds of local momenta: seed + [0, LOCAL + rank]
 
 

@@ -44,6 +44,10 @@ class Parameter:
         return self.kind == "kernel"
 
     @property
+    def is_dense(self) -> bool:
+        return self.is_kernel and len(self.shape) == 2
+
+    @property
     def initial_scale(self) -> float:
         """Kernels start as N(0, 2 / (fan_in + fan_out)) (Glorot & Bengio 2010, eq. 12), biases at 0."""
         if not self.is_kernel:

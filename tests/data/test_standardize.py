@@ -61,7 +61,7 @@ def test_none_changes_nothing():
     np.testing.assert_array_equal((IMAGES - fitted.mean) * fitted.inv_std, IMAGES)
 
 
-@pytest.mark.parametrize("how", ["channel", "pixel", "none"])
+@pytest.mark.parametrize("how", ["channel", "pixel", "none", "unit"])
 def test_json_keeps_it_bit_for_bit(how):
     fitted = standardize.fit(VECTORS, how)
     restored = standardize.Standardizer.from_dict(json.loads(json.dumps(fitted.to_dict())))
@@ -75,3 +75,11 @@ def test_mnist(shared_data):
         fitted = standardize.fit(archive["x_train"][..., np.newaxis], "channel")
     np.testing.assert_allclose(fitted.mean / 255, [0.1307], atol=5e-5)
     np.testing.assert_allclose(1 / fitted.inv_std / 255, [0.3082], atol=5e-5)
+
+
+@pytest.mark.parametrize("x", [np.array([[0, 51], [255, 0]], np.uint8), np.array([[0.5, -2.0]], np.float32)])
+def test_unit_divides_by_the_largest_and_keeps_zero(x):
+    fitted = standardize.fit(x, "unit")
+    scaled = (x.astype(np.float32) - fitted.mean) * fitted.inv_std
+    assert np.abs(scaled).max() == pytest.approx(1)
+    np.testing.assert_allclose(scaled, x / np.abs(x.astype(np.float64)).max(), rtol=1e-6)
