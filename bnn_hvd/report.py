@@ -14,7 +14,6 @@ from bnn_hvd.checkpoint import Progress
 from bnn_hvd.cluster import Cluster
 from bnn_hvd.config import to_flagfile
 from bnn_hvd.inference.compression import COMPRESSIONS
-from bnn_hvd.models.network import Network
 from bnn_hvd.plan import Plan
 
 
@@ -28,21 +27,21 @@ def gather_times(timed: Sequence[rank_times.Call], straggler_factor: float, rank
 
 
 def write(
-    plan: Plan, progress: Progress, state: Any, network: Network, threads: int,
+    plan: Plan, progress: Progress, state: Any, method: Any, threads: int,
     scores: dict[str, Any] | None, times: dict[str, Any], ranks: int,
 ) -> None:  # fmt: skip
     """Write summary.json. A finished run that was started again keeps its times."""
     path = Path(plan.config.run) / records.SUMMARY
     if path.exists() and times["step_ms_by_rank"] is None:
         times = {name: records.read_json(path).get(name, value) for name, value in times.items()}
-    records.write_json(path, summary(plan, progress, state, network, threads, scores, ranks) | times)
+    records.write_json(path, summary(plan, progress, state, method, threads, scores, ranks) | times)
 
 
 def summary(
     plan: Plan,
     progress: Progress,
     state: Any,
-    network: Network,
+    method: Any,
     threads: int,
     scores: dict[str, Any] | None,
     ranks: int,
@@ -58,7 +57,7 @@ def summary(
         "num_train": plan.num_train,
         "num_particles": config.num_particles,
         "num_parameters": int(state.params.shape[-1]),  # of one particle
-        "num_weights": network.num_parameters,
+        "num_weights": method.network.num_parameters,
         "ranks": ranks,
         "threads": threads,
         "batch_size": config.batch_size,
@@ -71,20 +70,21 @@ def summary(
         "compile_s": progress.compile_s,
         "step_ms_median": float(np.median(step_ms)) if step_ms else None,
         "examples_per_s": progress.timed_examples / progress.train_wall_s if progress.train_wall_s else None,
-        "allreduce_bytes_per_step": bytes_per_step(plan, state),
+        "allreduce_bytes_per_step": bytes_per_step(plan, method),
         "weights_sha256": hashlib.sha256(state.params.numpy().tobytes()).hexdigest(),
         "test": scores,
     }
 
 
-def bytes_per_step(plan: Plan, state: Any) -> int:
-    """Return the bytes of the gradient that each rank hands to the all-reduce."""
+def bytes_per_step(plan: Plan, method: Any) -> int:
+    """Return the bytes that each rank hands to the all-reduces of a step; of one of its particles, if it has many."""
     each = COMPRESSIONS[plan.config.compression].dtype.size
-    return each * int(state.params.shape[-1]) if plan.size > 1 else 0
+    return each * method.num_reduced() if plan.size > 1 else 0
 
 
-def plan_text(plan: Plan, network: Network, state: Any, ranks: int) -> str:
+def plan_text(plan: Plan, method: Any, state: Any, ranks: int) -> str:
     """Return what --dry_run prints."""
+    network = method.network
     trained = int(state.params.shape[-1])
     rows = {
         "ranks": ranks,
@@ -92,7 +92,7 @@ def plan_text(plan: Plan, network: Network, state: Any, ranks: int) -> str:
         "steps": f"{plan.total_steps} ({plan.steps_per_epoch} per epoch)",
         "weights": f"{network.num_parameters} ({network.num_bayesian} with a distribution)",
         "trained parameters": trained,
-        "bytes all-reduced per step": bytes_per_step(plan, state),
+        "bytes all-reduced per step": bytes_per_step(plan, method),
     }
     table = [f"{name:28}{value}" for name, value in rows.items()]
     return "\n".join([to_flagfile(plan.config) + network.table(), *table])

@@ -56,7 +56,7 @@ def main(config: TrainConfig) -> int:
     watched.flip_bit(state, config, network)
     if config.dry_run:
         if ranks.is_root:
-            print(report.plan_text(plan, network, state, ranks.size))
+            print(report.plan_text(plan, method, state, ranks.size))
         return 0
 
     with claimed(Path(config.run), ranks) as run:
@@ -101,7 +101,7 @@ def train(
     times = report.gather_times(logbook.timed, config.straggler_factor, ranks)
     whole.collect()
     if ranks.is_root:
-        report.write(plan, progress, whole.state, method.network, threads, scores, times, ranks.size)
+        report.write(plan, progress, whole.state, method, threads, scores, times, ranks.size)
         if plan.full_batch:
             logbook.say(chains.write(plan, whole.method.method, whole.state))
     ranks.barrier()

@@ -5,6 +5,7 @@ A method is made from (network, likelihood, num_train, cluster, config) and has 
     init(seed) -> State                      all mutable state, equal on every rank
     step(state, batch, controls) -> dict     changes only `state`; returns scalars to log
     draw(state, draws) -> forward            forward(x [N, ...]) -> outputs [S, N, O], S posterior draws
+    num_reduced() -> int                     numbers of a member that a rank hands to the all-reduces of a step
     num_draws(requested) -> int              how many draws there are to tell apart
     marginals(state) -> (loc_P, scale_B)     what is known of each weight
 

@@ -32,6 +32,9 @@ class Ensemble:
     def step(self, state: State, batch: Batch, controls: Controls) -> dict[str, tf.Tensor]:
         return self.method.step(state, batch, controls._replace(seed=controls.seed + self._offsets()))
 
+    def num_reduced(self) -> int:
+        return self.method.num_reduced()
+
     def num_draws(self, requested: int) -> int:
         """Return equally many draws of each member, and at least what was asked for where they can be told apart."""
         each = self.method.num_draws(-(-requested // len(self.members)))

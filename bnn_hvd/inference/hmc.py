@@ -112,6 +112,9 @@ class Hmc:
             log_likelihood, batch, self.cluster, self.prior_scale, chunk_examples=self.chunk_examples, score=right
         )
 
+    def num_reduced(self) -> int:
+        return (self.leapfrog_steps + 1) * self.network.num_parameters
+
     def num_draws(self, requested: int) -> int:
         return min(requested, self.rows)  # of each chain
 

@@ -63,6 +63,9 @@ class Ivon:
         self._update(state, gradient, curvature, ess, delta, controls.learning_rate)
         return scalars
 
+    def num_reduced(self) -> int:
+        return 2 * self.network.num_parameters  # the gradient, and its product with the noise
+
     def num_draws(self, requested: int) -> int:
         return requested
 

@@ -70,6 +70,9 @@ class Laplace:
             slot.assign_add((factor - slot) / tf.cast(state.step, tf.float32))
         return scalars
 
+    def num_reduced(self) -> int:
+        return (self.inputs * self.outputs) ** 2 if self.full else self.inputs**2 + self.outputs**2
+
     def num_draws(self, requested: int) -> int:
         return requested
 

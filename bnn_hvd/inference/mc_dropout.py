@@ -41,6 +41,9 @@ class MCDropout:
 
         return descend(state, loss_of, self.optimizer, controls, self.cluster)
 
+    def num_reduced(self) -> int:
+        return self.network.num_parameters
+
     def num_draws(self, requested: int) -> int:
         return requested if self.dropped else 1
 

@@ -31,6 +31,9 @@ class Point:
 
         return descend(state, loss_of, self.optimizer, controls, self.cluster)
 
+    def num_reduced(self) -> int:
+        return self.network.num_parameters
+
     def num_draws(self, requested: int) -> int:
         return 1  # every draw is the same network
 

@@ -49,6 +49,9 @@ class Svgd:
         state.step.assign_add(1)
         return scalars
 
+    def num_reduced(self) -> int:
+        return self.network.num_parameters
+
     def num_draws(self, requested: int) -> int:
         return 1  # of each particle
 

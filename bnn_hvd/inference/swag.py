@@ -55,6 +55,9 @@ class Swag:
         tf.cond(due, lambda: self._collect(state), lambda: tf.constant(True))
         return scalars
 
+    def num_reduced(self) -> int:
+        return self.network.num_parameters
+
     def num_draws(self, requested: int) -> int:
         return requested
 

@@ -72,6 +72,9 @@ class VI:
 
         return descend(state, loss_of, self.optimizer, controls, self.cluster)
 
+    def num_reduced(self) -> int:
+        return self.network.num_parameters + self.network.num_bayesian
+
     def num_draws(self, requested: int) -> int:
         return requested
 

@@ -47,6 +47,7 @@ CHANGES: dict[str, dict[str, Any]] = {
 } | {
     "hmc": {"hmc_burn_in_steps": 2, "hmc_kept_draws": 3, "hmc_leapfrog_steps": 5, "hmc_step_size": 0.002}
 }  # flags of a method's own
+SCALARS = 20  # more than that many numbers in one tensor are no loss and its companions
 RATES = {"ivon": 0.1}  # the learning rates that lower the loss in 60 steps, where not 0.01
 
 pytestmark = pytest.mark.parametrize(("name", "estimator"), CASES)
@@ -89,6 +90,18 @@ class Training:
 
     def draw(self, *indices: int) -> np.ndarray:
         return self.method.draw(self.state, draws(indices, root=3))(tf.constant(X[:7], tf.float32) / 255).numpy()
+
+
+class Counting(Solo):
+    """One of two ranks, that hears itself alone, and counts the numbers of the large tensors that it sends."""
+
+    size, sent = 2, 0
+
+    def mean(self, tensors):
+        self.sent += sum(size for size in (tensor.shape.num_elements() for tensor in tensors) if size > SCALARS)
+        return list(tensors)
+
+    sum = mean
 
 
 @functools.cache
@@ -201,6 +214,18 @@ def test_marginals_are_of_every_weight(name, estimator):
     assert scale_B.shape[-1] in (0, training.network.num_bayesian, training.network.num_parameters)
     assert set(training.network.slices(loc_P)) == {p.name for p in training.network.parameters}
     assert np.all(scale_B > 0)
+
+
+def test_a_step_sends_as_many_numbers_as_it_says(name, estimator):
+    """Of each member; --dry_run and the predictions of `scale` are built on it."""
+    training, ranks = Training(name, estimator), Counting()
+    method = inference.build(training.config, training.network, NUM_TRAIN, ranks)
+    call = training.plan.next_call(Progress(), 1)
+    members = max(1, training.config.num_particles)
+    controls = Controls(*(tf.constant(part[0]) for part in call[1:]))
+    x = (tf.cast(X[:8], tf.float32) - 128) / 64
+    method.step(method.init(seeds.seed(0, "init")), Batch(x, tf.constant(Y[:8])), controls)
+    assert ranks.sent == members * method.num_reduced()
 
 
 def test_a_batch_of_one_example_can_be_trained_on(name, estimator):
