@@ -9,13 +9,14 @@ the number of ranks. Which streams are equal on all ranks, and what indexes them
 | shuffle | yes: one global permutation, each rank takes its stride     | epoch       |
 | noise   | no: independent noise per rank lowers the gradient variance | rank, step  |
 | draw    | yes, by draw: a prediction must not depend on the ranks     | draw        |
+| augment | yes: crops and flips belong to the example                  | epoch       |
 """
 
 import hashlib
 
 import numpy as np
 
-STREAMS = ("init", "shuffle", "noise", "draw")
+STREAMS = ("init", "shuffle", "noise", "draw", "augment")
 
 
 def seed(root: int, stream: str, *index: int) -> np.ndarray:
