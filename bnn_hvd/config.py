@@ -77,6 +77,10 @@ class TrainConfig:
     estimator: str = flag("", "network", "gradient estimator of vi (default flipout)", choices=ESTIMATORS)
     hidden: int = flag(64, "network", "units of each hidden layer of mlp", minimum=1)
     num_blocks: int = flag(2, "network", "blocks of two dense layers in mlp", minimum=0)
+    normalization: str = flag(
+        "frn", "network", "of resnet18, resnet20 and vgg16: filter-response normalisation, or none",
+        choices=("frn", "none"),
+    )  # fmt: skip
     bayesian_layers: str = flag(
         "", "network", "layers whose kernels have a distribution under vi (default hidden: all but the output)",
         choices=("hidden", "all"),
@@ -181,6 +185,10 @@ class TrainConfig:
         "per channel, per pixel (or feature), or not at all; unit: only divide by the largest value of all",
         choices=("channel", "pixel", "none", "unit"),
     )  # fmt: skip
+    augment: str = flag(
+        "", "data", "crop (after a border of 4 zeros) or flip (left to right) training images at random, or both",
+        choices=("crop", "flip", "crop_flip"),
+    )  # fmt: skip
     batch_size: int = flag(64, "data", "examples per step and rank", minimum=1)
 
     likelihood: str = flag(
@@ -210,9 +218,11 @@ class TrainConfig:
     lr_schedule: str = flag(
         "constant",
         "objective",
-        "constant, or cosine: fall to 0 at the last of --epochs",
-        choices=("constant", "cosine"),
+        "constant, cosine: fall to 0 at the last of --epochs, or step: fall every --lr_step_epochs",
+        choices=("constant", "cosine", "step"),
     )
+    lr_step_epochs: int = flag(30, "objective", "epochs from one fall of --lr_schedule=step to the next", minimum=1)
+    lr_step_factor: float = flag(0.1, "objective", "what it multiplies the learning rate with", minimum=0)
 
     threads: int = flag(0, "machine", "threads per rank; 0: cores of the host / ranks on it", minimum=0, identity=False)
     deterministic: bool = flag(
@@ -319,7 +329,7 @@ class PlotConfig:
 class PrepareDataConfig:
     """Download a data set once, with its checksum verified; training itself never downloads."""
 
-    dataset: str = flag("mnist", "data", "what to download", choices=("mnist", "cifar10"))
+    dataset: str = flag("mnist", "data", "what to download", choices=("mnist", "cifar10", "cifar100"))
     data_dir: str = flag("data", "data", "folder to put the file into")
 
 
@@ -482,6 +492,7 @@ def _resolve_chains(values: dict[str, Any]) -> None:
         ("kl_weight", 1.0, "draws from the posterior as it is"),
         ("kl_warmup_epochs", 0.0, "draws from the posterior as it is"),
         ("compression", "none", "needs the gradient as it is"),
+        ("augment", "", "takes the data as they are"),
     ):
         if values[name] != needed:
             raise UserError(f"hmc {why}: leave --{name}={values[name]} out")

@@ -12,7 +12,7 @@ import numpy as np
 from bnn_hvd import registry, schedules, seeds
 from bnn_hvd.checkpoint import Progress
 from bnn_hvd.config import TrainConfig, root_seed
-from bnn_hvd.data import shards
+from bnn_hvd.data import augment, shards
 from bnn_hvd.errors import UserError
 
 
@@ -23,6 +23,7 @@ class Call(NamedTuple):
     seeds_T2: np.ndarray  # int64, of this rank's noise
     learning_rate_T: np.ndarray  # float32
     kl_weight_T: np.ndarray  # float32
+    augment_TB3: np.ndarray = augment.NOTHING  # int32: first row, first column, flip of each example
 
     @property
     def steps(self) -> int:
@@ -94,11 +95,13 @@ class Plan:
         epochs = [
             progress.epoch + (progress.offset + i * self.global_batch_size) / self.num_train for i in range(steps)
         ]
+        index = self._index(progress, steps)
         return Call(
-            self._index(progress, steps),
+            index,
             np.stack([self._seed(progress.step + i) for i in range(steps)]),
             np.array([schedules.learning_rate(self.config, epoch, self.size) for epoch in epochs], np.float32),
             np.array([schedules.kl_weight(self.config, epoch) for epoch in epochs], np.float32),
+            self._augmentation(progress.epoch)[index] if self.config.augment else augment.NOTHING,
         )
 
     def _index(self, progress: Progress, steps: int) -> np.ndarray:
@@ -113,6 +116,10 @@ class Plan:
         if self.full_batch:
             return seeds.seed(self.config.seed, "chain", step)
         return seeds.seed(root_seed(self.config, "noise"), "noise", self.rank, step)
+
+    def _augmentation(self, epoch: int) -> np.ndarray:
+        seed, what = root_seed(self.config, "shuffle"), self.config.augment
+        return augment.of_epoch(seed, epoch, self.num_train, "crop" in what, "flip" in what)
 
     def advance(self, progress: Progress, steps: int) -> Progress:
         """Return the progress after `steps` more steps (of one epoch)."""

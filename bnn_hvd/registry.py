@@ -28,6 +28,9 @@ NETWORKS = {
         "three blocks of two 3x3 convs and a pool (32, 64, 128), dense 128, dense output",
     ),
     "linear": Row("bnn_hvd.models.linear:linear", "one dense layer: logistic or linear regression"),
+    "resnet20": Row("bnn_hvd.models.resnet:resnet20", "residual, three stages of three blocks (16, 32, 64)"),
+    "resnet18": Row("bnn_hvd.models.resnet:resnet18", "residual, four stages of two blocks (64, 128, 256, 512)"),
+    "vgg16": Row("bnn_hvd.models.vgg:vgg16", "thirteen 3x3 convs in five blocks, dense output"),
 }
 
 METHODS = {
@@ -52,6 +55,7 @@ DATASETS = {
     "digits": Row("bnn_hvd.data.sources:digits", "scikit-learn's 1,797 digits of 8x8, embedded"),
     "mnist": Row("bnn_hvd.data.sources:mnist", "keras mnist.npz, or a folder with the four idx files"),
     "cifar10": Row("bnn_hvd.data.sources:cifar10", "folder of python or binary batches, or an .npz"),
+    "cifar100": Row("bnn_hvd.data.sources:cifar100", "folder of python or binary files, or an .npz; fine labels"),
     "sine": Row("bnn_hvd.data.sine:sine", "a sine with noise that grows, embedded: regression"),
     "table": Row("bnn_hvd.data.table:table", "your own .csv (with a header) or .npz of columns, for regression"),
     "npz": Row("bnn_hvd.data.sources:npz", "your own .npz with x_train, y_train, x_test, y_test"),

@@ -13,12 +13,15 @@ def learning_rate(config: TrainConfig, epoch: float, size: int) -> float:
     """Return the step size: scaled for `size` ranks, after a linear warm-up from that of one rank.
 
     Large batches need larger steps, and a warm-up to survive them (Goyal et al. 2017). cosine: times half
-    a cosine that falls to 0 at the last epoch (Loshchilov & Hutter 2017, without restarts).
+    a cosine that falls to 0 at the last epoch (Loshchilov & Hutter 2017, without restarts). step: times
+    --lr_step_factor after each --lr_step_epochs.
     """
     factor = {"none": 1.0, "sqrt": math.sqrt(size), "linear": float(size)}[config.lr_scaling]
     scaled = config.learning_rate * (1 + (factor - 1) * _ramp(epoch, config.lr_warmup_epochs))
     if config.lr_schedule == "constant":
         return scaled
+    if config.lr_schedule == "step":
+        return scaled * config.lr_step_factor ** (epoch // config.lr_step_epochs)
     assert config.epochs, "`resolve` asks for --epochs with a cosine"
     return scaled * 0.5 * (1 + math.cos(math.pi * min(1.0, epoch / config.epochs)))
 

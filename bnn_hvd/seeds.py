@@ -10,13 +10,14 @@ the number of ranks. Which streams are equal on all ranks, and what indexes them
 | noise   | no: independent noise per rank lowers the gradient variance | rank, step  |
 | draw    | yes, by draw: a prediction must not depend on the ranks     | draw        |
 | chain   | yes: every shard makes the same trajectory and decision     | step        |
+| augment | yes: crops and flips belong to the example                  | epoch       |
 """
 
 import hashlib
 
 import numpy as np
 
-STREAMS = ("init", "shuffle", "noise", "draw", "chain")  # numbered by their place: new ones come last
+STREAMS = ("init", "shuffle", "noise", "draw", "chain", "augment")  # numbered by their place: new ones come last
 
 
 def seed(root: int, stream: str, *index: int) -> np.ndarray:

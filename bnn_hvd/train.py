@@ -76,7 +76,7 @@ def train(
     whole = Whole(method, state, population, config)
     predictor = Predictor(whole.method, whole.state, standardizer, ranks, config.seed, units)
     part = (arrays.x_train, units.standardized(arrays.y_train), standardizer)
-    examples = Shard(*part, plan.shard) if plan.full_batch else Examples(*part)
+    examples = Shard(*part, plan.shard) if plan.full_batch else Examples(*part, bool(config.augment))
     loop = compile_loop(method, state, examples, plan.batch_size)
     if config.checksums:
         loop = watched.writing(loop, run, progress, ranks.is_root)
@@ -177,16 +177,18 @@ def compile_loop(method: Any, state: Any, examples: Examples | Shard, batch_size
             tf.TensorSpec([None, 2], tf.int64),
             tf.TensorSpec([None], tf.float32),
             tf.TensorSpec([None], tf.float32),
+            tf.TensorSpec([None, None, None], tf.int32),
         ]
     )
-    def loop(index_TB, seeds_T2, learning_rate_T, kl_weight_T):  # type: ignore[no-untyped-def]
+    def loop(index_TB, seeds_T2, learning_rate_T, kl_weight_T, augment_TB3):  # type: ignore[no-untyped-def]
         steps = tf.shape(index_TB)[0]
         history = tf.TensorArray(tf.float32, steps)
         for i in tf.range(steps):
             # Horovod refuses two of its operations with one name at a time: no two steps may overlap.
             tf.autograph.experimental.set_loop_options(parallel_iterations=1)
             controls = Controls(seeds_T2[i], learning_rate_T[i], kl_weight_T[i])
-            scalars = step(state, take(index_TB[i]), controls)
+            batch = take(index_TB[i], augment_TB3[i]) if examples.augmented else take(index_TB[i])
+            scalars = step(state, batch, controls)
             names[:] = scalars
             history = history.write(i, tf.stack(list(scalars.values())))
         return history.stack()

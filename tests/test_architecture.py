@@ -16,7 +16,7 @@ LAYERS = {  # a folder or a module, and how high it stands
     0: "config registry errors seeds records rundir checkpoint launcher schedules plan pace provenance legacy "
        "stopping uncertainty diagnostics fidelity rank_times particles jobs regression targets over_draws data "
        "data.arrays data.sine data.table data.sources data.formats data.shards data.standardize data.download "
-       "pruning.masks churn.measures",
+       "pruning.masks churn.measures data.augment",
     1: "cluster machine noise plots lock watchdog data.staging",
     2: "models data.pipeline",
     3: "inference",

@@ -136,7 +136,7 @@ def random_config(rng: np.random.Generator) -> TrainConfig:
         values["prior"] = "normal"
     if values["method"] == "hmc":  # which refuses what it has no use for
         chains = {"num_particles": values["num_chains"]}
-        values |= {"kl_weight": 1.0, "kl_warmup_epochs": 0.0, "compression": "none", **chains}
+        values |= {"kl_weight": 1.0, "kl_warmup_epochs": 0.0, "compression": "none", "augment": "", **chains}
     else:
         values["num_chains"] = None
     return config.resolve(TrainConfig(**values))

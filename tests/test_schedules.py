@@ -52,3 +52,9 @@ def test_a_cosine_falls_from_the_whole_rate_to_none():
     config = TrainConfig(learning_rate=0.2, lr_schedule="cosine", epochs=8, lr_scaling="none")
     found = [schedules.learning_rate(config, epoch, 1) for epoch in (0, 2, 4, 8, 9)]
     assert found == pytest.approx([0.2, 0.1 * (1 + 0.5**0.5), 0.1, 0, 0], abs=1e-12)
+
+
+def test_steps_fall_by_a_factor_every_so_many_epochs():
+    config = TrainConfig(lr_schedule="step", lr_step_epochs=2, lr_step_factor=0.1, steps=8, learning_rate=0.4)
+    rates = [schedules.learning_rate(config, epoch, 1) for epoch in (0, 1.99, 2, 3.99, 4, 5)]
+    assert rates == pytest.approx([0.4, 0.4, 0.04, 0.04, 0.004, 0.004])

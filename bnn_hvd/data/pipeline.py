@@ -6,7 +6,9 @@ from typing import NamedTuple
 import numpy as np
 import tensorflow as tf
 
+from bnn_hvd.data.augment import BORDER
 from bnn_hvd.data.standardize import Standardizer
+from bnn_hvd.errors import UserError
 
 
 class Batch(NamedTuple):
@@ -19,22 +21,40 @@ class Batch(NamedTuple):
 class Examples:
     """The examples of one part of a data set, standardised as they are taken."""
 
-    def __init__(self, x: np.ndarray, y: np.ndarray, standardizer: Standardizer):
-        self.x, self.y = tf.constant(x), tf.constant(y)
+    def __init__(self, x: np.ndarray, y: np.ndarray, standardizer: Standardizer, augmented: bool = False):
+        if augmented and x.ndim != 4:
+            raise UserError(f"--augment crops and flips images, and these are vectors of {x.shape[-1]}: leave it out")
+        self.x, self.y, self.augmented = tf.constant(x), tf.constant(y), augmented
         self.standardize = standardize_with(standardizer)
 
-    def take(self, index_N: tf.Tensor) -> Batch:
-        """Return the batch of these examples; inside a graph."""
-        return Batch(self.standardize(tf.gather(self.x, index_N)), tf.gather(self.y, index_N))
+    def take(self, index_N: tf.Tensor, augment_N3: tf.Tensor | None = None) -> Batch:
+        """Return the batch of these examples, cropped and flipped as data/augment.py has it; inside a graph."""
+        x = tf.gather(self.x, index_N)
+        if augment_N3 is not None:
+            x = crop_and_flip(x, augment_N3)
+        return Batch(self.standardize(x), tf.gather(self.y, index_N))
+
+
+def crop_and_flip(x: tf.Tensor, augment_N3: tf.Tensor) -> tf.Tensor:
+    """Return images [N, H, W, C] after a border of zeros, cropped at (row, column) and flipped where the third is 1."""
+    height, width = x.shape[1:3]
+    padded = tf.pad(x, [[0, 0], [BORDER, BORDER], [BORDER, BORDER], [0, 0]])
+    row_N, column_N, flip_N = tf.unstack(augment_N3, num=3, axis=1)
+    rows_NH = row_N[:, None] + tf.range(height)
+    across_NW = tf.where(flip_N[:, None] > 0, width - 1 - tf.range(width), tf.range(width))
+    cropped = tf.gather(padded, rows_NH, axis=1, batch_dims=1)
+    return tf.gather(cropped, column_N[:, None] + across_NW, axis=2, batch_dims=1)
 
 
 class Shard:
     """All examples of this rank, standardised once: the batch of every step that sees the whole data."""
 
+    augmented = False
+
     def __init__(self, x: np.ndarray, y: np.ndarray, standardizer: Standardizer, mine: slice):
         self.batch = Batch(standardize_with(standardizer)(tf.constant(x[mine])), tf.constant(y[mine]))
 
-    def take(self, index: tf.Tensor) -> Batch:
+    def take(self, index: tf.Tensor, augment: tf.Tensor | None = None) -> Batch:
         """Return the shard; there is nothing to choose."""
         return self.batch
 

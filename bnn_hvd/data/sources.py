@@ -17,6 +17,16 @@ from bnn_hvd.errors import UserError
 NUM_TEST_DIGITS = 360
 IDX_STEMS = {"x_train": "train-images", "y_train": "train-labels", "x_test": "t10k-images", "y_test": "t10k-labels"}
 
+FINE_CLASSES = """
+    apple aquarium_fish baby bear beaver bed bee beetle bicycle bottle bowl boy bridge bus butterfly camel can castle
+    caterpillar cattle chair chimpanzee clock cloud cockroach couch crab crocodile cup dinosaur dolphin elephant
+    flatfish forest fox girl hamster house kangaroo keyboard lamp lawn_mower leopard lion lizard lobster man maple_tree
+    motorcycle mountain mouse mushroom oak_tree orange orchid otter palm_tree pear pickup_truck pine_tree plain plate
+    poppy porcupine possum rabbit raccoon ray road rocket rose sea seal shark shrew skunk skyscraper snail snake spider
+    squirrel streetcar sunflower sweet_pepper table tank telephone television tiger tractor train trout tulip turtle
+    wardrobe whale willow_tree wolf woman worm
+"""
+
 
 class CifarFiles(NamedTuple):
     """What CIFAR's files are called, and where the label is in them."""
@@ -36,6 +46,16 @@ CIFAR10 = CifarFiles(
     label_key="labels",
     label_bytes=1,
     class_names=("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"),
+)
+
+
+CIFAR100 = CifarFiles(
+    folders=("cifar-100-python", "cifar-100-binary"),
+    train=("train",),
+    test="test",
+    label_key="fine_labels",
+    label_bytes=2,
+    class_names=tuple(FINE_CLASSES.split()),
 )
 
 
@@ -95,6 +115,11 @@ def mnist(path: str) -> Arrays:
 def cifar10(path: str) -> Arrays:
     """Read CIFAR-10's folder of python batches or of binary batches, or an .npz."""
     return _cifar(_npz_or_folder(path, "cifar10"), CIFAR10, "cifar10")
+
+
+def cifar100(path: str) -> Arrays:
+    """Read CIFAR-100's folder of python or of binary files, or an .npz; the labels are the 100 fine ones."""
+    return _cifar(_npz_or_folder(path, "cifar100"), CIFAR100, "cifar100")
 
 
 def npz(path: str) -> Arrays:

@@ -24,6 +24,7 @@ from bnn_hvd import noise
 
 TINY = 1e-30
 Kernel = Any  # tf.Tensor | Flipout | LocalReparam | Dropout | Wide
+FRN_EPSILON = 1e-6
 
 
 class Flipout(NamedTuple):
@@ -85,8 +86,8 @@ def dense(x: tf.Tensor, kernel: Kernel, bias: tf.Tensor) -> tf.Tensor:
     return _add_bias(y, bias, example_axes=1)
 
 
-def conv(x: tf.Tensor, kernel: Kernel, bias: tf.Tensor, pool: bool = False) -> tf.Tensor:
-    """Return the SAME convolution, stride 1: [N, H, W, C] or [S, N, H, W, C] -> the same with C = out.
+def conv(x: tf.Tensor, kernel: Kernel, bias: tf.Tensor, pool: bool = False, stride: int = 1) -> tf.Tensor:
+    """Return the SAME convolution: [N, H, W, C] or [S, N, H, W, C] -> the same with C = out, H and W / stride.
 
     pool: followed by a max-pool of 2x2, stride 2, SAME. The maximum and the bias commute, and after the
     pool there is a quarter of the numbers to add it to.
@@ -94,8 +95,30 @@ def conv(x: tf.Tensor, kernel: Kernel, bias: tf.Tensor, pool: bool = False) -> t
     if isinstance(kernel, Dropout):
         x, kernel = _drop(x, kernel, example_axes=3), kernel.kernel
     settings = x.shape[0] if len(x.shape) == 5 else _num_settings(kernel, axes=4)
-    y = _conv_each_setting(x, kernel, settings) if settings else _conv_one(x, kernel)
+    y = _conv_each_setting(x, kernel, settings, stride) if settings else _conv_one(x, kernel, stride)
     return _add_bias(_max_pool(y) if pool else y, bias, example_axes=3)
+
+
+def frn(x: tf.Tensor, gain: tf.Tensor, shift: tf.Tensor, threshold: tf.Tensor) -> tf.Tensor:
+    """Filter-response normalisation with its thresholded unit, in the place of a batch norm and a ReLU.
+
+    max((1 + gain) x / sqrt(mean over H, W of x^2 + eps) + shift, threshold) (Singh & Krishnan 2020, eq. 1 to 3), each
+    example and channel by itself: what an example becomes depends neither on its batch nor on any running mean.
+    x [N, H, W, C] or [S, N, H, W, C]; the others [C] or [S, C]. The gain is counted from 1, so that all start at 0.
+    """
+    gain, shift, threshold = (_per_channel(part) for part in (gain, shift, threshold))
+    mean_square = tf.reduce_mean(x * x, axis=[-3, -2], keepdims=True)
+    return tf.maximum((1.0 + gain) * x * tf.math.rsqrt(mean_square + FRN_EPSILON) + shift, threshold)
+
+
+def mean_over_image(x: tf.Tensor) -> tf.Tensor:
+    """Return the mean over H and W: [..., H, W, C] -> [..., C]."""
+    return tf.reduce_mean(x, axis=[-3, -2])
+
+
+def _per_channel(value: tf.Tensor) -> tf.Tensor:
+    """Return [C] as it is, and [S, C] in a shape that multiplies [S, N, H, W, C]."""
+    return value if len(value.shape) == 1 else value[:, None, None, None, :]
 
 
 def flatten(x: tf.Tensor, example_axes: int) -> tf.Tensor:
@@ -171,19 +194,19 @@ def _dense_wide(x: tf.Tensor, kernel: tf.Tensor):  # type: ignore[no-untyped-def
     return y, gradients
 
 
-def _conv_one(x: tf.Tensor, kernel: Kernel) -> tf.Tensor:
-    return _conv_flipout(x, kernel) if isinstance(kernel, Flipout) else _conv2d(x, kernel)
+def _conv_one(x: tf.Tensor, kernel: Kernel, stride: int) -> tf.Tensor:
+    return _conv_flipout(x, kernel, stride) if isinstance(kernel, Flipout) else _conv2d(x, kernel, stride)
 
 
-def _conv2d(x: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
-    return tf.nn.conv2d(x, kernel, strides=1, padding="SAME")
+def _conv2d(x: tf.Tensor, kernel: tf.Tensor, stride: int = 1) -> tf.Tensor:
+    return tf.nn.conv2d(x, kernel, strides=stride, padding="SAME")
 
 
-def _conv_flipout(x: tf.Tensor, kernel: Flipout) -> tf.Tensor:
+def _conv_flipout(x: tf.Tensor, kernel: Flipout, stride: int) -> tf.Tensor:
     """The signs are constant over the image: one per example and channel."""
     r, t = (mask[:, None, None, :] for mask in _sign_masks(kernel, x))
-    if x.shape[-1] > 1:
-        return _conv2d(x, kernel.loc) + noise.flip(_conv2d(noise.flip(x, r), kernel.perturbation), t)
+    if x.shape[-1] > 1 or stride > 1:
+        return _conv2d(x, kernel.loc, stride) + noise.flip(_conv2d(noise.flip(x, r), kernel.perturbation, stride), t)
     # With one channel in, (x r) * P = r (x * P), and r t is one sign per filter. Each example then has a
     # kernel of its own, loc + t P, no larger than a patch: one product instead of two convolutions.
     places, filters = kernel.loc.shape[:3].num_elements(), kernel.loc.shape[3]
@@ -202,11 +225,11 @@ def _patches(x: tf.Tensor, kernel_shape: tf.TensorShape) -> tf.Tensor:
     return _conv2d(x, tf.reshape(tf.eye(places), [*kernel_shape[:3], places]))
 
 
-def _conv_each_setting(x: tf.Tensor, kernel: Kernel, settings: int) -> tf.Tensor:
+def _conv_each_setting(x: tf.Tensor, kernel: Kernel, settings: int, stride: int) -> tf.Tensor:
     """One convolution after the other: grouped or stacked ones measured slower (docs/log.md)."""
     inputs = tf.unstack(x, settings) if len(x.shape) == 5 else [x] * settings
     kernels = _unstacked(kernel, settings) if _num_settings(kernel, axes=4) else [kernel] * settings
-    return tf.stack([_conv_one(one, its_kernel) for one, its_kernel in zip(inputs, kernels, strict=True)])
+    return tf.stack([_conv_one(one, its_kernel, stride) for one, its_kernel in zip(inputs, kernels, strict=True)])
 
 
 def _unstacked(kernel: Kernel, settings: int) -> list[Kernel]:

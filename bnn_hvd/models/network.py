@@ -66,11 +66,20 @@ class Layers:
     def dense(self, name: str, x: tf.Tensor, units: int) -> tf.Tensor:
         return layers.dense(x, *self._weights(name, (x.shape[-1], units)))
 
-    def conv(self, name: str, x: tf.Tensor, filters: int, width: int, pool: bool = False) -> tf.Tensor:
+    def conv(self, name: str, x: tf.Tensor, filters: int, width: int, pool: bool = False, stride: int = 1) -> tf.Tensor:
         """SAME convolution; `pool`: with a max-pool of 2x2 after it."""
         if len(x.shape) < 4:
             raise UserError(f"this network takes images, and the data are vectors of {x.shape[-1]}: try --network=fc")
-        return layers.conv(x, *self._weights(name, (width, width, x.shape[-1], filters)), pool)
+        return layers.conv(x, *self._weights(name, (width, width, x.shape[-1], filters)), pool, stride)
+
+    def activate(self, name: str, x: tf.Tensor, normalization: str) -> tf.Tensor:
+        """Return what follows a convolution: frn with its thresholds, which are never Bayesian, or ReLU alone."""
+        if normalization == "none":
+            return tf.nn.relu(x)
+        gain, shift, threshold = (
+            self._take(Parameter(name, kind, (x.shape[-1],))) for kind in ("gain", "shift", "threshold")
+        )
+        return layers.frn(x, gain, shift, threshold)
 
     def free(self, name: str) -> tf.Tensor:
         """Return a number that belongs to no layer, [1] or [S, 1]; it starts at 0 and is never Bayesian."""
