@@ -30,6 +30,8 @@ NETWORKS = {
     "linear": Row("bnn_hvd.models.linear:linear", "one dense layer: logistic or linear regression"),
 }
 
+SINGLE_LAYER = ("linear",)  # networks without a hidden layer
+
 METHODS = {
     "point": Row("bnn_hvd.inference.point:Point", "one setting of the weights (maximum a posteriori)"),
     "vi": Row("bnn_hvd.inference.vi:VI", "mean-field variational inference, a Normal per weight"),

@@ -31,6 +31,8 @@ def blocks(channels: int) -> int:
 
 SIZES = {
     ("fc", MNIST): 50_890,
+    ("linear", MNIST): dense(784, 10),
+    ("linear", (13,)): dense(13, 10),
     ("fc", CIFAR): dense(32 * 32 * 3, 64) + dense(64, 10),
     ("fc", DIGITS): dense(64, 64) + dense(64, 10),
     ("fc", (13,)): dense(13, 64) + dense(64, 10),
@@ -204,6 +206,9 @@ def test_s_draws_at_once_are_the_loop_over_the_draws(name, bayesian_layers, baye
     x = tf.constant(random.normal(size=[4, *DIGITS]).astype(np.float32))
     draws = theta[: net.num_bayesian] + 0.1 * random.normal(size=[settings, net.num_bayesian]).astype(np.float32)
     points = theta[net.num_bayesian :]
+    if not net.num_bayesian:
+        assert name in registry.SINGLE_LAYER  # whose one layer is the output
+        return
     together = net.apply(net.unflatten_bayesian(draws) | net.unflatten_points(points), x)
     each = [net.apply(net.unflatten(tf.concat([draw, points], 0)), x) for draw in draws]
     assert together.shape == (settings, 4, 5)
