@@ -211,13 +211,7 @@ def build(config: TrainConfig, example_shape: tuple[int, ...], num_classes: int)
     forward = functools.partial(function, **{name: getattr(config, name) for name in takes})
     if learned_noise:
         forward = functools.partial(_with_noise, forward)
-    network = Network(forward, example_shape, num_outputs, config.bayesian_layers, config.bayesian_biases, num_classes)
-    if config.method == "vi" and not network.num_bayesian:
-        raise UserError(
-            f"--network={config.network} has no layer but the output, so that no weight has a distribution: take "
-            "--bayesian_layers=all"
-        )
-    return network
+    return Network(forward, example_shape, num_outputs, config.bayesian_layers, config.bayesian_biases, num_classes)
 
 
 def _with_noise(forward: Callable[[Layers, tf.Tensor], tf.Tensor], net: Layers, x: tf.Tensor) -> tf.Tensor:
