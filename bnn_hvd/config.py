@@ -403,6 +403,7 @@ class ChurnConfig(TrainConfig):
     thread_counts: str = flag("1,2", "study", "threads that the regime threads compares")
     fusion_sizes_mb: str = flag("0,64", "study", "fusion thresholds that the regime fusion compares, MB")
     bits: str = flag("0,12", "study", "bits that the regime bit flips, one in each replica but the first")
+    ops: bool = flag(False, "study", "train nothing: say of each operation of a training step whether it repeats")
     groups: str = flag("", "study", "a .npy of whole numbers, one a test example: churn by group, beside that by class")
     num_draws: int = flag(30, "study", "posterior draws of each replica's prediction", minimum=1)
     ranks_per_node: int = flag(0, "study", "in an allocation; 0: as the batch system places them", minimum=0)

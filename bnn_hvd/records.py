@@ -34,6 +34,7 @@ UNCERTAINTY = "uncertainty.json"
 PRUNING = "pruning.json"  # scores against the fraction of the weights that `prune` dropped
 PRUNED_FROM = "pruned_from.json"  # in the run that `prune` wrote
 CHURN = "churn.json"  # a row per cell of a study
+OPS = "ops.json"  # which operations repeat bit for bit
 CURVES = "curves.json"  # accuracy over epochs, of every replica
 CHURN_EXAMPLES = "examples.npz"  # the most divergent ones
 CHURN_PREDICTIONS = "churn_predictions.npz"  # of a replica, in its run directory

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from bnn_hvd import records
-from bnn_hvd.churn import collect, predictions, regimes
+from bnn_hvd.churn import collect, ops, predictions, regimes
 from bnn_hvd.config import ChurnConfig
 from bnn_hvd.errors import EXIT_INTERRUPTED, UserError
 from bnn_hvd.plots import churn as figures
@@ -22,6 +22,8 @@ NUM_EXAMPLES = 24
 
 def main(config: ChurnConfig) -> int:
     """Train what is missing, then write churn.json, curves.json, examples.npz and the figures into --run."""
+    if config.ops:
+        return ops.main(config)
     if not config.run:
         raise UserError("--run is required: the directory of the study")
     cells = regimes.cells(config)

@@ -52,6 +52,17 @@ def agreement(labels_KN: np.ndarray, truth_N: np.ndarray) -> dict[str, Any]:
     }
 
 
+def ulps(a: np.ndarray, b: np.ndarray) -> int:
+    """Return the largest number of float32 steps between two arrays; finite numbers that differ have at least one."""
+    return int(np.abs(_ordered(a) - _ordered(b)).max(initial=0))
+
+
+def _ordered(x: np.ndarray) -> np.ndarray:
+    """Return integers in the order of the floats: neighbours differ by 1, and -0 equals 0."""
+    bits = np.ascontiguousarray(x, np.float32).view(np.int32).astype(np.int64)
+    return np.where(bits < 0, -(bits & 0x7FFFFFFF), bits)
+
+
 def by_group(labels_KN: np.ndarray, truth_N: np.ndarray, group_N: np.ndarray, names: Sequence[str]) -> list[dict]:
     """Return churn and accuracies within each group of examples (a class, or a column of the user's)."""
     found = []

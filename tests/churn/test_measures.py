@@ -73,3 +73,15 @@ def test_the_first_step_that_differs():
     assert measures.first_difference(steps, ["aab", "aab", "aac"]) == 3
     assert measures.first_difference(steps, ["aab", "abb", "aac"]) == 2
     assert measures.first_difference(steps, ["aab", "aab"]) is None
+
+
+def test_ulps_count_the_floats_between():
+    one = np.array([1.0, -1.0, 0.0, 5.0], np.float32)
+    up = np.nextafter(one, np.float32(9))
+    assert measures.ulps(one, one) == 0
+    assert measures.ulps(one, up) == 1
+    assert measures.ulps(np.float32([0.0]), np.float32([-0.0])) == 0
+    assert (
+        measures.ulps(np.nextafter(np.float32([0]), np.float32(-1)), np.nextafter(np.float32([0]), np.float32(1))) == 2
+    )
+    assert measures.ulps(np.float32([1.0]), np.float32([2.0])) == 2**23
