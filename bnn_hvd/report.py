@@ -79,8 +79,10 @@ def summary(
 
 def bytes_per_step(plan: Plan, state: Any) -> int:
     """Return the bytes of the gradient that each rank hands to the all-reduce."""
-    each = COMPRESSIONS[plan.config.compression].dtype.size
-    return each * int(state.params.shape[-1]) if plan.size > 1 else 0
+    config, count = plan.config, int(state.params.shape[-1])
+    if plan.full_batch:  # a gradient of each chain at each end of a leapfrog
+        count *= config.num_particles // config.chain_groups * (config.hmc_leapfrog_steps + 1)
+    return COMPRESSIONS[config.compression].dtype.size * count if plan.size > 1 else 0
 
 
 def plan_text(plan: Plan, network: Network, state: Any, ranks: int) -> str:
