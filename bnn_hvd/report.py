@@ -77,9 +77,11 @@ def summary(
 
 
 def bytes_per_step(plan: Plan, method: Any) -> int:
-    """Return the bytes that each rank hands to the all-reduces of a step; of one of its particles, if it has many."""
-    each = COMPRESSIONS[plan.config.compression].dtype.size
-    return each * method.num_reduced() if plan.size > 1 else 0
+    """Return the bytes that each rank hands to the all-reduces of a step: of one particle, or of all its chains."""
+    config = plan.config
+    chains = config.num_particles // config.chain_groups if plan.full_batch else 1
+    each = COMPRESSIONS[config.compression].dtype.size
+    return each * chains * method.num_reduced() if plan.size > 1 else 0
 
 
 def plan_text(plan: Plan, method: Any, state: Any, ranks: int) -> str:
