@@ -82,7 +82,8 @@ class TrainConfig:
         choices=("frn", "none"),
     )  # fmt: skip
     bayesian_layers: str = flag(
-        "", "network", "layers whose kernels have a distribution under vi (default hidden: all but the output)",
+        "", "network", "layers whose kernels have a distribution under vi (default hidden: all but the output; of a "
+        "linear network, all)",
         choices=("hidden", "all"),
     )  # fmt: skip
     bayesian_biases: bool = flag(False, "network", "biases of the Bayesian layers have a distribution too")
@@ -455,7 +456,8 @@ def resolve(config: TrainConfig) -> TrainConfig:
                     f"--{name}={value}: leave one of the two out"
                 )
             values[name] = value
-    _fill(values, network="conv", method="vi", estimator="flipout", bayesian_layers="hidden")
+    _fill(values, network="conv", method="vi", estimator="flipout")
+    _fill(values, bayesian_layers="all" if values["network"] in registry.SINGLE_LAYER else "hidden")
     _resolve_chains(values)
     if values["method"] in registry.POPULATIONS:
         values["num_particles"] = values["num_particles"] or DEFAULT_PARTICLES

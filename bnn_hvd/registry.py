@@ -33,6 +33,8 @@ NETWORKS = {
     "vgg16": Row("bnn_hvd.models.vgg:vgg16", "thirteen 3x3 convs in five blocks, dense output"),
 }
 
+SINGLE_LAYER = ("linear",)  # networks without a hidden layer
+
 METHODS = {
     "point": Row("bnn_hvd.inference.point:Point", "one setting of the weights (maximum a posteriori)"),
     "vi": Row("bnn_hvd.inference.vi:VI", "mean-field variational inference, a Normal per weight"),

@@ -34,6 +34,10 @@ def test_steps_leave_the_epochs_open():
     assert (resolve(steps=7).epochs, resolve(steps=7).steps) == (None, 7)
 
 
+def test_the_only_layer_of_a_network_is_bayesian():
+    assert resolve(network="linear").bayesian_layers == "all"
+
+
 def test_chains_are_particles_and_keep_the_second_half():
     chains = resolve(method="hmc", num_chains=3, steps=100, hmc_keep_every_steps=5)
     assert (chains.num_particles, chains.hmc_burn_in_steps, chains.hmc_kept_draws) == (3, 50, 10)

@@ -230,7 +230,8 @@ def test_the_step_size_adapts_to_the_acceptance_and_then_stays():
     accept, step_size = trace["accept"][:, 150:], trace["step_size"]
     assert np.abs(accept.mean(1) - 0.7).max() < 0.18  # at the first step size it is 1
     assert np.all(step_size[:, 150:] == step_size[:, 150:151])
-    assert np.all(np.unique(step_size[0, :150]).size > 100)
+    np.testing.assert_allclose(step_size[:, -1], np.exp(state.slots["log_mean_step_size"]), rtol=1e-6)  # not the last
+    assert np.unique(step_size[0, :150]).size > 100
 
 
 def test_the_rings_keep_the_last_draws():
@@ -324,6 +325,18 @@ class LocalModel:
 
         scales = np.concatenate([self.scales[:1], self.scales[1:][mine]])
         return LogPosterior(log_likelihood, examples, cluster, scales, num_shared=1), mine
+
+
+def test_the_gradient_is_that_of_the_energy_with_a_prior_for_each_coordinate():
+    """A wrong one would still draw from the posterior, only slowly: the accept test makes up for it."""
+    model = LocalModel()
+    target, _ = model.target(Solo())
+    q = tf.constant(np.random.default_rng(0).normal(size=[2, 1 + model.users]), tf.float32)
+    with tf.GradientTape() as tape:
+        tape.watch(q)
+        log_prior = -0.5 * tf.reduce_sum(tf.square(q / model.scales.astype(np.float32)), -1)
+        value = target.log_likelihood(q, target.examples) + log_prior
+    np.testing.assert_allclose(target.evaluate(q).gradient, tape.gradient(value, q), rtol=1e-4, atol=1e-4)
 
 
 def test_local_latents_have_their_closed_form():

@@ -29,8 +29,22 @@ def blocks(channels: int) -> int:
     return sum(conv(3, a, b) + conv(3, b, b) for a, b in itertools.pairwise(ends))
 
 
+def residual(channels: int, stages: tuple[int, ...], blocks_each: int) -> int:
+    """A stem, stages of blocks of two 3x3 convs, a 1x1 conv where the width changes; 3 numbers a channel normalise."""
+    first = stages[0]
+    total, normalised = conv(3, channels, first), first
+    for before, width in itertools.pairwise((first, *stages)):
+        total += conv(3, before, width) + (2 * blocks_each - 1) * conv(3, width, width)
+        total += conv(1, before, width) if before != width else 0
+        normalised += 2 * blocks_each * width
+    return total + 3 * normalised + dense(stages[-1], 10)
+
+
+VGG16 = (64, 64, 128, 128, 256, 256, 256, *[512] * 6)
 SIZES = {
     ("fc", MNIST): 50_890,
+    ("linear", MNIST): dense(784, 10),
+    ("linear", (13,)): dense(13, 10),
     ("fc", CIFAR): dense(32 * 32 * 3, 64) + dense(64, 10),
     ("fc", DIGITS): dense(64, 64) + dense(64, 10),
     ("fc", (13,)): dense(13, 64) + dense(64, 10),
@@ -42,6 +56,9 @@ SIZES = {
     ("vgg3", CIFAR): blocks(3) + dense(4 * 4 * 128, 128) + dense(128, 10),
     ("lenet5", MNIST): conv(5, 1, 6) + conv(5, 6, 16) + dense(7 * 7 * 16, 120) + dense(120, 84) + dense(84, 10),
     ("mlp", (3,)): dense(3, 64) + 4 * dense(64, 64) + dense(64, 10),
+    ("resnet20", CIFAR): residual(3, (16, 32, 64), 3),
+    ("resnet18", CIFAR): residual(3, (64, 128, 256, 512), 2),
+    ("vgg16", CIFAR): sum(conv(3, a, b) + 3 * b for a, b in itertools.pairwise((3, *VGG16))) + dense(512, 10),
     ("vgg3", DIGITS): blocks(1) + dense(1 * 1 * 128, 128) + dense(128, 10),
 }
 
@@ -73,7 +90,11 @@ def test_networks_take_an_unknown_number_of_examples(name):
     np.testing.assert_allclose(forward(x), net.apply(weights, tf.constant(x)), rtol=1e-5, atol=1e-5)
 
 
-FLAGS = list(itertools.product(registry.NETWORKS, ("hidden", "all"), (False, True)))
+FLAGS = [
+    flags
+    for flags in itertools.product(registry.NETWORKS, ("hidden", "all"), (False, True))
+    if flags[0] not in registry.SINGLE_LAYER or flags[1] == "all"  # whose one layer is the output
+]
 
 
 @pytest.mark.parametrize(("name", "bayesian_layers", "bayesian_biases"), FLAGS)
@@ -83,7 +104,8 @@ def test_which_parameters_are_bayesian(name, bayesian_layers, bayesian_biases):
     expected = {
         p.name
         for p in net.parameters
-        if (bayesian_layers == "all" or p.layer != output) and (p.kind == "kernel" or bayesian_biases)
+        if (bayesian_layers == "all" or p.layer != output)
+        and (p.kind == "kernel" or (bayesian_biases and p.kind == "bias"))
     }
     assert {p.name for p in net.bayesian} == {p.name for p in net.parameters if p.bayesian} == expected
     assert f"{output}/kernel" in {p.name for p in net.parameters}
