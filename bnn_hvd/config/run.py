@@ -1,0 +1,38 @@
+"""Flags of `train`: the run."""
+
+import dataclasses
+
+from bnn_hvd.config.flags import flag
+
+
+@dataclasses.dataclass(frozen=True)
+class RunFlags:
+    """What a run is called, how long it trains, and from which seeds."""
+
+    run: str = flag(
+        "", "run", "run directory; default: runs/<dataset>_<model>. Started again on it, training goes on",
+        identity=False,
+    )  # fmt: skip
+    seed: int = flag(0, "run", "decides everything that is random", minimum=0)
+    init_seed: int | None = flag(None, "run", "decides the first weights alone (default: --seed)", minimum=0)
+    shuffle_seed: int | None = flag(
+        None, "run", "decides the order of the examples and their augmentation alone (default: --seed)", minimum=0
+    )
+    noise_seed: int | None = flag(
+        None, "run", "decides the noise of the steps alone: of weights, dropout (default: --seed)", minimum=0
+    )
+    epochs: int | None = flag(
+        None,
+        "run",
+        "passes over the training data (default 10, for laplace 1, unless --steps is given)",
+        minimum=1,
+        identity=False,
+    )
+    steps: int | None = flag(
+        None, "run", "training steps of the whole job, instead of --epochs", minimum=1, identity=False
+    )
+    max_runtime_s: float = flag(
+        0.0, "run", "stop at a checkpoint after so many seconds, with exit code 75; 0: no limit",
+        minimum=0, identity=False,
+    )  # fmt: skip
+    dry_run: bool = flag(False, "run", "print what would be trained, and train nothing", identity=False)
