@@ -128,7 +128,8 @@ def fit(
     """
     folder, config, ranks = logbook.run / records.CHECKPOINTS, plan.config, population.ranks
     scores = evaluate(progress) if plan.finished(progress) else None
-    hint = COMPRESSIONS[config.compression].hint
+    lower = "--hmc_step_size" if plan.full_batch else "--learning_rate"
+    way_out = f"Lower {lower}, or look at the data of that step{COMPRESSIONS[config.compression].hint}"
     first_call, step_s = True, math.inf
     while not plan.finished(progress):
         # The first call is one step, and its time, mostly tracing, is kept apart from the training time.
@@ -139,7 +140,7 @@ def fit(
         history = loop(call)
         seconds = watch.elapsed_s()
         step_s = seconds / call.steps
-        stopping, step_s = agree(stop.requested(), step_s, history["loss_here"], progress.step, ranks, hint)
+        stopping, step_s = agree(stop.requested(), step_s, history["loss_here"], progress.step, ranks, way_out)
         progress = count(plan.advance(progress, call.steps), call.steps, seconds, first_call, plan)
         communication_s = float(history["communication_s"].sum())
         phase = "compile" if first_call else "train"
@@ -148,7 +149,7 @@ def fit(
         first_call = False
 
         if stopping or plan.evaluation_due(progress) or plan.checkpoint_due(progress):
-            assert_weights_finite(state, progress.step, ranks, hint)
+            assert_weights_finite(state, progress.step, ranks, way_out)
         if plan.evaluation_due(progress):
             watchdog.enter(f"the evaluation after step {progress.step}")
             watch = Stopwatch()
@@ -197,11 +198,11 @@ def compile_loop(method: Any, state: Any, examples: Examples | Shard, batch_size
 
 
 def agree(
-    stop: bool, step_s: float, loss_here_T: np.ndarray, first_step: int, ranks: Cluster, hint: str = ""
+    stop: bool, step_s: float, loss_here_T: np.ndarray, first_step: int, ranks: Cluster, way_out: str = ""
 ) -> tuple[bool, float]:
     """Return whether any rank is to stop, and the time of a step of the slowest rank: all in one all-reduce.
 
-    hint: what else to try where the loss is not finite.
+    way_out: what to try where the loss is not finite.
 
     Raises:
       TrainingError: the loss of some rank is not finite; it names the first step and rank.
@@ -212,17 +213,14 @@ def agree(
         return bool(stopping), slowest_s
     step, rank = min((int(first), rank) for rank, first in enumerate(ranks.gather(bad[0] if len(bad) else 1e9)))
     raise TrainingError(
-        f"the loss is not finite at step {first_step + step + 1} on rank {rank}; the last checkpoint is kept. "
-        f"Lower --learning_rate, or look at the data of that step{hint}"
+        f"the loss is not finite at step {first_step + step + 1} on rank {rank}; the last checkpoint is kept. {way_out}"
     )
 
 
-def assert_weights_finite(state: Any, step: int, ranks: Cluster, hint: str = "") -> None:
+def assert_weights_finite(state: Any, step: int, ranks: Cluster, way_out: str = "") -> None:
     """Stop before weights that a finite loss led to infinity are evaluated, or become the newest checkpoint."""
     if ranks.any(not np.isfinite(state.params.numpy()).all()):
-        raise TrainingError(
-            f"the weights are not finite after step {step}; the last checkpoint is kept. Lower --learning_rate{hint}"
-        )
+        raise TrainingError(f"the weights are not finite after step {step}; the last checkpoint is kept. {way_out}")
 
 
 def count(progress: Progress, steps: int, seconds: float, first_call: bool, plan: Plan) -> Progress:
