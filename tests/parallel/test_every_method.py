@@ -12,13 +12,13 @@ from bnn_hvd.config import ESTIMATORS
 
 pytestmark = [pytest.mark.parallel, running.needs_horovodrun]
 TRAIN = (
-    "train", "--network=mlp", "--hidden=8", "--num_blocks=0", "--batch_size=16", "--threads=1", "--eval_every_epochs=0",
-    "--eval_draws=2",
+    "train", "--network=mlp", "--hidden=8", "--num_blocks=0", "--threads=1", "--eval_every_epochs=0", "--eval_draws=2",
 )  # fmt: skip
 OWN = {
     "swag": ("--swag_rank=4", "--swag_start_steps=3", "--swag_every_steps=2"),
     "multiswag": ("--swag_rank=4", "--swag_start_steps=3", "--swag_every_steps=2"),
     "laplace": ("--init_from=point",),
+    "hmc": ("--hmc_leapfrog_steps=2", "--hmc_burn_in_steps=5", "--hmc_kept_draws=8"),
 }
 CASES = {f"{method}": (f"--method={method}", *OWN.get(method, ())) for method in registry.METHODS if method != "vi"}
 CASES |= {f"vi_{estimator}": ("--method=vi", f"--estimator={estimator}") for estimator in ESTIMATORS}
@@ -30,8 +30,9 @@ PARTED, WHOLE = 7, 18
 
 
 def train(name: str, flags: tuple[str, ...], steps: int, run: Path) -> list[str]:
+    size = [] if name in registry.FULL_BATCH else ["--batch_size=16"]
     particles = ["--num_particles=4"] if name in registry.POPULATIONS else []
-    return [*TRAIN, *particles, *flags, f"--steps={steps}", f"--run={run}"]
+    return [*TRAIN, *size, *particles, *flags, f"--steps={steps}", f"--run={run}"]
 
 
 @pytest.fixture(scope="module")
@@ -47,7 +48,7 @@ def folder(tmp_path_factory) -> Path:
         commands += [train(name, flags, WHOLE, folder / name), ["predict", f"--run={folder / name}", *PREDICT]]
         commands += [train(name, flags, PARTED, parted), train(name, flags, WHOLE, parted)]
     outcomes = running.several(folder / "outcomes", *commands, ranks=2)
-    failed = [(command, rank.out + rank.err) for command, ranks in zip(commands, outcomes, strict=True)
+    failed = [(command, rank.stdout + rank.stderr) for command, ranks in zip(commands, outcomes, strict=True)
               for rank in ranks if rank.code]  # fmt: skip
     assert not failed, failed[0]
     for name in CASES:
