@@ -10,13 +10,13 @@ from benchmarks.report import Bar, Report, Row, find, ratio, table
 from benchmarks.workers import Case, Sample, Worker, alternate
 
 OURS, PEER = ours.NAME, "tfp on jax"
-CHAINS, LEAPFROGS = (1, 2), 20  # chains side by side; leapfrog steps of a trajectory
+CHAINS, LEAPFROGS = (1, 2), 100  # chains side by side; leapfrog steps of a trajectory
 STEP_SIZE = 1e-4
 LEAST_PEER, LEAST_RANKS = 1.2, 1.8
 NOTES = """
-A step: one leapfrog step of all chains, in trajectories of 20: value and gradient of the log posterior of all 60,000
+A step: one leapfrog step of all chains, in trajectories of 100: value and gradient of the log posterior of all 60,000
 examples of 785 inputs (float32, in memory), 10 classes, prior N(0, 1). Trajectories of this project evaluate their
-start, too: 21 gradients for 20 steps. The peer is `tfp.mcmc.HamiltonianMonteCarlo` of the JAX substrate in one jit,
+start, too: 101 gradients for 100 steps. The peer is `tfp.mcmc.HamiltonianMonteCarlo` of the JAX substrate in one jit,
 with all chains in one product of matrices. Each library is in a process of its own; every round runs one repetition
 of each case, one after the other. With one thread, the process is pinned to one core. Two ranks: by `horovodrun -np 2`,
 each with half of the data.
@@ -109,7 +109,7 @@ def memory_bound_ms() -> float:
 
 def cases(spec: dict[str, Any]) -> Iterator[Case]:
     """Yield the trajectories of each number of chains."""
-    ours.start_tensorflow(spec["threads"])
+    ours.start_tensorflow(spec["threads"], side_by_side=True)
     from bnn_hvd.cluster import Solo
 
     for chains in CHAINS:
@@ -141,7 +141,7 @@ def chain(chains: int, ranks: Any) -> Case:
         for trajectory in range(max(1, steps // LEAPFROGS)):
             loop(plan.next_call(Progress(step=trajectory), 1))
 
-    return Case("linear", kind_of(chains), run, steps=2 * LEAPFROGS)
+    return Case("linear", kind_of(chains), run, steps=LEAPFROGS)
 
 
 def main(spec: dict[str, Any]) -> tuple[int, list[tuple[str, float, float]]]:
@@ -151,7 +151,7 @@ def main(spec: dict[str, Any]) -> tuple[int, list[tuple[str, float, float]]]:
 
     ranks = cluster.connect()
     each = {kind_of(chains): chain(chains, ranks) for chains in CHAINS}
-    rows = jobs.time_together(each, 2 * LEAPFROGS, ranks, spec["rounds"])
+    rows = jobs.time_together(each, LEAPFROGS, ranks, spec["rounds"])
     ranks.barrier()
     return ranks.rank, rows
 

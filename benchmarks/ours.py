@@ -23,15 +23,18 @@ def cases(spec: dict[str, Any]) -> Iterator[Case]:
             yield training(network, kind)
 
 
-def start_tensorflow(threads: int) -> None:
-    """Import TensorFlow with what bnn_hvd.cli sets before it does."""
+def start_tensorflow(threads: int, side_by_side: bool = False) -> None:
+    """Import TensorFlow with what bnn_hvd.cli sets before it does.
+
+    side_by_side: threads for whole operations, as full-batch methods have them; else all threads for each operation.
+    """
     import os
 
     os.environ.setdefault("XLA_FLAGS", "--xla_cpu_prefer_vector_width=512")
     import tensorflow as tf
 
-    tf.config.threading.set_intra_op_parallelism_threads(threads)
-    tf.config.threading.set_inter_op_parallelism_threads(1)
+    tf.config.threading.set_intra_op_parallelism_threads(1 if side_by_side else threads)
+    tf.config.threading.set_inter_op_parallelism_threads(threads if side_by_side else 1)
 
 
 def flags(network: str, kind: str) -> dict[str, str]:

@@ -39,15 +39,16 @@ def _start_xla_quietly() -> None:
         os.close(nowhere)
 
 
-def set_up(requested_threads: int, cluster: Cluster, deterministic: bool = False) -> int:
+def set_up(requested_threads: int, cluster: Cluster, deterministic: bool = False, side_by_side: bool = False) -> int:
     """Give TensorFlow this rank's threads and, where there are GPUs, one of its own; returns the threads.
 
     deterministic: use kernels alone that give the same bits every time, where TensorFlow has several.
+    side_by_side: threads are for whole operations at a time, as full-batch methods have them, not for parts of one.
     """
     import tensorflow as tf
 
     threads = choose_threads(requested_threads, cluster)
-    tf.config.threading.set_intra_op_parallelism_threads(threads)
+    tf.config.threading.set_intra_op_parallelism_threads(1 if side_by_side else threads)
     tf.config.threading.set_inter_op_parallelism_threads(threads)
     if deterministic:
         tf.config.experimental.enable_op_determinism()

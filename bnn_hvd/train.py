@@ -30,6 +30,7 @@ from bnn_hvd.plan import Call, Plan
 from bnn_hvd.population import Population, Whole
 from bnn_hvd.predictor import Predictor
 from bnn_hvd.records import Stopwatch
+from bnn_hvd.registry import FULL_BATCH
 from bnn_hvd.stopping import StopRequest
 from bnn_hvd.targets import Units
 from bnn_hvd.watchdog import START_PATIENCE, Watchdog
@@ -43,7 +44,7 @@ def main(config: TrainConfig) -> int:
     rundir.check_same_run(config)
     timeline = Path(config.run, records.TIMELINE) if config.timeline else None
     ranks = cluster.connect(timeline, config.num_particles > 1, config.compression, config.fusion_mb)
-    threads = machine.set_up(config.threads, ranks, config.deterministic)
+    threads = machine.set_up(config.threads, ranks, config.deterministic, config.method in FULL_BATCH)
     cluster.check_agreement(ranks, provenance.fingerprint(to_flagfile(config)), socket.gethostname())
     staged = staging.stage(config.data_dir, config.stage_dir, ranks)
     arrays = sources.load(config.dataset, staged, config.target, config.test_fraction)

@@ -101,7 +101,7 @@ class Hmc:
             return self.network.apply(weights | dense, chunk.x)
 
         def log_likelihood(theta: tf.Tensor, chunk: Batch) -> tf.Tensor:
-            return -tf.reduce_sum(self.likelihood.nll(outputs(theta, chunk), chunk.y), -1)
+            return -self.likelihood.total_nll(outputs(theta, chunk), chunk.y)
 
         def right(theta: tf.Tensor, chunk: Batch) -> tf.Tensor:
             scores = self.likelihood.score(outputs(theta, chunk), chunk.y)
@@ -109,8 +109,9 @@ class Hmc:
             return mean * tf.cast(tf.shape(chunk.y)[0], tf.float32)
 
         return LogPosterior(
-            log_likelihood, batch, self.cluster, self.prior_scale, chunk_examples=self.chunk_examples, score=right
-        )
+            log_likelihood, batch, self.cluster, self.prior_scale, chunk_examples=self.chunk_examples, score=right,
+            threads=tf.config.threading.get_inter_op_parallelism_threads() or 1,
+        )  # fmt: skip
 
     def num_reduced(self) -> int:
         return (self.leapfrog_steps + 1) * self.network.num_parameters

@@ -7,6 +7,9 @@ grouped all-reduce. Legend: M chains; q [M, Q] = [theta (P), which all ranks sha
 to this rank's data and live on it alone], Q = P + L.
 """
 
+import functools
+import itertools
+import operator
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -19,6 +22,7 @@ from bnn_hvd.inference import clock
 
 LogLikelihood = Callable[[tf.Tensor, Batch], tf.Tensor]  # q [M, Q] and some examples -> [M], summed over them, in nats
 CHUNK_BYTES, LEAST_CHUNK = 6 << 20, 64  # measured (docs/log.md)
+ALIGNED = 16  # examples: slices that begin at multiples of it are views of the data, others copies
 LOCAL = 2  # seeds of local momenta: seed + [0, LOCAL + rank]
 
 
@@ -35,11 +39,13 @@ class Evaluation(NamedTuple):
 class LogPosterior:
     """The target of a Hamiltonian trajectory over one rank's shard, `examples`.
 
-    The data are taken in chunks that stay in the cache: each goes forward and back before the next is read.
+    The data are taken in chunks that stay in the cache: each goes forward and back before the next is read. Each
+    thread has a lane of chunks of its own: the products of one chunk are too small to be shared out.
 
     prior_scale: of N(0, prior_scale^2), one for all coordinates of q or one for each.
     num_shared: P; None: all of q.
     score: what is counted beside the likelihood, where it is asked for.
+    threads: how many lanes are worth it: as many as operations that TensorFlow runs side by side.
     """
 
     def __init__(
@@ -51,10 +57,15 @@ class LogPosterior:
         num_shared: int | None = None,
         chunk_examples: int = 0,
         score: LogLikelihood | None = None,
+        threads: int = 1,
     ):
         self.log_likelihood, self.examples, self.cluster, self.score = log_likelihood, examples, cluster, score
         self.prior_scale, self.num_shared = prior_scale, num_shared
         self.chunk = chunk_examples or chunk_of(examples.x)
+        count = examples.x.shape[0]
+        lanes = threads if count > self.chunk else 1
+        cuts = [count * lane // lanes // ALIGNED * ALIGNED for lane in range(lanes)] + [count]
+        self.lanes = list(itertools.starmap(slice, itertools.pairwise(cuts)))
 
     def __call__(self, q: tf.Tensor) -> tf.Tensor:
         """Return the log posterior [M], but for the prior's constant, to any code that differentiates by tape.
@@ -126,15 +137,25 @@ class LogPosterior:
 
     def _over_chunks(self, of_chunk: Callable[[Batch], list[tf.Tensor]], sums: list[tf.Tensor]) -> list[tf.Tensor]:
         """Return the sums of what `of_chunk` says of each chunk of this rank's examples."""
-        count = self.examples.x.shape[0]
-        if count <= self.chunk:
-            return of_chunk(self.examples)
+        lanes = [self._over_lane(lane, of_chunk, sums) for lane in self.lanes]
+        return [functools.reduce(operator.add, parts) for parts in zip(*lanes, strict=True)]
+
+    def _over_lane(
+        self, lane: slice, of_chunk: Callable[[Batch], list[tf.Tensor]], sums: list[tf.Tensor]
+    ) -> list[tf.Tensor]:
+        """Return the sums over a lane, chunk after chunk."""
+        if lane.stop - lane.start <= self.chunk:
+            return of_chunk(Batch(*(part[lane] for part in self.examples)))
 
         def body(start: tf.Tensor, *sums: tf.Tensor) -> tuple[tf.Tensor, ...]:
-            batch = Batch(*(part[start : start + self.chunk] for part in self.examples))
+            stop = tf.minimum(start + self.chunk, lane.stop)
+            batch = Batch(*(part[start:stop] for part in self.examples))
             return start + self.chunk, *(a + b for a, b in zip(sums, of_chunk(batch), strict=True))
 
-        return list(tf.while_loop(lambda start, *_: start < count, body, (0, *sums), parallel_iterations=1))[1:]
+        _, *totals = tf.while_loop(
+            lambda start, *_: start < lane.stop, body, (lane.start, *sums), parallel_iterations=1
+        )  # fmt: skip
+        return totals
 
     def _sum_over_ranks(self, tensors: Sequence[tf.Tensor]) -> tuple[list[tf.Tensor], tf.Tensor]:
         """Return the sums over the ranks, and the seconds that they took, waiting for slower ranks included."""
@@ -165,9 +186,6 @@ class LogPosterior:
 
 
 def chunk_of(x: tf.Tensor) -> int:
-    """Return how many examples make a chunk of a dense network: as many as stay in a core's cache, times 16.
-
-    Slices of so many are views of the data, which a copy would cost one more pass over them.
-    """
+    """Return how many examples make a chunk of a dense network: as many as stay in a core's cache."""
     bytes_each = 4 * max(1, x.shape[1:].num_elements())
-    return max(LEAST_CHUNK, CHUNK_BYTES // bytes_each // 16 * 16)
+    return max(LEAST_CHUNK, CHUNK_BYTES // bytes_each // ALIGNED * ALIGNED)

@@ -36,9 +36,9 @@ def log_likelihood(theta, batch):
     return -tf.reduce_sum(Categorical().nll(NETWORK.apply(NETWORK.unflatten(theta), batch.x), batch.y), -1)
 
 
-def logistic(x=X, y=Y, cluster=None, chunk=NUM) -> LogPosterior:
+def logistic(x=X, y=Y, cluster=None, chunk=NUM, threads=1) -> LogPosterior:
     examples = Batch(tf.constant(x), tf.constant(y))
-    return LogPosterior(log_likelihood, examples, cluster or Solo(), 1.0, chunk_examples=chunk)
+    return LogPosterior(log_likelihood, examples, cluster or Solo(), 1.0, chunk_examples=chunk, threads=threads)
 
 
 def nothing(scale: float) -> LogPosterior:
@@ -94,9 +94,10 @@ def test_the_integrator_is_tensorflow_probabilitys():
     np.testing.assert_allclose(end.log_likelihood_change + logistic().log_prior_change(Q, end.q), change, atol=1e-4)
 
 
+@pytest.mark.parametrize("threads", [1, 2, 3])
 @pytest.mark.parametrize("chunk", [1, 16, 40, 41, 100])
-def test_chunks_change_nothing_but_the_rounding(chunk):
-    whole, parts = logistic().evaluate(Q), logistic(chunk=chunk).evaluate(Q)
+def test_chunks_and_threads_change_nothing_but_the_rounding(chunk, threads):
+    whole, parts = logistic().evaluate(Q), logistic(chunk=chunk, threads=threads).evaluate(Q)
     np.testing.assert_allclose(parts.log_likelihood, whole.log_likelihood, rtol=1e-6)
     np.testing.assert_allclose(parts.gradient, whole.gradient, rtol=1e-5, atol=1e-5)
 
@@ -271,6 +272,9 @@ class KnownNoise(Categorical):
 
     def nll(self, outputs, y_N):
         return 0.5 * tf.square((tf.cast(y_N, outputs.dtype) - outputs[..., 0]) / self.noise)
+
+    def total_nll(self, outputs, y_N):
+        return tf.reduce_sum(self.nll(outputs, y_N), -1)
 
     def score(self, outputs, y_N):
         return {}

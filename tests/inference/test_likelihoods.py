@@ -55,6 +55,18 @@ def test_settings_side_by_side_are_what_they_are_alone(likelihood):
             np.testing.assert_allclose(scores[name][s], value, rtol=1e-5)
 
 
+@pytest.mark.parametrize("likelihood", [Categorical(), Gaussian()])
+def test_the_total_is_the_sum_over_examples_and_so_is_its_gradient(likelihood):
+    y_N = tf.constant([0, 1, 1, 0, 1]) if isinstance(likelihood, Categorical) else tf.constant(Y_N)
+    outputs, weights_S = tf.constant(30 * OUTPUTS_SNO), tf.constant([1.0, -2.0, 0.5])
+    with tf.GradientTape(persistent=True) as tape:
+        tape.watch(outputs)
+        total, summed = likelihood.total_nll(outputs, y_N), tf.reduce_sum(likelihood.nll(outputs, y_N), -1)
+        ours, theirs = tf.reduce_sum(total * weights_S), tf.reduce_sum(summed * weights_S)
+    np.testing.assert_allclose(total, summed, rtol=1e-5)
+    np.testing.assert_allclose(tape.gradient(ours, outputs), tape.gradient(theirs, outputs), rtol=1e-4, atol=1e-6)
+
+
 def test_an_extreme_log_scale_stays_a_number():
     outputs = tf.constant([[0.0, -1e6], [0.0, 1e6]])
     assert np.isfinite(Gaussian().nll(outputs, tf.constant([1.0, 1.0]))).all()

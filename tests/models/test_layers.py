@@ -269,3 +269,14 @@ def test_local_reparameterisation_of_an_input_of_zeros_has_a_finite_gradient():
         kernel = LocalReparam(tf.ones([4, 3]), variance, tf.constant([1, 2], tf.int64))
         y = layers.dense(tf.zeros([2, 4]), kernel, tf.zeros(3))
     np.testing.assert_array_equal(tape.gradient(y, variance), np.zeros([4, 3]))
+
+
+def test_wide_settings_are_what_they_are_one_by_one_and_so_are_their_gradients():
+    x, kernel, bias, upstream = (tf.constant(normal(*shape)) for shape in ([7, 3], [2, 3, 4], [2, 4], [2, 7, 4]))
+    with tf.GradientTape(persistent=True) as tape:
+        tape.watch([x, kernel, bias])
+        wide, plain = layers.dense(x, layers.Wide(kernel), bias), layers.dense(x, kernel, bias)
+        ours, theirs = (tf.reduce_sum(y * upstream) for y in (wide, plain))
+    np.testing.assert_allclose(wide, plain, rtol=1e-5, atol=1e-6)
+    for mine, its in zip(*(tape.gradient(sum_, [x, kernel, bias]) for sum_ in (ours, theirs)), strict=True):
+        np.testing.assert_allclose(mine, its, rtol=1e-5, atol=1e-5)
