@@ -45,6 +45,29 @@ class Categorical:
         return tf.nn.softmax(outputs)
 
 
+class Bernoulli:
+    """Watched or not, of each item: sigma(outputs). y [N, I] is 1 (watched), -1 (not) or 0 (not known: no data)."""
+
+    def nll(self, outputs: tf.Tensor, y: tf.Tensor) -> tf.Tensor:
+        """Return the sum over the items that are known, [..., N, I] -> [..., N]."""
+        return tf.reduce_sum(log_loss(outputs, y), -1)
+
+    def score(self, outputs: tf.Tensor, y: tf.Tensor) -> dict[str, tf.Tensor]:
+        y = tf.cast(y, outputs.dtype)
+        right, known = (tf.reduce_sum(tf.cast(part, tf.float32), -1) for part in (outputs * y > 0, tf.abs(y)))
+        return {"accuracy": tf.reduce_mean(right / tf.maximum(known, 1.0), -1)}
+
+    def predictive(self, outputs: tf.Tensor) -> tf.Tensor:
+        return tf.sigmoid(outputs)
+
+
+@tf.custom_gradient
+def log_loss(z: tf.Tensor, y: tf.Tensor):  # type: ignore[no-untyped-def]
+    """Return log(1 + exp(-y z)), and 0 where y is 0, for log odds z [..., N, I] and y [N, I] of any type."""
+    sign = tf.cast(y, z.dtype)
+    return tf.math.softplus(-sign * z) * tf.abs(sign), lambda upstream: (-upstream * sign * tf.sigmoid(-sign * z), None)
+
+
 class Gaussian:
     """y ~ N(mean, scale^2). The outputs are [mean, log scale], or with a fixed noise_scale [mean].
 
@@ -75,11 +98,11 @@ class Gaussian:
         return outputs[..., 0], tf.clip_by_value(outputs[..., 1], -MAX_LOG_SCALE, MAX_LOG_SCALE)
 
 
-def make(config: TrainConfig, num_classes: int, units: Units) -> Likelihood:
-    """Return the likelihood of data with so many classes (0: real targets, learnt in `units`)."""
-    kind = targets.kind_of(config, num_classes)
-    if kind == "categorical":
-        return Categorical()
+def make(config: TrainConfig, num_classes: int, units: Units, num_items: int = 0) -> Likelihood:
+    """Return the likelihood of data with so many classes or items (0: real targets, learnt in `units`)."""
+    kind = targets.kind_of(config, num_classes, num_items)
+    if kind in ("categorical", "bernoulli"):
+        return Categorical() if kind == "categorical" else Bernoulli()
     return Gaussian(config.noise_scale / units.scale if kind == "gaussian" else 0.0, units.scale)
 
 
