@@ -13,6 +13,7 @@ from bnn_hvd import diagnostics, records
 from bnn_hvd.inference.hmc import TRACE, Hmc
 from bnn_hvd.plan import Plan
 
+MOST_OUTPUTS = 32, 32  # examples and outputs of each whose R-hat and ESS are computed
 MOST_WEIGHTS = 1000  # whose R-hat and ESS are computed; of more, as many, evenly spread
 
 
@@ -29,6 +30,8 @@ def write(plan: Plan, method: Hmc, state: Any) -> str:
         "leapfrog_steps": method.leapfrog_steps, "kept_draws_per_chain": draws_MKP.shape[1],
         **of_traces(traces, burn_in), "weights": of_weights(draws_MKP), "cost": cost(plan, method),
     }  # fmt: skip
+    if method.network.of_example and draws_MKP.shape[1]:
+        report |= {"outputs": of_outputs(plan, method, state, draws_MKP), "kept_draws_bytes": method.kept_bytes}
     report = _without_nan(report)
     records.write_json(run / records.DIAGNOSTICS, report)
     return text(report)
@@ -69,6 +72,25 @@ def of_weights(draws_MKP: np.ndarray) -> dict[str, Any]:
         "ess_bulk_median": float(np.nanmedian(values["ess_bulk"])),
         "ess_bulk_min": float(np.nanmin(values["ess_bulk"])), "ess_tail_min": float(np.nanmin(values["ess_tail"])),
     }  # fmt: skip
+
+
+def of_outputs(plan: Plan, method: Hmc, state: Any, draws_MKP: np.ndarray) -> dict[str, Any]:
+    """Return what `of_weights` does, of what the network puts out for some examples.
+
+    Factors can rotate and leave it as it is: their own R-hat says little, that of the outputs all that a prediction is.
+    """
+    examples, outputs = (
+        np.unique(np.linspace(0, count - 1, most).round().astype(int))
+        for count, most in zip((plan.num_train, method.network.num_outputs), MOST_OUTPUTS, strict=True)
+    )
+    latents_MKnL = chronological(
+        state.slots["local_draws"].numpy()[:, :, examples], max(int(state.step) - method.burn_in, 0) // method.every
+    )[1]
+    x = np.arange(len(examples), dtype=np.int32)[:, None]
+    found = []
+    for draws_KP, local in zip(draws_MKP, latents_MKnL, strict=True):
+        found.append(method.forward(draws_KP, local)(x).numpy()[..., outputs].reshape(len(draws_KP), -1))
+    return of_weights(np.stack(found))
 
 
 def quality(x_MN: np.ndarray) -> dict[str, float]:

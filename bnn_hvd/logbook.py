@@ -19,7 +19,7 @@ from bnn_hvd.plan import Call, Plan
 from bnn_hvd.rank_times import Call as TimedCall
 
 HISTOGRAM_BINS = 80
-SHOWN_SCORES = ("accuracy", "rmse", "nll", "ece", "calibration_error")
+SHOWN_SCORES = ("accuracy", "rmse", "nll", "ece", "calibration_error", "auroc")
 OF_THIS_RANK = ("loss_here", "communication_s")  # scalars of a step that are not averaged over the ranks
 
 

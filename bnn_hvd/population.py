@@ -14,6 +14,7 @@ from bnn_hvd import checkpoint, cluster, particles, plan, records, registry, see
 from bnn_hvd.checkpoint import Arrays, Progress
 from bnn_hvd.cluster import Cluster
 from bnn_hvd.config import TrainConfig
+from bnn_hvd.data import shards
 from bnn_hvd.errors import UserError
 
 
@@ -52,15 +53,25 @@ class Population:
             checkpoint.restore(self._stored, state)
         elif num_particles(self._stored) == self.config.num_particles:
             mine = slice(self.members.start, self.members.stop)
-            checkpoint.restore({name: a[mine] if a.ndim else a for name, a in self._stored.items()}, state)
+            stored = {name: a[mine] if a.ndim else a for name, a in self._stored.items()}
+            for name, axis in state.example_axis.items():
+                here = shards.shard(stored[name].shape[axis], self.cluster.rank, self.cluster.size)
+                stored[name] = stored[name][(slice(None),) * axis + (here,)]
+            checkpoint.restore(stored, state)
 
     def collect(self, state: Any) -> Arrays:
         """Return the variables of the whole state, on every rank."""
         arrays = checkpoint.arrays_of(state)
         if self.members is None:
             return arrays
-        everyone = self.ranks.gather((self.members.start, arrays))
-        parts = dict(everyone)  # by first member: the ranks of a group have the same
+        parts: dict[int, Arrays] = {}  # by first member
+        for start, part in self.ranks.gather((self.members.start, arrays)):
+            if start in parts:  # the ranks of a group have the same, but for what belongs to their examples
+                own = {
+                    name: np.concatenate([parts[start][name], part[name]], a) for name, a in state.example_axis.items()
+                }
+                part = parts[start] | own
+            parts[start] = part
         first = self.progress.first_member
         earlier = [{name: a[:first] for name, a in self._stored.items() if a.ndim}] if first else []
         ordered = [*earlier, *(parts[start] for start in sorted(parts))]

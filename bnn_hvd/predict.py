@@ -11,13 +11,14 @@ from bnn_hvd import (
     machine,
     population,
     predict_classes,
+    predict_ratings,
     predict_reals,
     records,
     rundir,
     seeds,
     targets,
 )
-from bnn_hvd.cluster import Cluster
+from bnn_hvd.cluster import Cluster, Solo
 from bnn_hvd.config import PredictConfig, TrainConfig
 from bnn_hvd.data import sources
 from bnn_hvd.data.arrays import Arrays
@@ -37,13 +38,15 @@ def main(config: PredictConfig) -> int:
     arrays = load_like(trained, described, config.data_dir)
     ood = load_like(trained, described, config.ood_data_dir, same_classes=False) if config.ood_data_dir else None
     if config.reference and not described["num_classes"]:
-        raise UserError("--reference compares probabilities of classes, and this run is a regression: leave it out")
+        raise UserError("--reference compares probabilities of classes, and this run has none: leave it out")
+    if config.users and not arrays.num_items:
+        raise UserError(f"--users={config.users} is of ratings, and this run is of something else: leave it out")
     reference_NC = fidelity.read_reference(Path(config.reference), arrays.y_test) if config.reference else None
 
     ranks = cluster.connect()
     threads = machine.set_up(config.threads, ranks)
     predictor = restored(trained, described, ranks)
-    kind = predict_classes if described["num_classes"] else predict_reals
+    kind = predict_classes if described["num_classes"] else predict_ratings if arrays.num_items else predict_reals
     watch = Stopwatch()
     found, report = kind.predict(predictor, arrays, config)
     report |= {
@@ -67,7 +70,8 @@ def main(config: PredictConfig) -> int:
 
 def restored(trained: TrainConfig, described: dict[str, Any], ranks: Cluster) -> Predictor:
     """Return the predictor of a run as it was last saved; of particles that are being added, those that are there."""
-    network = build(trained, tuple(described["example_shape"]), described["num_classes"])
+    num_items = described.get("num_items", 0)  # runs of before have none
+    network = build(trained, tuple(described["example_shape"]), described["num_classes"], num_items)
     stored = rundir.read_checkpoint(Path(trained.run))
     if trained.num_particles:
         trained = dataclasses.replace(trained, num_particles=population.num_particles(stored))
@@ -75,7 +79,7 @@ def restored(trained: TrainConfig, described: dict[str, Any], ranks: Cluster) ->
         trained, init_from=""
     )  # that run may be gone: what began with it is in the checkpoint
     units = targets.from_dict(described)
-    method = inference.build(trained, network, described["num_train"], ranks, units=units)
+    method = inference.build(trained, network, described["num_train"], Solo(), units=units)  # the state is whole here
     state = method.init(seeds.seed(trained.seed, "init"))
     checkpoint.restore(stored, state)
     standardizer = Standardizer.from_dict(described["standardizer"])
@@ -91,11 +95,17 @@ def load_like(trained: TrainConfig, described: dict[str, Any], data_dir: str, sa
     if data_dir and trained.dataset == "digits":  # they are built in: other data for them come as an .npz
         arrays = sources.load("npz", data_dir)
     else:
-        arrays = sources.load(trained.dataset, data_dir or trained.data_dir, trained.target, trained.test_fraction)
+        arrays = sources.load(trained.dataset, data_dir or trained.data_dir, **sources.flags(trained))
     shape, largest = list(arrays.x_test.shape[1:]), int(arrays.y_test.max(initial=0)) if arrays.num_classes else 0
     if shape != described["example_shape"]:
         raise UserError(
             f"{data_dir} has examples of shape {shape}, the run was trained on {described['example_shape']}"
+        )
+    size = [len(arrays.x_train), arrays.num_items]
+    if arrays.num_items and size != [described["num_train"], described["num_items"]]:
+        raise UserError(
+            f"{data_dir or trained.data_dir} has {size[0]} users and {size[1]} items, the run was trained on "
+            f"{described['num_train']} and {described['num_items']}: its parameters are of these"
         )
     names = described.get("input_names", list(arrays.input_names))  # runs of before have none
     if names != list(arrays.input_names):

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from bnn_hvd import regression, seeds, uncertainty
+from bnn_hvd import ratings, regression, seeds, uncertainty
 from bnn_hvd.cluster import Cluster
 from bnn_hvd.data import shards
 from bnn_hvd.data.pipeline import standardize_with
@@ -35,6 +35,7 @@ DENSE_PASS, CONV_PASS = PassSize(draws=16, examples=250), PassSize(draws=1, exam
 BLOCK_VALUES = 1 << 21  # S x N x O in memory at a time, beside what is kept of them
 
 Found = dict[str, np.ndarray]  # arrays by name, as for predictive.npz
+OfChunk = Callable[..., tuple[tf.Tensor, ...]]  # outputs [S, N, O], more of the N examples -> sums over S, [N, ...]
 
 
 class Predictor:
@@ -47,23 +48,29 @@ class Predictor:
         self.standardize = standardize_with(standardizer)
         has_conv = any(len(p.shape) == 4 for p in method.network.parameters)
         self.size = CONV_PASS if has_conv else DENSE_PASS
-        self._sums = tf.function(self._sums_of_pass, autograph=False)
+        self._sums = tf.function(self._sums_of_pass, autograph=False)  # traced once for each `of_chunk`
         self._each = tf.function(self._each_of_pass, autograph=False)
 
     def predict(self, x: np.ndarray, num_draws: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Return the means over the draws, on every rank: of the probabilities [N, C], of the entropy [N], and of
         which class is the most probable one [N, C]."""
-        num_draws = self.method.num_draws(num_draws)
-        chunks, mine = self._deal(x)
-        num_mine = len(mine)
-        probs = np.zeros([len(chunks) * self.size.examples, self.method.network.num_outputs])
-        totals = [probs, np.zeros(len(probs)), np.zeros_like(probs)]
-        for draws in self._passes(num_draws):
-            for total, of_pass in zip(totals, self._sums(chunks, draws) if num_mine else (), strict=bool(num_mine)):
-                total += of_pass.numpy()
-        parts = self.ranks.gather([total[:num_mine] / num_draws for total in totals])
-        probs, entropy, votes = (np.concatenate(of_ranks) for of_ranks in zip(*parts, strict=True))
+        probs, entropy, votes = self.means(of_classes, 3, num_draws, x)
         return probs.astype(np.float32), entropy, votes
+
+    def means(self, of_chunk: OfChunk, count: int, num_draws: int, x: np.ndarray, *more: np.ndarray) -> Any:
+        """Return the means over the draws of the `count` arrays that `of_chunk` adds up, [N, ...], on every rank.
+
+        of_chunk: a function of a module: it is compiled once. more: what else it is given of each example.
+        """
+        num_draws = self.method.num_draws(num_draws)
+        dealt = [self._deal(part) for part in (x, *more)]
+        chunks, mine = [chunks for chunks, _ in dealt], dealt[0][1]
+        totals: list[Any] = [0.0] * count
+        for draws in self._passes(num_draws) if len(mine) else ():
+            sums = self._sums(of_chunk, count, chunks, draws)
+            totals = [total + of_pass.numpy().astype(np.float64) for total, of_pass in zip(totals, sums, strict=True)]
+        parts = self.ranks.gather([total[: len(mine)] / num_draws for total in totals] if len(mine) else None)
+        return tuple(np.concatenate(of_ranks) for of_ranks in zip(*filter(None, parts), strict=True))
 
     def each_draw(self, x: np.ndarray, num_draws: int) -> np.ndarray:
         """Return what every single draw predicts, on every rank: probabilities [S, N, C], or [S, N, 2] for a
@@ -101,6 +108,8 @@ class Predictor:
         """Return the scores of the mean over the draws, on every rank."""
         if self.method.network.num_classes:
             scores = uncertainty.summary(self.predict(x, num_draws)[0], y_N)
+        elif self.method.network.num_items:
+            scores = ratings.summary(self.means(of_items, 1, num_draws, x)[0], y_N)
         else:
             found = self.of_mixtures(x, num_draws, lambda draws, at: regression.of_examples(draws, y_N[at]))
             scores = regression.summary(found, y_N)
@@ -123,25 +132,17 @@ class Predictor:
             for first in range(0, num_draws, self.size.draws)
         ]
 
-    def _sums_of_pass(self, chunks: tf.Tensor, draws: Draws) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-        """Return the sums over S draws of the probabilities, of their entropy and of the votes, for all chunks."""
+    def _sums_of_pass(
+        self, of_chunk: OfChunk, count: int, chunks: list[tf.Tensor], draws: Draws
+    ) -> tuple[tf.Tensor, ...]:
+        """Return the sums of `of_chunk` over S draws, for all chunks."""
         forward = self.method.draw(self.state, draws)
 
-        def one_chunk(x: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-            log_probs_SNC = tf.nn.log_softmax(forward(self.standardize(x)))
-            probs_SNC = tf.exp(log_probs_SNC)
-            votes_SNC = tf.one_hot(tf.argmax(log_probs_SNC, -1, tf.int32), log_probs_SNC.shape[-1])
-            entropy_N = -tf.reduce_sum(probs_SNC * log_probs_SNC, [0, 2])
-            return tf.reduce_sum(probs_SNC, 0), entropy_N, tf.reduce_sum(votes_SNC, 0)
+        def one_chunk(parts: list[tf.Tensor]) -> tuple[tf.Tensor, ...]:
+            return of_chunk(forward(self.standardize(parts[0])), *parts[1:])
 
-        probs, entropy, votes = tf.map_fn(
-            one_chunk, chunks, fn_output_signature=(tf.float32, tf.float32, tf.float32), parallel_iterations=1
-        )
-        return (
-            tf.reshape(probs, [-1, probs.shape[-1]]),
-            tf.reshape(entropy, [-1]),
-            tf.reshape(votes, [-1, votes.shape[-1]]),
-        )
+        sums = tf.map_fn(one_chunk, chunks, fn_output_signature=(tf.float32,) * count, parallel_iterations=1)
+        return tuple(tf.reshape(part, [-1, *part.shape[2:]]) for part in sums)
 
     def _each_of_pass(self, chunks: tf.Tensor, draws: Draws) -> tf.Tensor:
         """Return what each draw predicts, for all chunks: [S, N, O]."""
@@ -153,3 +154,17 @@ class Predictor:
         found = tf.map_fn(one_chunk, chunks, fn_output_signature=tf.float32, parallel_iterations=1)
         found = tf.transpose(found, [1, 0, 2, 3])
         return tf.reshape(found, [tf.shape(found)[0], -1, found.shape[-1]])
+
+
+def of_classes(outputs_SNC: tf.Tensor) -> tuple[tf.Tensor, ...]:
+    """Return the sums over S draws of the probabilities [N, C], of their entropy [N] and of the votes [N, C]."""
+    log_probs_SNC = tf.nn.log_softmax(outputs_SNC)
+    probs_SNC = tf.exp(log_probs_SNC)
+    votes_SNC = tf.one_hot(tf.argmax(log_probs_SNC, -1, tf.int32), log_probs_SNC.shape[-1])
+    entropy_N = -tf.reduce_sum(probs_SNC * log_probs_SNC, [0, 2])
+    return tf.reduce_sum(probs_SNC, 0), entropy_N, tf.reduce_sum(votes_SNC, 0)
+
+
+def of_items(outputs_SNI: tf.Tensor) -> tuple[tf.Tensor, ...]:
+    """Return the sums over S draws of the probabilities that items were watched [N, I]."""
+    return (tf.reduce_sum(tf.sigmoid(outputs_SNI), 0),)

@@ -31,6 +31,7 @@ DIAGNOSTICS = "diagnostics.json"  # of the chains of hmc: R-hat, effective sampl
 CHAINS = "chains.npz"  # their traces
 PREDICTIVE = "predictive.npz"
 UNCERTAINTY = "uncertainty.json"
+RECOMMENDATIONS = "recommendations.json"  # of ratings: how many draws recommend what to whom
 PRUNING = "pruning.json"  # scores against the fraction of the weights that `prune` dropped
 PRUNED_FROM = "pruned_from.json"  # in the run that `prune` wrote
 CHURN = "churn.json"  # a row per cell of a study

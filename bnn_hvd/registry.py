@@ -31,9 +31,14 @@ NETWORKS = {
     "resnet20": Row("bnn_hvd.models.resnet:resnet20", "residual, three stages of three blocks (16, 32, 64)"),
     "resnet18": Row("bnn_hvd.models.resnet:resnet18", "residual, four stages of two blocks (64, 128, 256, 512)"),
     "vgg16": Row("bnn_hvd.models.vgg:vgg16", "thirteen 3x3 convs in five blocks, dense output"),
+    "matrix_factorisation": Row(
+        "bnn_hvd.models.factorisation:matrix_factorisation",
+        "--num_factors and a bias of each user and each item: who has watched what",
+    ),
 }
 
-SINGLE_LAYER = ("linear",)  # networks without a hidden layer
+SINGLE_LAYER = ("linear", "matrix_factorisation")  # networks without a hidden layer
+LOCAL = ("matrix_factorisation",)  # networks with parameters of each example, which live on its rank alone
 
 METHODS = {
     "point": Row("bnn_hvd.inference.point:Point", "one setting of the weights (maximum a posteriori)"),
@@ -60,8 +65,16 @@ DATASETS = {
     "cifar100": Row("bnn_hvd.data.sources:cifar100", "folder of python or binary files, or an .npz; fine labels"),
     "sine": Row("bnn_hvd.data.sine:sine", "a sine with noise that grows, embedded: regression"),
     "table": Row("bnn_hvd.data.table:table", "your own .csv (with a header) or .npz of columns, for regression"),
+    "synthetic_ratings": Row(
+        "bnn_hvd.data.ratings:synthetic_ratings", "--num_users x --num_items of who watched what, from known factors"
+    ),
+    "movielens": Row(
+        "bnn_hvd.data.movielens:movielens", "folder with u.data (ml-100k), ratings.dat (ml-1m) or ratings.csv"
+    ),
     "npz": Row("bnn_hvd.data.sources:npz", "your own .npz with x_train, y_train, x_test, y_test"),
 }
+
+RATINGS = ("synthetic_ratings", "movielens")  # of users and items
 
 # A named model is short for these flags.
 MODELS: dict[str, dict[str, str]] = {

@@ -96,5 +96,8 @@ def plan_text(plan: Plan, method: Any, state: Any, ranks: int) -> str:
         "trained parameters": trained,
         "bytes all-reduced per step": bytes_per_step(plan, method),
     }
+    if network.of_example:
+        rows["parameters of examples"] = plan.num_train * network.num_of_example
+        rows["bytes of kept draws"] = method.method.kept_bytes
     table = [f"{name:28}{value}" for name, value in rows.items()]
     return "\n".join([to_flagfile(plan.config) + network.table(), *table])

@@ -14,13 +14,13 @@ from bnn_hvd import registry
 PACKAGE = Path(__file__).parent.parent / "bnn_hvd"
 LAYERS = {  # a folder or a module, and how high it stands
     0: "config registry errors seeds records rundir checkpoint launcher schedules plan pace provenance legacy "
-       "stopping uncertainty diagnostics fidelity rank_times particles jobs regression targets over_draws data "
-       "data.arrays data.sine data.table data.sources data.formats data.shards data.standardize data.download "
-       "pruning.masks churn.measures data.augment",
+       "stopping uncertainty ratings diagnostics fidelity rank_times particles jobs regression targets over_draws data "
+       "data.arrays data.sine data.table data.ratings data.movielens data.sources data.formats data.shards "
+       "data.standardize data.download pruning.masks churn.measures data.augment",
     1: "cluster machine noise plots lock watchdog data.staging",
     2: "models data.pipeline",
     3: "inference",
-    4: "population predictor predict predict_classes predict_reals logbook report chains scaling",
+    4: "population predictor predict predict_classes predict_reals predict_ratings logbook report chains scaling",
     5: "train pruning churn",
     6: "cli __main__",
 }  # fmt: skip

@@ -21,7 +21,7 @@ Row = dict[str, Any]
 def check_data(cells: list[Cell], config: ChurnConfig) -> None:
     """Raise UserError, before hours of training, for real targets or groups that don't fit the test part."""
     first = cells[0].jobs[0].config
-    arrays = sources.load(first.dataset, first.data_dir, first.target, first.test_fraction)
+    arrays = sources.load(first.dataset, first.data_dir, **sources.flags(first))
     if not arrays.num_classes:
         raise UserError(f"churn counts labels that differ, and --dataset={first.dataset} has real targets")
     read_groups(config.groups, len(arrays.y_test))

@@ -22,6 +22,10 @@ class ModelFlags(RunFlags):
     estimator: str = flag("", "network", "gradient estimator of vi (default flipout)", choices=ESTIMATORS)
     hidden: int = flag(64, "network", "units of each hidden layer of mlp", minimum=1)
     num_blocks: int = flag(2, "network", "blocks of two dense layers in mlp", minimum=0)
+    num_factors: int = flag(
+        20, "network", "numbers that matrix_factorisation has of each user and item; synthetic_ratings are made of as "
+        "many", minimum=1,
+    )  # fmt: skip
     normalization: str = flag(
         "frn", "network", "of resnet18, resnet20 and vgg16: filter-response normalisation, or none",
         choices=("frn", "none"),
@@ -39,6 +43,10 @@ class ModelFlags(RunFlags):
     prior_scale: float = flag(
         1.0, "prior", "standard deviation of the prior (of the mixture: of its wide part)", minimum=1e-12
     )
+    factor_scale: float = flag(
+        0.0, "prior", "standard deviation of the prior of matrix_factorisation's factors; 0: such that the product of "
+        "a user's and an item's has --prior_scale", minimum=0,
+    )  # fmt: skip
     prior_narrow_scale: float = flag(0.0025, "prior", "standard deviation of the mixture's narrow part", minimum=1e-12)
     prior_wide_weight: float = flag(0.5, "prior", "weight of the mixture's wide part, in (0, 1)", minimum=1e-12)
     prior_mean: str = flag(

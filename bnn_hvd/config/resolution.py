@@ -28,6 +28,7 @@ def resolve(config: TrainConfig) -> TrainConfig:
             raise UserError(f"--{name}={getattr(config, name)} must be below 1")
     values = {f.name: _canonical(f, getattr(config, f.name)) for f in dataclasses.fields(config)}
     _take_model(values)
+    _resolve_ratings(values)
     _fill(values, network="conv", method="vi", estimator="flipout")
     _fill(values, bayesian_layers="all" if values["network"] in registry.SINGLE_LAYER else "hidden")
     _resolve_chains(values)
@@ -66,6 +67,26 @@ def _check_prior(values: dict[str, Any]) -> None:
         )
     if centred and not values["init_from"]:
         raise UserError("--prior_mean=init_from needs --init_from, the run directory of a point run")
+
+
+def _resolve_ratings(values: dict[str, Any]) -> None:
+    """Fill in the flags of ratings: one network, with parameters of each user, and one method for it."""
+    ratings, network = values["dataset"] in registry.RATINGS, values["network"]
+    if ratings:
+        _fill(values, network="matrix_factorisation", method="hmc")
+    if ratings != (values["network"] in registry.LOCAL):
+        known = "matrix_factorisation" if ratings else f"--dataset={' or '.join(registry.RATINGS)}"
+        raise UserError(f"--network={network} does not fit --dataset={values['dataset']}: take {known}")
+    if not ratings:
+        return
+    if values["method"] not in registry.FULL_BATCH:
+        raise UserError(
+            f"--network={values['network']} has parameters of each user, which live on one rank: take --method=hmc, "
+            f"not {values['method']}"
+        )
+    values["standardize"] = "none"
+    if values["dataset"] == "synthetic_ratings":
+        _fill(values, num_users=1500, num_items=1000)
 
 
 def _resolve_chains(values: dict[str, Any]) -> None:

@@ -17,16 +17,23 @@ class TrainConfig(MethodFlags):
     test_fraction: float = flag(
         0.2,
         "data",
-        "part of a table's rows that is the test part, in (0, 1); the same rows for every --seed",
+        "part of a table's rows, or of a rating matrix's entries, that is the test part, in (0, 1); the same ones for "
+        "every --seed",
         minimum=0,
     )
+    num_users: int | None = flag(
+        None, "data", "users of synthetic_ratings (default 1500); of movielens, only so many, those with the most "
+        "ratings", minimum=1,
+    )  # fmt: skip
+    num_items: int | None = flag(None, "data", "and items (default 1000); of movielens, the most watched", minimum=1)
     standardize_targets: bool = flag(
         True, "data", "learn real targets as (y - mean) / standard deviation of the training part; what is written is "
         "in their own units either way",
     )  # fmt: skip
     standardize: str = flag(
         "channel", "data", "subtract the mean and divide by the standard deviation of the training part: "
-        "per channel, per pixel (or feature), or not at all; unit: only divide by the largest value of all",
+        "per channel, per pixel (or feature), or not at all; unit: only divide by the largest value of all. Ratings "
+        "have nothing to standardise",
         choices=("channel", "pixel", "none", "unit"),
     )  # fmt: skip
     augment: str = flag(
@@ -35,8 +42,8 @@ class TrainConfig(MethodFlags):
     )  # fmt: skip
     batch_size: int = flag(64, "data", "examples per step and rank", minimum=1)
     likelihood: str = flag(
-        "", "objective", "of the targets (default: categorical for classes, gaussian for real targets)",
-        choices=("categorical", "gaussian", "heteroscedastic"),
+        "", "objective", "of the targets (default: categorical for classes, gaussian for real targets, "
+        "bernoulli for what users have watched)", choices=("categorical", "gaussian", "heteroscedastic", "bernoulli"),
     )  # fmt: skip
     noise_scale: float = flag(
         0.0, "objective", "standard deviation of gaussian noise, in units of the target; 0: learnt", minimum=0

@@ -17,6 +17,10 @@ class PredictConfig:
         "mean,median,std,min,max",
     )  # fmt: skip
     quantiles: str = flag("", "run", "and their quantiles, as 0.05,0.5,0.95")
+    users: str = flag(
+        "", "run", "of ratings: users to recommend to, a,b, beside the one with the most and the one with the fewest "
+        "ratings",
+    )  # fmt: skip
     data_dir: str = flag("", "data", "predict this data instead of the run's own (same format)")
     reference: str = flag(
         "", "data", "run directory of a reference posterior (hmc), predicted on the same data, to be compared with"

@@ -3,6 +3,7 @@
 Adding a data set is one function here and one row in registry.DATASETS.
 """
 
+import inspect
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -15,6 +16,7 @@ from bnn_hvd.data.arrays import Arrays
 from bnn_hvd.errors import UserError
 
 NUM_TEST_DIGITS = 360
+READERS_FLAGS = ("target", "test_fraction", "num_users", "num_items", "num_factors")
 IDX_STEMS = {"x_train": "train-images", "y_train": "train-labels", "x_test": "t10k-images", "y_test": "t10k-labels"}
 
 FINE_CLASSES = """
@@ -59,10 +61,10 @@ CIFAR100 = CifarFiles(
 )
 
 
-def load(dataset: str, data_dir: str, target: str = "", test_fraction: float = 0.2) -> Arrays:
+def load(dataset: str, data_dir: str, target: str = "", test_fraction: float = 0.2, **size: int | None) -> Arrays:
     """Read the data set that the flags --dataset and --data_dir name, and check it.
 
-    target, test_fraction: of a table.
+    target, test_fraction, size: further flags; a reader is given those that are its keyword-only arguments.
 
     Raises:
       UserError: files that are missing or broken, or data that can't be trained on.
@@ -70,9 +72,16 @@ def load(dataset: str, data_dir: str, target: str = "", test_fraction: float = 0
     reader = registry.load(registry.DATASETS, dataset)
     if target and dataset != "table":
         raise UserError(f"--target={target} is a column of a table, not of --dataset={dataset}: leave it out")
-    arrays = reader(data_dir, target, test_fraction) if dataset == "table" else reader(data_dir)
+    given = {"target": target, "test_fraction": test_fraction, **size}
+    takes = [p.name for p in inspect.signature(reader).parameters.values() if p.kind is p.KEYWORD_ONLY]
+    arrays = reader(data_dir, **{name: given[name] for name in takes})
     check(arrays, str(_absolute(data_dir)) if data_dir else dataset)
     return arrays
+
+
+def flags(config: Any) -> dict[str, Any]:
+    """Return the flags of `train` that `load` hands on to a reader."""
+    return {name: getattr(config, name) for name in READERS_FLAGS}
 
 
 def describe(arrays: Arrays) -> dict[str, Any]:
@@ -80,7 +89,7 @@ def describe(arrays: Arrays) -> dict[str, Any]:
     return {
         "num_train": len(arrays.x_train), "num_test": len(arrays.x_test), "num_classes": arrays.num_classes,
         "class_names": list(arrays.class_names), "example_shape": list(arrays.x_train.shape[1:]),
-        "input_names": list(arrays.input_names),
+        "input_names": list(arrays.input_names), "num_items": arrays.num_items,
     }  # fmt: skip
 
 

@@ -11,7 +11,7 @@ from bnn_hvd.data.arrays import Arrays
 from bnn_hvd.errors import UserError
 
 
-def table(path: str, target: str, test_fraction: float = 0.2) -> Arrays:
+def table(path: str, *, target: str, test_fraction: float = 0.2) -> Arrays:
     """Return the columns as inputs [N, D] in their order, but for the target's.
 
     The test part is a fraction of the rows, rounded down, from a shuffle that is the same for every --seed. An .npz

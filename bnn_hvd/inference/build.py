@@ -23,7 +23,7 @@ def build(
 
     units: of real targets.
     """
-    likelihood = likelihoods.make(config, network.num_classes, units or Units())
+    likelihood = likelihoods.make(config, network.num_classes, units or Units(), network.num_items)
     method = registry.load(registry.METHODS, config.method)(network, likelihood, num_train, cluster, config)
     watch = watched.watch(method, config)
     if config.num_particles:

@@ -19,6 +19,7 @@ class State(tf.Module):
       params: what is learnt, one flat vector [P], or [M, P] for M members.
       slots: what the optimizer and the method keep beside it, by name; with M members, [M, ...].
       step: steps done, int64.
+      example_axis: of the variables that have an axis of this rank's examples, which one that is, by name.
     """
 
     def __init__(self, params: tf.Tensor, optimizer: Optimizer | None = None):
@@ -26,6 +27,7 @@ class State(tf.Module):
         self.params = tf.Variable(params, name="params")
         self.slots = optimizer.slots(self.params) if optimizer else {}
         self.step = tf.Variable(0, dtype=tf.int64, name="step")
+        self.example_axis: dict[str, int] = {}
 
 
 def descend(

@@ -24,7 +24,8 @@ class Ensemble:
         self.method, self.members, self.network, self.likelihood = method, members, method.network, method.likelihood
 
     def with_members(self, members: range) -> "Ensemble":
-        return Ensemble(self.method, members)
+        """Return the method for a state that is whole in one place, of these members."""
+        return Ensemble(self.method.alone() if hasattr(self.method, "alone") else self.method, members)
 
     def init(self, seed: np.ndarray) -> State:
         return self.method.init(seed + self._offsets())

@@ -23,6 +23,7 @@ class Likelihood(Protocol):
 
     def total_nll(self, outputs: tf.Tensor, y_N: tf.Tensor) -> tf.Tensor:
         """Return the sum of that over n, of many examples: [..., N, O] -> [...]."""
+        return tf.reduce_sum(self.nll(outputs, y_N), -1)
 
     def score(self, outputs: tf.Tensor, y_N: tf.Tensor) -> dict[str, tf.Tensor]:
         """Return what is logged of a batch beside the loss, by name: [..., N, O] -> [...]."""
@@ -31,7 +32,7 @@ class Likelihood(Protocol):
         """Return the numbers that say what is predicted: class probabilities, or mean and standard deviation."""
 
 
-class Categorical:
+class Categorical(Likelihood):
     """Class probabilities softmax(logits); y are class numbers."""
 
     def nll(self, outputs: tf.Tensor, y_N: tf.Tensor) -> tf.Tensor:
@@ -62,7 +63,30 @@ class Categorical:
         return tf.nn.softmax(outputs)
 
 
-class Gaussian:
+class Bernoulli(Likelihood):
+    """Watched or not, of each item: sigma(outputs). y [N, I] is 1 (watched), -1 (not) or 0 (not known: no data)."""
+
+    def nll(self, outputs: tf.Tensor, y: tf.Tensor) -> tf.Tensor:
+        """Return the sum over the items that are known, [..., N, I] -> [..., N]."""
+        return tf.reduce_sum(log_loss(outputs, y), -1)
+
+    def score(self, outputs: tf.Tensor, y: tf.Tensor) -> dict[str, tf.Tensor]:
+        y = tf.cast(y, outputs.dtype)
+        right, known = (tf.reduce_sum(tf.cast(part, tf.float32), -1) for part in (outputs * y > 0, tf.abs(y)))
+        return {"accuracy": tf.reduce_mean(right / tf.maximum(known, 1.0), -1)}
+
+    def predictive(self, outputs: tf.Tensor) -> tf.Tensor:
+        return tf.sigmoid(outputs)
+
+
+@tf.custom_gradient
+def log_loss(z: tf.Tensor, y: tf.Tensor):  # type: ignore[no-untyped-def]
+    """Return log(1 + exp(-y z)), and 0 where y is 0, for log odds z [..., N, I] and y [N, I] of any type."""
+    sign = tf.cast(y, z.dtype)
+    return tf.math.softplus(-sign * z) * tf.abs(sign), lambda upstream: (-upstream * sign * tf.sigmoid(-sign * z), None)
+
+
+class Gaussian(Likelihood):
     """y ~ N(mean, scale^2). The outputs are [mean, log scale], or with a fixed noise_scale [mean].
 
     y, the outputs and what is predicted are standardised: in multiples of `unit`. Losses and scores are of
@@ -76,9 +100,6 @@ class Gaussian:
         mean, log_scale = self._parts(outputs)
         z = (y_N - mean) * tf.exp(-log_scale)
         return 0.5 * z * z + log_scale + (0.5 * math.log(2 * math.pi) + math.log(self.unit))
-
-    def total_nll(self, outputs: tf.Tensor, y_N: tf.Tensor) -> tf.Tensor:
-        return tf.reduce_sum(self.nll(outputs, y_N), -1)
 
     def score(self, outputs: tf.Tensor, y_N: tf.Tensor) -> dict[str, tf.Tensor]:
         mean, _ = self._parts(outputs)
@@ -95,11 +116,11 @@ class Gaussian:
         return outputs[..., 0], tf.clip_by_value(outputs[..., 1], -MAX_LOG_SCALE, MAX_LOG_SCALE)
 
 
-def make(config: TrainConfig, num_classes: int, units: Units) -> Likelihood:
-    """Return the likelihood of data with so many classes (0: real targets, learnt in `units`)."""
-    kind = targets.kind_of(config, num_classes)
-    if kind == "categorical":
-        return Categorical()
+def make(config: TrainConfig, num_classes: int, units: Units, num_items: int = 0) -> Likelihood:
+    """Return the likelihood of data with so many classes or items (0: real targets, learnt in `units`)."""
+    kind = targets.kind_of(config, num_classes, num_items)
+    if kind in ("categorical", "bernoulli"):
+        return Categorical() if kind == "categorical" else Bernoulli()
     return Gaussian(config.noise_scale / units.scale if kind == "gaussian" else 0.0, units.scale)
 
 

@@ -9,6 +9,7 @@ to this rank's data and live on it alone], Q = P + L.
 
 import functools
 import itertools
+import math
 import operator
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
@@ -23,7 +24,15 @@ from bnn_hvd.inference import clock
 LogLikelihood = Callable[[tf.Tensor, Batch], tf.Tensor]  # q [M, Q] and some examples -> [M], summed over them, in nats
 CHUNK_BYTES, LEAST_CHUNK = 6 << 20, 64  # measured (docs/log.md)
 ALIGNED = 16  # examples: slices that begin at multiples of it are views of the data, others copies
-LOCAL = 2  # seeds of local momenta: seed + [0, LOCAL + rank]
+LOCAL = 2  # seeds of local momenta: seed + [0, LOCAL]
+
+
+class Local(NamedTuple):
+    """Where local latents are: q is num_shared numbers, and then the part `mine` of the `total` local ones."""
+
+    num_shared: int
+    mine: slice
+    total: int
 
 
 class Evaluation(NamedTuple):
@@ -43,7 +52,7 @@ class LogPosterior:
     thread has a lane of chunks of its own: the products of one chunk are too small to be shared out.
 
     prior_scale: of N(0, prior_scale^2), one for all coordinates of q or one for each.
-    num_shared: P; None: all of q.
+    local: of the local latents; None: there are none, and all of q is shared.
     score: what is counted beside the likelihood, where it is asked for.
     threads: how many lanes are worth it: as many as operations that TensorFlow runs side by side.
     """
@@ -54,13 +63,13 @@ class LogPosterior:
         examples: Batch,
         cluster: Cluster,
         prior_scale: Any,
-        num_shared: int | None = None,
+        local: Local | None = None,
         chunk_examples: int = 0,
         score: LogLikelihood | None = None,
         threads: int = 1,
     ):
         self.log_likelihood, self.examples, self.cluster, self.score = log_likelihood, examples, cluster, score
-        self.prior_scale, self.num_shared = prior_scale, num_shared
+        self.prior_scale, self.local = prior_scale, local
         self.chunk = chunk_examples or chunk_of(examples.x)
         count = examples.x.shape[0]
         lanes = threads if count > self.chunk else 1
@@ -108,6 +117,11 @@ class LogPosterior:
         gradient = tf.concat([shared, gradient[:, self._shared(q) :]], -1) - q / self._scale(q) ** 2
         return Evaluation(change, gradient, here, more[0] if more else tf.zeros([chains]), seconds)
 
+    def log_prior(self, q: tf.Tensor) -> tf.Tensor:
+        """Return the log prior [M] of shared and of all local coordinates."""
+        log_scales = tf.broadcast_to(tf.math.log(self._scale(q)), q.shape)
+        return -self._half_squares(q) - self._sum_over_coordinates(log_scales + 0.5 * math.log(2 * math.pi))
+
     def log_prior_change(self, before: tf.Tensor, after: tf.Tensor) -> tf.Tensor:
         """Return by how much the log prior changes [M], without taking the difference of two large sums."""
         return -self._sum_over_coordinates((after - before) * (after + before) / (2.0 * self._scale(after) ** 2))
@@ -128,12 +142,14 @@ class LogPosterior:
         return self.cluster.sum(here)[0]
 
     def momentum(self, seeds_M2: tf.Tensor, size: int) -> tf.Tensor:
-        """Return standard normals [M, size]: shared ones equal on every rank, local ones from the rank's own seeds."""
-        shared = size if self.num_shared is None else self.num_shared
-        normals = noise.normals(seeds_M2, shared)
-        if shared == size:
-            return normals
-        return tf.concat([normals, noise.normals(seeds_M2 + [0, LOCAL + self.cluster.rank], size - shared)], -1)
+        """Return standard normals [M, size]: shared ones equal on every rank, local ones each coordinate's own.
+
+        Every rank draws those of all ranks and takes its part: a nanosecond each, and no number depends on the ranks.
+        """
+        if self.local is None:
+            return noise.normals(seeds_M2, size)
+        every_local = noise.normals(seeds_M2 + [0, LOCAL], self.local.total)
+        return tf.concat([noise.normals(seeds_M2, self.local.num_shared), every_local[:, self.local.mine]], -1)
 
     def _over_chunks(self, of_chunk: Callable[[Batch], list[tf.Tensor]], sums: list[tf.Tensor]) -> list[tf.Tensor]:
         """Return the sums of what `of_chunk` says of each chunk of this rank's examples."""
@@ -182,7 +198,7 @@ class LogPosterior:
         return tf.cast(self.prior_scale, q.dtype)
 
     def _shared(self, q: tf.Tensor) -> int:
-        return q.shape[-1] if self.num_shared is None else self.num_shared
+        return q.shape[-1] if self.local is None else self.local.num_shared
 
 
 def chunk_of(x: tf.Tensor) -> int:

@@ -24,12 +24,18 @@ CACHE_LINE = 16  # floats
 
 @dataclasses.dataclass(frozen=True)
 class Parameter:
-    """A kernel or a bias: `bayesian` where it has a distribution under vi."""
+    """A kernel or a bias: `bayesian` where it has a distribution under vi.
+
+    prior_scale: standard deviation of its prior; 0: --prior_scale.
+    of_example: every example has its own, which lives where the example does.
+    """
 
     layer: str
     kind: str  # kernel, bias, or another name of what is no layer's
     shape: tuple[int, ...]
     bayesian: bool = False
+    prior_scale: float = 0.0
+    of_example: bool = False
 
     @property
     def name(self) -> str:
@@ -63,8 +69,9 @@ class Layers:
         self._take = take
         self.num_outputs = num_outputs
 
-    def dense(self, name: str, x: tf.Tensor, units: int) -> tf.Tensor:
-        return layers.dense(x, *self._weights(name, (x.shape[-1], units)))
+    def dense(self, name: str, x: tf.Tensor, units: int, prior_scale: float = 0.0) -> tf.Tensor:
+        """prior_scale: of the kernel; 0: --prior_scale."""
+        return layers.dense(x, *self._weights(name, (x.shape[-1], units), prior_scale))
 
     def conv(self, name: str, x: tf.Tensor, filters: int, width: int, pool: bool = False, stride: int = 1) -> tf.Tensor:
         """SAME convolution; `pool`: with a max-pool of 2x2 after it."""
@@ -85,8 +92,13 @@ class Layers:
         """Return a number that belongs to no layer, [1] or [S, 1]; it starts at 0 and is never Bayesian."""
         return self._take(Parameter(name, "value", (1,)))
 
-    def _weights(self, layer: str, shape: tuple[int, ...]) -> tuple[Any, Any]:
-        return self._take(Parameter(layer, "kernel", shape)), self._take(Parameter(layer, "bias", shape[-1:]))
+    def of_example(self, name: str, kind: str, size: int, prior_scale: float = 0.0) -> tf.Tensor:
+        """Return parameters that each example has for itself, of the examples of x: [N, size] or [S, N, size]."""
+        return self._take(Parameter(name, kind, (size,), prior_scale=prior_scale, of_example=True))
+
+    def _weights(self, layer: str, shape: tuple[int, ...], prior_scale: float = 0.0) -> tuple[Any, Any]:
+        kernel = Parameter(layer, "kernel", shape, prior_scale=prior_scale)
+        return self._take(kernel), self._take(Parameter(layer, "bias", shape[-1:]))
 
 
 class Network:
@@ -96,7 +108,10 @@ class Network:
       parameters: in the order of the flat vector: Bayesian ones first, odd sizes last (see `split`).
       layers: names of the layers, in the order in which the forward function comes by them.
       bayesian, points: those that have a distribution under vi, and the others.
-      num_classes: 0 for real targets.
+      num_classes: 0 for other targets.
+      num_items: of what users have watched; 0 for other targets.
+      of_example: the parameters that each example has for itself; they are in none of the above.
+      num_of_example: L, how many numbers that is.
       num_parameters: P, the length of the flat vector.
       num_bayesian: B, of its first part.
     """
@@ -109,10 +124,14 @@ class Network:
         bayesian_layers: str = "hidden",
         bayesian_biases: bool = False,
         num_classes: int | None = None,
+        num_items: int = 0,
     ):
-        self.forward, self.num_outputs = forward, num_outputs
+        self.forward, self.num_outputs, self.num_items = forward, num_outputs, num_items
         self.num_classes = num_outputs if num_classes is None else num_classes
-        declared = self._declare(example_shape)
+        asked_for = self._declare(example_shape)
+        declared = [p for p in asked_for if not p.of_example]
+        self.of_example = [p for p in asked_for if p.of_example]
+        self.num_of_example = sum(p.size for p in self.of_example)
         self.layers = list(dict.fromkeys(p.layer for p in declared if p.is_kernel))
         output = self.layers[-1]
         for i, p in enumerate(declared):
@@ -133,7 +152,7 @@ class Network:
         def take(parameter: Parameter) -> tf.Tensor:
             assert parameter.name not in [p.name for p in declared], f"two parameters are called {parameter.name}"
             declared.append(parameter)
-            return tf.zeros(parameter.shape)
+            return tf.zeros([1, *parameter.shape] if parameter.of_example else parameter.shape)
 
         self.forward(Layers(take, self.num_outputs), tf.zeros([1, *example_shape]))
         return declared
@@ -154,6 +173,18 @@ class Network:
         """Return the other parameters by name, from [P - B] or [S, P - B]."""
         return _named_parts(theta, self.points)
 
+    def unflatten_of_example(self, latents: tf.Tensor) -> dict[str, tf.Tensor]:
+        """Return the parameters of N examples by name, from [N, L] or [S, N, L]."""
+        return _named_parts(latents, self.of_example)
+
+    def prior_scales(self, default: float) -> tuple[np.ndarray, np.ndarray]:
+        """Return the standard deviations of the prior of theta [P], and of the parameters of an example [L]."""
+        shared_P, of_example_L = (
+            np.concatenate([np.zeros(0), *(np.full(p.size, p.prior_scale or default) for p in parameters)])
+            for parameters in (self.parameters, self.of_example)
+        )
+        return shared_P.astype(np.float32), of_example_L.astype(np.float32)
+
     def slices(self, flat: np.ndarray) -> dict[str, np.ndarray]:
         """Return the entries of each parameter in a flat array [..., P], or [..., B] for the Bayesian ones."""
         ends = np.cumsum([p.size for p in self.parameters])
@@ -165,10 +196,9 @@ class Network:
 
     def table(self) -> str:
         """Return one line per parameter: name, shape, number of weights, and whether they have a distribution."""
-        return "\n".join(
-            f"{p.name:16} {'x'.join(map(str, p.shape)):14} {p.size:9}  {'Bayesian' if p.bayesian else 'point'}"
-            for p in self.parameters
-        )
+        kinds = [(p, "Bayesian" if p.bayesian else "point") for p in self.parameters]
+        kinds += [(p, "of each example") for p in self.of_example]
+        return "\n".join(f"{p.name:16} {'x'.join(map(str, p.shape)):14} {p.size:9}  {kind}" for p, kind in kinds)
 
     def initial(self, seed: np.ndarray) -> tf.Tensor:
         """Return the theta that training starts with: [P] for a seed [2], [M, P] for [M, 2]."""
@@ -200,18 +230,20 @@ def _named_parts(flat: tf.Tensor, parameters: list[Parameter]) -> dict[str, tf.T
     return {p.name: tf.reshape(part, [*flat.shape[:-1], *p.shape]) for p, part in zip(parameters, parts, strict=True)}
 
 
-def build(config: TrainConfig, example_shape: tuple[int, ...], num_classes: int) -> Network:
-    """Return the network that the flags name, for classes or (0 of them) real targets.
+def build(config: TrainConfig, example_shape: tuple[int, ...], num_classes: int, num_items: int = 0) -> Network:
+    """Return the network that the flags name, for classes, for items that are watched or not, or for real targets.
 
     The keyword arguments of its function are flags of their names.
     """
-    num_outputs, learned_noise = targets.num_outputs(config, num_classes)
+    num_outputs, learned_noise = targets.num_outputs(config, num_classes, num_items)
     function = registry.load(registry.NETWORKS, config.network)
     takes = [p.name for p in inspect.signature(function).parameters.values() if p.kind is p.KEYWORD_ONLY]
     forward = functools.partial(function, **{name: getattr(config, name) for name in takes})
     if learned_noise:
         forward = functools.partial(_with_noise, forward)
-    return Network(forward, example_shape, num_outputs, config.bayesian_layers, config.bayesian_biases, num_classes)
+    return Network(
+        forward, example_shape, num_outputs, config.bayesian_layers, config.bayesian_biases, num_classes, num_items
+    )
 
 
 def _with_noise(forward: Callable[[Layers, tf.Tensor], tf.Tensor], net: Layers, x: tf.Tensor) -> tf.Tensor:

@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 from bnn_hvd import records
 from bnn_hvd.config import PlotConfig
 from bnn_hvd.errors import UserError
-from bnn_hvd.plots import calibration, chains, predictive, regression, style, training
+from bnn_hvd.plots import calibration, chains, predictive, recommendations, regression, style, training
 
 
 class Row(NamedTuple):
@@ -43,6 +43,7 @@ FIGURES = {
     "curve": Row(regression.curve, records.PREDICTIVE, "predict", "grid_x_G"),
     "particles": Row(regression.particles, records.PREDICTIVE, "predict", "grid_x_G"),
     "calibration": Row(regression.calibration, records.PREDICTIVE, "predict", "pit_N"),
+    "recommendations": Row(recommendations.recommendations, records.RECOMMENDATIONS, "predict", optional=True),
 }
 
 

@@ -18,7 +18,7 @@ from bnn_hvd.inference import hamiltonian
 from bnn_hvd.inference.ensemble import Ensemble
 from bnn_hvd.inference.hmc import ACCEPT, TRACE, Hmc, spread
 from bnn_hvd.inference.likelihoods import Categorical
-from bnn_hvd.inference.log_posterior import LogPosterior
+from bnn_hvd.inference.log_posterior import Local, LogPosterior
 from bnn_hvd.inference.objective import Controls
 from bnn_hvd.models.network import Network
 
@@ -328,7 +328,7 @@ class LocalModel:
             return -0.5 * tf.reduce_sum(tf.square(error / self.noise), -1)
 
         scales = np.concatenate([self.scales[:1], self.scales[1:][mine]])
-        return LogPosterior(log_likelihood, examples, cluster, scales, num_shared=1), mine
+        return LogPosterior(log_likelihood, examples, cluster, scales, Local(1, mine, self.users)), mine
 
 
 def test_the_gradient_is_that_of_the_energy_with_a_prior_for_each_coordinate():
@@ -384,8 +384,14 @@ def test_local_latents_of_two_ranks_move_as_those_of_one():
     np.testing.assert_allclose([ratio, other_ratio], [whole_ratio] * 2, rtol=1e-4)
 
 
-def test_local_momenta_differ_between_ranks_and_shared_ones_do_not():
+def test_local_momenta_belong_to_their_coordinates_and_not_to_the_ranks():
     model, stream = LocalModel(), tf.constant(np.stack([seeds.seed(0, "chain", 0)]))
-    one, two = run_ranks(2, lambda cluster: model.target(cluster)[0].momentum(stream, 4).numpy())
+
+    def momenta(cluster):
+        return model.target(cluster)[0].momentum(stream, 1 + model.users // cluster.size).numpy()
+
+    (whole,), (one, two) = run_ranks(1, momenta), run_ranks(2, momenta)
     np.testing.assert_array_equal(one[:, 0], two[:, 0])
+    np.testing.assert_array_equal(np.concatenate([one, two[:, 1:]], 1), whole)
     assert np.abs(one[:, 1:] - two[:, 1:]).min() > 1e-3
+    assert len(np.unique(whole)) == whole.size

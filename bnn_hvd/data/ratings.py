@@ -1,0 +1,72 @@
+"""Who has watched what: a matrix of users and items, split by its entries, and one drawn from known factors.
+
+A row of the data is a user; its target is a row of the matrix. Legend: U users, I items, D factors, G genres.
+"""
+
+import numpy as np
+
+from bnn_hvd.data.arrays import Arrays, Catalogue
+from bnn_hvd.errors import UserError
+
+WATCHED, NOT_WATCHED, UNKNOWN = 1, -1, 0  # what a target says of an item: y z is then the log odds of what is known
+MOST_ENTRIES = 1 << 29  # int8 each, in both parts
+BLOCK_ENTRIES = 1 << 24  # that are drawn at a time
+
+
+def arrays(watched_UI: np.ndarray, catalogue: Catalogue, test_fraction: float, source: str) -> Arrays:
+    """Return the matrix as a training part and a test part of its entries, the same ones for every --seed.
+
+    An entry of one part is UNKNOWN in the other. x says which user a row is, by its number.
+    """
+    users, items = watched_UI.shape
+    check_size(users, items, source)
+    y_train = np.where(watched_UI, np.int8(WATCHED), np.int8(NOT_WATCHED))
+    y_test = np.full_like(y_train, UNKNOWN)
+    random, rows = np.random.default_rng(0), max(1, BLOCK_ENTRIES // items)
+    for start in range(0, len(y_train), rows):  # views: what is held out moves from one part to the other
+        train, test = y_train[start : start + rows], y_test[start : start + rows]
+        held_out = random.random(train.shape, np.float32) < test_fraction
+        test[held_out] = train[held_out]
+        train[held_out] = UNKNOWN
+    if not (y_test.any() and y_train.any()):
+        raise UserError(
+            f"{source}: --test_fraction={test_fraction} of {watched_UI.size} entries leaves none in one of the two "
+            "parts: give another fraction, or more data"
+        )
+    users_U1 = np.arange(users, dtype=np.int32)[:, None]
+    return Arrays(users_U1, y_train, users_U1, y_test, num_classes=0, class_names=(), catalogue=catalogue)
+
+
+def synthetic_ratings(
+    path: str, *, num_users: int | None, num_items: int | None, num_factors: int, test_fraction: float
+) -> Arrays:
+    """Draw a matrix from the prior of matrix_factorisation at --prior_scale=1: P(watched) = sigma(U V^T + u + v).
+
+    The same for every --seed. An item's genre is the largest of its factors.
+    """
+    if path:
+        raise UserError(f"--dataset=synthetic_ratings is built in and reads no --data_dir={path}: leave it out")
+    users, items, factors = num_users or 1, num_items or 1, num_factors
+    check_size(users, items, "--num_users and --num_items")
+    random = np.random.default_rng([users, items, factors, 271])
+    user_UD, item_ID = (random.normal(size=[count, factors]) * factors**-0.25 for count in (users, items))
+    bias_U, bias_I = random.normal(size=users), random.normal(size=items)
+    truth_UI = sigmoid(user_UD @ item_ID.T + bias_U[:, None] + bias_I)
+    catalogue = Catalogue(
+        users=tuple(map(str, range(users))), titles=tuple(f"item {i}" for i in range(items)),
+        genres=tuple(f"factor {d}" for d in range(factors)),
+        genre_IG=np.eye(factors, dtype=bool)[item_ID.argmax(1)], truth_UI=truth_UI.astype(np.float32),
+    )  # fmt: skip
+    return arrays(random.random(truth_UI.shape) < truth_UI, catalogue, test_fraction, "synthetic_ratings")
+
+
+def check_size(users: int, items: int, source: str) -> None:
+    if users * items > MOST_ENTRIES:
+        raise UserError(
+            f"{source}: {users} users x {items} items are {users * items:.1e} entries, and the matrix is kept whole: "
+            "take the --num_items and --num_users with the most ratings"
+        )
+
+
+def sigmoid(x: np.ndarray) -> np.ndarray:
+    return 1 / (1 + np.exp(-x))
