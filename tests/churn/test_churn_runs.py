@@ -65,6 +65,14 @@ def test_every_figure_is_drawn_and_the_sheet_shows_only_what_differs(study):
         assert (found["labels_KE"] != found["labels_KE"][0]).any(axis=0).all()
 
 
+def test_the_curves_have_top1_and_top5_of_every_replica(study):
+    curves = json.loads((study / records.CURVES).read_text())
+    assert [len(runs) for runs in curves] == [2, 2, 2, 2]
+    for run in (run for runs in curves for run in runs):
+        assert len(run["epoch"]) == len(run["accuracy"]) == len(run["top5_accuracy"]) > 0
+        assert all(top1 < top5 <= 1 for top1, top5 in zip(run["accuracy"], run["top5_accuracy"], strict=True))
+
+
 def test_started_again_it_trains_nothing(study, tmp_path):
     copy = tmp_path / "study"
     shutil.copytree(study, copy)
