@@ -71,7 +71,8 @@ def separation(inside: dict[str, np.ndarray], outside: dict[str, np.ndarray]) ->
 
 def text(report: dict[str, Any]) -> list[str]:
     """Return what `predict` prints."""
-    lines = [f"{name:24} {report[name]:.4f}" for name in ("accuracy", "single_draw_accuracy", "nll", "brier", "ece")]
+    scores = ("accuracy", "top5_accuracy", "single_draw_accuracy", "nll", "brier", "ece")
+    lines = [f"{name:24} {report[name]:.4f}" for name in scores if name in report]
     lines += [f"{name:24} {report[name]:.4f} nats" for name in report if name.endswith("uncertainty")]
     lines += [
         f"reference {name:14} {value:.4f}" for name, value in report.get("reference", {}).items() if name != "run"

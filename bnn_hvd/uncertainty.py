@@ -13,6 +13,7 @@ import numpy as np
 
 TINY = float(np.finfo(np.float32).tiny)  # the smallest probability that has a logarithm: 87.3 nats
 MAX_CHOSEN_CLASSES = 10
+TOP = 5  # with no more classes than that, every label would be among them
 
 
 class Reliability(NamedTuple):
@@ -26,6 +27,15 @@ class Reliability(NamedTuple):
 def accuracy(probs_NC: np.ndarray, labels_N: np.ndarray) -> float:
     """Return the fraction of examples whose most probable class is their label."""
     return float(np.mean(np.argmax(probs_NC, axis=1) == labels_N))
+
+
+def top5_accuracy(probs_NC: np.ndarray, labels_N: np.ndarray) -> float:
+    """Return the fraction of examples whose label is among their five most probable classes.
+
+    Of equally probable classes the first come first, as `accuracy` has it.
+    """
+    order_NC = np.argsort(-np.asarray(probs_NC), axis=1, kind="stable")
+    return float(np.mean((order_NC[:, :TOP] == np.asarray(labels_N)[:, None]).any(axis=1)))
 
 
 def nll(probs_NC: np.ndarray, labels_N: np.ndarray) -> float:
@@ -87,8 +97,9 @@ def auroc(scores_in: np.ndarray, scores_out: np.ndarray) -> float:
 
 
 def summary(probs_NC: np.ndarray, labels_N: np.ndarray) -> dict[str, float]:
-    """Return what every evaluation reports."""
-    return {score.__name__: score(probs_NC, labels_N) for score in (accuracy, nll, brier, ece)}
+    """Return what every evaluation reports; the top-5 accuracy where it says something."""
+    tops = [top5_accuracy] * (probs_NC.shape[1] > TOP)
+    return {score.__name__: score(probs_NC, labels_N) for score in (accuracy, *tops, nll, brier, ece)}
 
 
 def choose_examples(labels_N: np.ndarray, predictive_entropy_N: np.ndarray) -> np.ndarray:

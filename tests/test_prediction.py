@@ -104,7 +104,8 @@ def test_streamed_sums_are_those_of_the_single_draws(job):
 def test_report(job):
     found, report = predictive(job[0] / "digits"), running.read_json(job[0] / "digits", records.UNCERTAINTY)
     expected = uncertainty.summary(found["probs_NC"], found["labels_N"])
-    assert {name: report[name] for name in ("accuracy", "nll", "brier", "ece")} == pytest.approx(expected)
+    assert expected.keys() == {"accuracy", "top5_accuracy", "nll", "brier", "ece"}
+    assert {name: report[name] for name in expected} == pytest.approx(expected)
     parts = [report[f"{name}_uncertainty"] for name in ("total", "aleatoric", "epistemic")]
     assert parts[0] == pytest.approx(parts[1] + parts[2], abs=1e-6)
     assert parts[0] == pytest.approx(found["predictive_entropy_N"].mean())

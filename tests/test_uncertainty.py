@@ -22,6 +22,15 @@ def test_accuracy_counts_the_most_probable_class():
     assert uncertainty.accuracy(PROBS_NC, LABELS_N) == pytest.approx(2 / 3)
 
 
+def test_top5_counts_labels_among_the_five_most_probable():
+    rng = np.random.default_rng(5)
+    probs_NC = rng.dirichlet(np.ones(8), 200).astype(np.float32)
+    labels_N = rng.integers(8, size=200)
+    better_N = (probs_NC > probs_NC[np.arange(200), labels_N][:, None]).sum(axis=1)
+    assert uncertainty.top5_accuracy(probs_NC, labels_N) == np.mean(better_N < 5)
+    assert uncertainty.top5_accuracy(np.full([2, 8], 1 / 8), np.array([4, 5])) == 0.5  # of equals, the first five
+
+
 def test_nll_is_the_mean_of_minus_log_probability_of_the_label():
     assert uncertainty.nll(PROBS_NC, LABELS_N) == pytest.approx(-(math.log(0.7) + math.log(0.3) + 0) / 3)
 
@@ -115,7 +124,8 @@ def test_auroc_at_its_ends():
 
 def test_summary_has_what_every_evaluation_reports():
     scores = uncertainty.summary(PROBS_NC, LABELS_N)
-    assert list(scores) == ["accuracy", "nll", "brier", "ece"]
+    assert list(scores) == ["accuracy", "nll", "brier", "ece"]  # of three classes, every label is in the top five
+    assert list(uncertainty.summary(np.full([4, 6], 1 / 6), np.arange(4)))[:2] == ["accuracy", "top5_accuracy"]
     assert scores["brier"] == uncertainty.brier(PROBS_NC, LABELS_N)
     assert all(type(value) is float for value in scores.values())
 

@@ -11,14 +11,16 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.ticker import MaxNLocator
 
 from bnn_hvd import records
 from bnn_hvd.plots import style
 
 Row = dict[str, Any]
 COLOURS = (style.BLUE, style.ORANGE, style.GREEN, style.VERMILION, style.SKY, style.BLACK, style.GREY)
-MARKERS = "osD^vXP"
+MARKERS = "osD^vXP*h"  # two more than colours: of many regimes, no two look alike
 MAX_CLASSES = 20
+TOPS = {"accuracy": "top-1", "top5_accuracy": "top-5"}
 COLUMNS = 6  # of the sheet of examples
 
 
@@ -118,17 +120,24 @@ def divergence(study: Path) -> Figure:
 
 
 def accuracies(study: Path) -> Figure:
-    """Top-1 (and top-5) accuracy on the test part over the epochs: a thin line for every replica."""
+    """Top-1 (and top-5) accuracy on the test part over the epochs: a line for every replica; a column a cell's setting.
+
+    Replicas that several regimes share, and those that come out equal, lie on each other.
+    """
     curves, rows = records.read_json(study / records.CURVES), read(study)
-    keys = [key for key in ("accuracy", "top5_accuracy") if any(key in run for runs in curves for run in runs)]
-    figure = style.figure("Accuracy of every replica", study, 1 + 4.6 * len(keys), 4.6)
+    keys = [key for key in TOPS if any(key in run for runs in curves for run in runs)]
+    settings = list(dict.fromkeys((row["method"], row["learning_rate"]) for row in rows))
+    figure = style.figure("Accuracy of every replica", study, 1.5 + 4.2 * len(settings), 1.2 + 3.4 * len(keys))
+    panels = [(key, setting) for key in keys for setting in settings]
     order = _unique(rows, "regime")
-    for axes, key in zip(style.grid(figure, len(keys), len(keys)), keys, strict=True):
+    for axes, (key, setting) in zip(style.grid(figure, len(panels), len(settings)), panels, strict=True):
         for row, runs in zip(rows, curves, strict=True):
-            for run in runs:
-                dashed = "--" if row["deterministic"] else "-"
-                axes.plot(run["epoch"], run[key], dashed, color=COLOURS[order.index(row["regime"]) % 7], linewidth=0.8)
-        axes.set(xlabel="epoch", ylabel="top-1 accuracy" if key == "accuracy" else "top-5 accuracy")
+            if (row["method"], row["learning_rate"]) == setting:
+                for run in (run for run in runs if key in run):
+                    _line(axes, order.index(row["regime"]), row["deterministic"], run["epoch"], run[key], thin=True)
+        method, rate = setting
+        axes.set(title=f"{method}, learning rate {rate:g}", xlabel="epoch", ylabel=f"{TOPS[key]} accuracy")
+        axes.xaxis.set_major_locator(MaxNLocator(5))
     _legend(figure, rows)
     return figure
 
@@ -154,7 +163,7 @@ def examples(study: Path) -> Figure:
 
 def _legend(figure: Figure, rows: Sequence[Row]) -> None:
     lines = [
-        Line2D([], [], color=COLOURS[i % 7], marker=MARKERS[i % 7], label=regime)
+        Line2D([], [], color=COLOURS[i % 7], marker=MARKERS[i % 9], label=regime)
         for i, regime in enumerate(_unique(rows, "regime"))
     ]
     if any(row["deterministic"] for row in rows):
@@ -162,11 +171,14 @@ def _legend(figure: Figure, rows: Sequence[Row]) -> None:
     figure.legend(handles=lines, loc="outside lower center", ncols=4)
 
 
-def _line(axes: Axes, i: int, dashed: bool, x: Sequence[float], y: Sequence[float], marker: str = "") -> None:
+def _line(
+    axes: Axes, i: int, dashed: bool, x: Sequence[float], y: Sequence[float], marker: str = "", thin: bool = False
+) -> None:
     """Later regimes have smaller marks: where lines lie on each other, all of them are seen."""
     axes.plot(
-        x, y, color=COLOURS[i % 7], marker=marker or MARKERS[i % 7], linestyle="--" if dashed else "-",
-        markerfacecolor="none" if dashed else None, markersize=max(4, 11 - 2 * i) + 3 * dashed,
+        x, y, color=COLOURS[i % 7], marker=marker or MARKERS[i % 9], linestyle="--" if dashed else "-",
+        markerfacecolor="none" if dashed else None, linewidth=0.8 if thin else None,
+        markersize=(max(4, 11 - 2 * i) + 3 * dashed) * (0.6 if thin else 1),
     )  # fmt: skip
 
 
