@@ -58,7 +58,7 @@ def speed_up(run: Path, rows: Rows, predictions: Rows, caption: str, link: str) 
 
 def particles(run: Path, rows: Sequence[Any], caption: str) -> Figure:
     """Seconds per epoch against the number of particles, a line for each number of ranks."""
-    figure = style.figure("Particles", run, 5.5, 4.4)
+    figure = style.figure("Particles", run, 6.4, 4.4)
     axes = figure.add_subplot()
     counts = sorted({row.particles for row in rows})
     for i, ranks in enumerate(sorted({row.ranks for row in rows})):
