@@ -26,6 +26,7 @@ class Cluster(Protocol):
     local_size: int
     first_row: int
     compression: str  # of gradients: inference/compression.py
+    gradient_blocks: int  # of a global batch, 0: a rank's part as it is: inference/blocks.py
 
     @property
     def is_root(self) -> bool: ...
@@ -35,6 +36,9 @@ class Cluster(Protocol):
 
     def sum(self, tensors: Sequence[Any]) -> list[Any]:
         """Add up each tensor over the ranks, likewise; tensors of one type, float16 too."""
+
+    def join(self, tensors: Sequence[Any]) -> list[Any]:
+        """Return each tensor [M, ...] of all ranks along axis 0, in order of rank; also inside a graph."""
 
     def max(self, values: Sequence[float]) -> list[float]:
         """Return the largest of each value (float32, no NaN) over the ranks."""
@@ -72,13 +76,18 @@ class Solo:
     is_root = True
     compression = "none"
 
-    def __init__(self, concat: Callable[[Sequence[Any]], list[Any]] = list, first_row: int = 0):
-        self.concat, self.first_row = concat, first_row
+    def __init__(
+        self, concat: Callable[[Sequence[Any]], list[Any]] = list, first_row: int = 0, gradient_blocks: int = 0
+    ):
+        self.concat, self.first_row, self.gradient_blocks = concat, first_row, gradient_blocks
 
     def mean(self, tensors: Sequence[Any]) -> list[Any]:
         return list(tensors)
 
     def sum(self, tensors: Sequence[Any]) -> list[Any]:
+        return list(tensors)
+
+    def join(self, tensors: Sequence[Any]) -> list[Any]:
         return list(tensors)
 
     def max(self, values: Sequence[float]) -> list[float]:
@@ -110,8 +119,10 @@ class Hvd:
         group: Any = None,
         concat: Callable[[Sequence[Any]], list[Any]] = list,
         first_row: int = 0,
+        gradient_blocks: int = 0,
     ):
         self._hvd, self.compression, self.concat, self.first_row = hvd, compression, concat, first_row
+        self.gradient_blocks = gradient_blocks
         self._group = group or hvd.global_process_set
         self.rank, self.size = self._group.rank(), self._group.size()
         self.local_rank, self.local_size = hvd.local_rank(), hvd.local_size()
@@ -125,6 +136,9 @@ class Hvd:
 
     def sum(self, tensors: Sequence[Any]) -> list[Any]:
         return self._hvd.grouped_allreduce(list(tensors), op=self._hvd.Sum, process_set=self._group)
+
+    def join(self, tensors: Sequence[Any]) -> list[Any]:
+        return self._hvd.grouped_allgather(list(tensors), process_set=self._group)
 
     def max(self, values: Sequence[float]) -> list[float]:
         mine, name = np.array(values, np.float32), f"max{len(values)}"
@@ -165,21 +179,23 @@ def _process_set(hvd: Any, ranks: range) -> Any:
 
 
 def connect(
-    timeline: Path | None = None, groups: bool = False, compression: str = "none", fusion_mb: float = -1.0
-) -> Cluster:
+    timeline: Path | None = None, groups: bool = False, compression: str = "none", fusion_mb: float = -1.0,
+    gradient_blocks: int = 0,
+) -> Cluster:  # fmt: skip
     """Join the ranks that the launcher started; one process without a launcher stays alone.
 
     timeline: where Horovod writes its timeline, if at all.
     groups: whether `split` will be asked for groups of several ranks.
     compression: of the gradients that the ranks exchange.
     fusion_mb: of tensors that go in one all-reduce; negative: as Horovod has it.
+    gradient_blocks: of a global batch; 0: a rank's part of it is one.
 
     Raises:
       UserError: Horovod sees another number of ranks than the launcher started. A Horovod that was
         built without MPI, or against another MPI, would otherwise train N times on its own.
     """
     if not launcher.started_by_launcher() or launcher.world_size() == 1:
-        return Solo()
+        return Solo(gradient_blocks=gradient_blocks)
     # Measured (docs/log.md): coordination costs more than the gradients, and Horovod's thread, waiting inside
     # MPI, takes the core of its own rank unless it yields. What the user has set stays.
     os.environ.setdefault("HOROVOD_CYCLE_TIME", "0.5")  # ms
@@ -198,7 +214,7 @@ def connect(
             f"the launcher started {expected} ranks, but Horovod sees {hvd.size()}: it was built without MPI or "
             "against another one. Put the launcher's mpicxx on PATH, remove .venv, and run `make install`"
         )
-    return Hvd(hvd, compression)
+    return Hvd(hvd, compression, gradient_blocks=gradient_blocks)
 
 
 def _mpi_size() -> int:

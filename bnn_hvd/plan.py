@@ -54,6 +54,12 @@ class Plan:
                 f"{self.num_train} training examples are fewer than {self.size} ranks x batch size "
                 f"{self.config.batch_size}: lower --batch_size to at most {self.num_train // self.size}"
             )
+        blocks = self.config.gradient_blocks
+        if blocks and (blocks % self.size or self.global_batch_size % blocks):
+            raise UserError(
+                f"--gradient_blocks={blocks} must be a multiple of the {self.size} ranks, and divide the global batch "
+                f"of {self.global_batch_size}"
+            )
 
     @property
     def full_batch(self) -> bool:
@@ -112,10 +118,14 @@ class Plan:
         return shards.batches(permutation, progress.offset, steps, self.config.batch_size, self.rank, self.size)
 
     def _seed(self, step: int) -> np.ndarray:
-        """Return the seed of a step: of this rank's noise, or of the chain that all ranks make together."""
+        """Return the seed of a step: of this rank's noise, or of the chain that all ranks make together.
+
+        Blocks of the gradient have noise of their own, whichever rank has them: theirs is that of rank 0.
+        """
         if self.full_batch:
             return seeds.seed(self.config.seed, "chain", step)
-        return seeds.seed(root_seed(self.config, "noise"), "noise", self.rank, step)
+        rank = 0 if self.config.gradient_blocks else self.rank
+        return seeds.seed(root_seed(self.config, "noise"), "noise", rank, step)
 
     def _augmentation(self, epoch: int) -> np.ndarray:
         seed, what = root_seed(self.config, "shuffle"), self.config.augment

@@ -11,6 +11,8 @@ the number of ranks. Which streams are equal on all ranks, and what indexes them
 | draw    | yes, by draw: a prediction must not depend on the ranks     | draw        |
 | chain   | yes: every shard makes the same trajectory and decision     | step        |
 | augment | yes: crops and flips belong to the example                  | epoch       |
+
+With --gradient_blocks all ranks have the noise seed of rank 0, and each block adds its number (inference/blocks.py).
 """
 
 import hashlib

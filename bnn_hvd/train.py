@@ -42,7 +42,9 @@ def main(config: TrainConfig) -> int:
     """Train (a resolved config), or go on where the run directory stands; returns the exit code."""
     rundir.check_same_run(config)
     timeline = Path(config.run, records.TIMELINE) if config.timeline else None
-    ranks = cluster.connect(timeline, config.num_particles > 1, config.compression, config.fusion_mb)
+    ranks = cluster.connect(
+        timeline, config.num_particles > 1, config.compression, config.fusion_mb, config.gradient_blocks
+    )
     threads = machine.set_up(config.threads, ranks, config.deterministic)
     cluster.check_agreement(ranks, provenance.fingerprint(to_flagfile(config)), socket.gethostname())
     staged = staging.stage(config.data_dir, config.stage_dir, ranks)

@@ -75,6 +75,11 @@ def test_a_model_and_the_same_flag_agree_and_another_one_contradicts():
         ({"method": "hmc", "num_chains": 2, "num_particles": 3}, "--num_chains=2 and --num_particles=3 mean the same"),
         ({"method": "hmc", "kl_weight": 0.5}, "leave --kl_weight=0.5 out"),
         ({"method": "hmc", "compression": "fp16"}, "leave --compression=fp16 out"),
+        ({"gradient_blocks": 6}, "--gradient_blocks=6 must be a power of two"),
+        ({"gradient_blocks": 4}, "--lr_scaling=linear does not: give --lr_scaling=none"),
+        ({"gradient_blocks": 4, "lr_scaling": "none", "compression": "fp16"}, "--compression=fp16 does not"),
+        ({"gradient_blocks": 4, "method": "ensemble"}, "not for particles or chains: leave it out with ensemble"),
+        ({"gradient_blocks": 4, "method": "hmc"}, "not for particles or chains: leave it out with hmc"),
         ({"method": "hmc", "steps": 9, "hmc_burn_in_steps": 9}, "none is kept: raise --steps"),
     ],
 )
@@ -133,7 +138,7 @@ def random_config(rng: np.random.Generator) -> TrainConfig:
         else:
             values[name] = int(rng.integers(1, 2**31))
     values["steps" if rng.random() < 0.5 or values["lr_schedule"] == "cosine" else "epochs"] = None
-    values |= {"model": "", "dry_run": False}
+    values |= {"model": "", "dry_run": False, "gradient_blocks": 0}
     if values["method"] != "vi":
         values |= {"prior": "normal", "prior_mean": "zero"}
     if values["estimator"] == "local_reparam":

@@ -187,6 +187,16 @@ def test_all_ranks_of_a_chain_have_its_seeds():
         np.testing.assert_array_equal(call.seeds_T2, [seeds.seed(5, "chain", 4)])
 
 
+def test_blocks_must_fit_ranks_and_batch_and_their_noise_is_that_of_rank_0():
+    changes = {"gradient_blocks": 4, "lr_scaling": "none"}
+    calls = [make_plan(rank=rank, size=2, **changes).next_call(Progress(), 3) for rank in (0, 1)]
+    np.testing.assert_array_equal(calls[0].seeds_T2, calls[1].seeds_T2)
+    with pytest.raises(UserError, match="--gradient_blocks=4 must be a multiple of the 8 ranks, and divide"):
+        make_plan(size=8, **changes)
+    with pytest.raises(UserError, match=r"--gradient_blocks=8 must .* divide the global batch of 12"):
+        make_plan(**changes | {"gradient_blocks": 8, "batch_size": 12})
+
+
 def test_more_ranks_than_examples_is_an_error():
     with pytest.raises(UserError, match="2 training examples can't be split over 3 ranks"):
         make_plan(num_train=2, method="hmc", steps=1, epochs=None, size=3)

@@ -15,7 +15,7 @@ from bnn_hvd.scaling.study import RUNS, Job, numbers, words
 
 HARDWARE = "hardware"
 SEEDS = {"init": "init_seed", "batches": "shuffle_seed", "noise": "noise_seed"}  # sources that can be joined by +
-SETTINGS = ("ranks", "threads", "fusion", "bit", "nudge")  # sources that stand alone: all seeds are fixed
+SETTINGS = ("ranks", "blocks", "threads", "fusion", "bit", "nudge")  # sources that stand alone: all seeds are fixed
 DEFAULT_NUDGE_STEP = 10
 SWITCH = {"off": False, "on": True}
 EVERY_CHECKPOINT = 10**6
@@ -100,11 +100,15 @@ def _seeds(config: ChurnConfig, sources: list[str]) -> list[Replica]:
 
 
 def _settings(config: ChurnConfig, source: str) -> list[Replica]:
-    """Return a replica for each value of a setting; the first is that of all other regimes."""
+    """Return a replica for each value of a setting; the first is that of all other regimes, but for `blocks`."""
     ranks, threads = numbers(config.ranks, "--ranks"), config.threads or 1
     if source == "ranks":
         _need_several(ranks, "--ranks", source)
         return [_replica("ranks", count, count, {}, i) for i, count in enumerate(ranks)]
+    if source == "blocks":
+        _need_several(ranks, "--ranks", source)
+        blocks = {"gradient_blocks": config.gradient_blocks or ranks[-1]}
+        return [Replica(f"blocks{count}", count, blocks) for count in ranks]
     if source == "threads":
         counts = list(dict.fromkeys([threads, *map(int, _numbers(config.thread_counts, "--thread_counts"))]))
         _need_several(counts, "--thread_counts", source)

@@ -38,6 +38,7 @@ def resolve(config: TrainConfig) -> TrainConfig:
     if values["method"] == "laplace" and not values["init_from"]:
         raise UserError("--method=laplace needs --init_from, the run directory of a point run")
     _check_prior(values)
+    _check_blocks(values)
     values["model"] = values["model"] or model_name(values)
     _fill(values, run=str(Path("runs", f"{values['dataset']}_{values['model']}")))
     return TrainConfig(**values)
@@ -66,6 +67,23 @@ def _check_prior(values: dict[str, Any]) -> None:
         )
     if centred and not values["init_from"]:
         raise UserError("--prior_mean=init_from needs --init_from, the run directory of a point run")
+
+
+def _check_blocks(values: dict[str, Any]) -> None:
+    """Refuse what would make a run with --gradient_blocks depend on the number of ranks."""
+    blocks = values["gradient_blocks"]
+    if not blocks:
+        return
+    if blocks & (blocks - 1):
+        raise UserError(f"--gradient_blocks={blocks} must be a power of two: blocks are added by halves")
+    if values["num_particles"]:
+        raise UserError(f"--gradient_blocks is not for particles or chains: leave it out with {values['method']}")
+    for name in ("compression", "lr_scaling"):
+        if values[name] != "none":
+            raise UserError(
+                f"--gradient_blocks makes a run the same on any number of ranks, and --{name}={values[name]} does not: "
+                f"give --{name}=none"
+            )
 
 
 def _resolve_chains(values: dict[str, Any]) -> None:

@@ -90,6 +90,11 @@ class TrainConfig(MethodFlags):
         0, "machine", "steps per call of the compiled loop, between which ranks see signals; 0: what takes about a "
         "second, at most 100", minimum=0, identity=False,
     )  # fmt: skip
+    gradient_blocks: int = flag(
+        0, "machine", "compute the gradient of a global batch in so many blocks, and add them in an order that the "
+        "number of ranks does not change: with --deterministic --threads=1, the same bits on 1, 2, 4, ... ranks; 0: no",
+        minimum=0,
+    )  # fmt: skip
     compression: str = flag(
         "none", "machine", "of the gradient that ranks average: fp16 halves its bytes and rounds it to 11 bits; on one "
         "rank it changes nothing", choices=("none", "fp16"),

@@ -123,12 +123,15 @@ class ChurnConfig(TrainConfig):
     replicas: int = flag(3, "study", "trainings of each cell", minimum=2)
     regimes: str = flag(
         "hardware,init,batches,init+batches", "study", "what differs between the replicas, a,b: hardware (nothing: all "
-        "seeds are fixed), init, batches, noise, or some of these joined by +; or ranks, threads, fusion, bit, nudge",
+        "seeds are fixed), init, batches, noise, or some of these joined by +; or ranks, blocks (ranks, with "
+        "--gradient_blocks), threads, fusion, bit, nudge",
     )  # fmt: skip
     learning_rates: str = flag("", "study", "step sizes, a,b (default: --learning_rate)")
     determinism: str = flag("off,on", "study", "TensorFlow's op determinism, off, on or both")
     methods: str = flag("", "study", "methods to compare on the same network, a,b (default: --method)")
-    ranks: str = flag("1", "study", "number of ranks; for the regime ranks a,b, of which all others have the first")
+    ranks: str = flag(
+        "1", "study", "number of ranks; for the regimes ranks and blocks a,b, of which all others have the first"
+    )
     thread_counts: str = flag("1,2", "study", "threads that the regime threads compares")
     fusion_sizes_mb: str = flag("0,64", "study", "fusion thresholds that the regime fusion compares, MB")
     bits: str = flag("0,12", "study", "bits that the regime bit flips, one in each replica but the first")

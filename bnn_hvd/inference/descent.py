@@ -7,9 +7,12 @@ from typing import Any
 import tensorflow as tf
 
 from bnn_hvd.cluster import Cluster
-from bnn_hvd.inference import clock, compression
+from bnn_hvd.data.pipeline import Batch
+from bnn_hvd.inference import blocks, clock, compression
 from bnn_hvd.inference.objective import Controls
 from bnn_hvd.inference.optimizers import Optimizer
+
+Scalars = dict[str, tf.Tensor]
 
 
 class State(tf.Module):
@@ -30,12 +33,13 @@ class State(tf.Module):
 
 def descend(
     state: State,
-    loss_of: Callable[[tf.Tensor], dict[str, tf.Tensor]],
-    optimizer: Optimizer,
+    batch: Batch,
     controls: Controls,
+    loss_of: Callable[[tf.Tensor, Batch, Controls], Scalars],
+    optimizer: Optimizer,
     cluster: Cluster,
-) -> dict[str, tf.Tensor]:
-    """Make one step down the gradient of `loss_of(params)["loss"]` ([], or [M]), averaged over the ranks.
+) -> Scalars:
+    """Make one step down the gradient of `loss_of(params, batch, controls)["loss"]` ([], or [M]) over all ranks.
 
     The members' losses are added up: each depends on its own parameters alone. Returns the scalars of
     `loss_of`, averaged over the members and, together with the gradient, over the ranks, and two
@@ -43,8 +47,13 @@ def descend(
     the time from handing the gradient over to having the average: the all-reduce, and the wait for slower
     ranks.
     """
-    gradient, scalars = gradient_of(loss_of, tf.convert_to_tensor(state.params))
-    (gradient,), scalars = averaged(cluster, [gradient], scalars)
+    theta = tf.convert_to_tensor(state.params)
+
+    def part(batch: Batch, controls: Controls) -> tuple[list[tf.Tensor], Scalars]:
+        gradient, scalars = gradient_of(lambda theta: loss_of(theta, batch, controls), theta)
+        return [gradient], scalars
+
+    (gradient,), scalars = over_batch(cluster, batch, controls, part)
     optimizer.apply(state.params, state.slots, gradient, controls.learning_rate, state.step)
     state.step.assign_add(1)
     return scalars
@@ -61,26 +70,44 @@ def gradient_of(
     return gradient, {name: tf.reduce_mean(value) for name, value in scalars.items()}
 
 
-def averaged(
-    cluster: Cluster, tensors: list[tf.Tensor], scalars: dict[str, tf.Tensor]
-) -> tuple[list[tf.Tensor], dict[str, tf.Tensor]]:
+def over_batch(
+    cluster: Cluster, batch: Batch, controls: Controls, part: blocks.Part
+) -> tuple[list[tf.Tensor], Scalars]:
+    """Return the averages over the global batch of what `part(batch, controls)` returns: tensors, and scalars.
+
+    A rank's share of the batch is one part, or with --gradient_blocks several (inference/blocks.py). The scalars are
+    those that `descend` returns.
+    """
+    if not cluster.gradient_blocks:
+        return averaged(cluster, *part(batch, controls))
+    mine = blocks.sums(cluster, batch, controls, part)
+    everyone, communication_s = timed(cluster, [mine.sum_1V], cluster.join)
+    tensors, scalars = mine.averages(everyone[0])
+    return tensors, scalars | {"communication_s": communication_s}
+
+
+def averaged(cluster: Cluster, tensors: list[tf.Tensor], scalars: Scalars) -> tuple[list[tf.Tensor], Scalars]:
     """Return the averages over the ranks of gradients and scalars; the scalars as `descend` does."""
-    (*tensors, means), communication_s = timed_mean(cluster, [*tensors, tf.stack(list(scalars.values()))])
+    stacked = tf.stack(list(scalars.values()))  # never compressed
+    (*tensors, means), communication_s = timed(
+        cluster, [*tensors, stacked], lambda values: compression.mean(cluster, values[:-1], values[-1])
+    )
     here = {"loss_here": scalars["loss"], "communication_s": communication_s}
     return tensors, {**dict(zip(scalars, tf.unstack(means), strict=True)), **here}
 
 
-def timed_mean(cluster: Cluster, tensors: list[tf.Tensor]) -> tuple[list[tf.Tensor], tf.Tensor]:
-    """Return the averages over the ranks, and the seconds that they took; the last tensor is never compressed."""
+def timed(
+    cluster: Cluster, tensors: list[tf.Tensor], collective: Callable[[list[tf.Tensor]], list[tf.Tensor]]
+) -> tuple[list[tf.Tensor], tf.Tensor]:
+    """Return what `collective(tensors)` returns, and the seconds that it took; of one rank, the tensors and 0."""
     if cluster.size == 1:
         return tensors, tf.constant(0.0)
     with tf.control_dependencies(tensors):
         start = clock.seconds()
     with tf.control_dependencies([start]):
-        *gradients, scalars = (tf.identity(tensor) for tensor in tensors)
-        means = compression.mean(cluster, gradients, scalars)
-    with tf.control_dependencies(means):
-        return means, tf.cast(clock.seconds() - start, tf.float32)
+        results = collective([tf.identity(tensor) for tensor in tensors])
+    with tf.control_dependencies(results):
+        return results, tf.cast(clock.seconds() - start, tf.float32)
 
 
 def picked(state: State, index_S: tf.Tensor) -> Any:

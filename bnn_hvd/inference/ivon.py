@@ -7,7 +7,7 @@ from bnn_hvd import noise
 from bnn_hvd.cluster import Cluster
 from bnn_hvd.config import TrainConfig
 from bnn_hvd.data.pipeline import Batch
-from bnn_hvd.inference.descent import State, averaged, gradient_of
+from bnn_hvd.inference.descent import State, gradient_of, over_batch
 from bnn_hvd.inference.likelihoods import Likelihood
 from bnn_hvd.inference.objective import Controls, Draws
 from bnn_hvd.models.network import Network
@@ -45,21 +45,20 @@ class Ivon:
 
     def step(self, state: State, batch: Batch, controls: Controls) -> dict[str, tf.Tensor]:
         """Both the gradient and its product with the noise are averaged: each rank has noise of its own."""
-
-        def loss_of(theta: tf.Tensor) -> dict[str, tf.Tensor]:
-            outputs = self.network.apply(self.network.unflatten(theta), batch.x)
-            nll = tf.reduce_mean(self.likelihood.nll(outputs, batch.y), -1)
-            return {"loss": nll, "nll": nll, **self.likelihood.score(outputs, batch.y)}
-
         mean, hess = tf.convert_to_tensor(state.params), tf.convert_to_tensor(state.slots["hess"])
         ess, delta = self._ess_and_delta(controls.kl_weight)
-        eps = noise.normals(controls.seed, self.network.num_parameters)
-        gradient, scalars = gradient_of(loss_of, _sample(mean, hess, eps, ess, delta))
-        if self.cluster.size > 1:
-            (gradient, curvature), scalars = averaged(self.cluster, [gradient, gradient * eps], scalars)
-        else:  # the product is part of the loop over the weights
-            (gradient,), scalars = averaged(self.cluster, [gradient], scalars)
-            curvature = eps * gradient
+
+        def part(batch: Batch, controls: Controls) -> tuple[list[tf.Tensor], dict[str, tf.Tensor]]:
+            def loss_of(theta: tf.Tensor) -> dict[str, tf.Tensor]:
+                outputs = self.network.apply(self.network.unflatten(theta), batch.x)
+                nll = tf.reduce_mean(self.likelihood.nll(outputs, batch.y), -1)
+                return {"loss": nll, "nll": nll, **self.likelihood.score(outputs, batch.y)}
+
+            eps = noise.normals(controls.seed, self.network.num_parameters)
+            gradient, scalars = gradient_of(loss_of, _sample(mean, hess, eps, ess, delta))
+            return [gradient, gradient * eps], scalars
+
+        (gradient, curvature), scalars = over_batch(self.cluster, batch, controls, part)
         self._update(state, gradient, curvature, ess, delta, controls.learning_rate)
         return scalars
 

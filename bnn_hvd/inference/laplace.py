@@ -10,7 +10,7 @@ from bnn_hvd.cluster import Cluster
 from bnn_hvd.config import TrainConfig
 from bnn_hvd.data.pipeline import Batch
 from bnn_hvd.errors import UserError
-from bnn_hvd.inference.descent import State, averaged
+from bnn_hvd.inference.descent import State, over_batch
 from bnn_hvd.inference.init_from import trained_theta
 from bnn_hvd.inference.likelihoods import Likelihood
 from bnn_hvd.inference.maximum import MaximumAPosteriori
@@ -63,8 +63,11 @@ class Laplace:
 
     def step(self, state: State, batch: Batch, controls: Controls) -> dict[str, tf.Tensor]:
         theta = tf.convert_to_tensor(state.params)
-        scalars = self.objective.scalars(theta, batch, controls.kl_weight)
-        factors, scalars = averaged(self.cluster, self._factors(theta, batch), scalars)
+
+        def part(batch: Batch, controls: Controls) -> tuple[list[tf.Tensor], dict[str, tf.Tensor]]:
+            return self._factors(theta, batch), self.objective.scalars(theta, batch, controls.kl_weight)
+
+        factors, scalars = over_batch(self.cluster, batch, controls, part)
         state.step.assign_add(1)
         for slot, factor in zip(state.slots.values(), factors, strict=True):
             slot.assign_add((factor - slot) / tf.cast(state.step, tf.float32))

@@ -34,12 +34,12 @@ class MCDropout:
         return State(self.network.initial(seed), self.optimizer)
 
     def step(self, state: State, batch: Batch, controls: Controls) -> dict[str, tf.Tensor]:
-        def loss_of(theta: tf.Tensor) -> dict[str, tf.Tensor]:
+        def loss_of(theta: tf.Tensor, batch: Batch, controls: Controls) -> dict[str, tf.Tensor]:
             return self.objective.scalars(
                 theta, batch, controls.kl_weight, lambda theta: self._weights(theta, controls.seed)
             )
 
-        return descend(state, loss_of, self.optimizer, controls, self.cluster)
+        return descend(state, batch, controls, loss_of, self.optimizer, self.cluster)
 
     def num_reduced(self) -> int:
         return self.network.num_parameters

@@ -62,7 +62,7 @@ class VI:
     def step(self, state: State, batch: Batch, controls: Controls) -> dict[str, tf.Tensor]:
         prior_mean = tf.convert_to_tensor(state.slots["prior_mean"]) if self.centred else None
 
-        def loss_of(params: tf.Tensor) -> dict[str, tf.Tensor]:
+        def loss_of(params: tf.Tensor, batch: Batch, controls: Controls) -> dict[str, tf.Tensor]:
             loc, log_scale, points = self._parts(params)
             weights, kl = self._noisy_weights(loc, log_scale, points, prior_mean, controls.seed)
             outputs = self.network.apply(weights, batch.x)
@@ -70,7 +70,7 @@ class VI:
             loss = nll + controls.kl_weight * kl / self.num_train
             return {"loss": loss, "nll": nll, "kl": kl, **self.likelihood.score(outputs, batch.y)}
 
-        return descend(state, loss_of, self.optimizer, controls, self.cluster)
+        return descend(state, batch, controls, loss_of, self.optimizer, self.cluster)
 
     def num_reduced(self) -> int:
         return self.network.num_parameters + self.network.num_bayesian

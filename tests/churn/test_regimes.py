@@ -54,6 +54,11 @@ def test_settings_are_compared_at_the_same_global_batch():
     assert [(job.ranks, job.config.batch_size, job.config.lr_scaling) for job in cell.jobs] == [
         (1, 32, "none"), (2, 16, "none"), (4, 8, "none"),
     ]  # fmt: skip
+    (cell,) = cells(regimes="blocks", ranks="1,2,4", determinism="on", batch_size=32)
+    assert [(job.ranks, job.config.batch_size, job.config.gradient_blocks) for job in cell.jobs] == [
+        (1, 32, 4), (2, 16, 4), (4, 8, 4),
+    ]  # fmt: skip
+    assert "base" not in {job.name.split("_")[-1] for job in cell.jobs}  # none of them is other regimes' first
     for regime, changes in {
         "threads": [{"threads": 2}],
         "fusion": [{"fusion_mb": 0.0}, {"fusion_mb": 64.0}],
@@ -87,6 +92,7 @@ def test_runs_with_and_without_determinism_alternate():
         ),
         ({"regimes": "init+ranks"}, "init\\+ranks joins what stands alone"),
         ({"regimes": "ranks"}, "--ranks has one value, and the regime ranks compares several: give 1,2"),
+        ({"regimes": "blocks"}, "--ranks has one value, and the regime blocks compares several"),
         ({"regimes": "ranks", "ranks": "1,3"}, "--batch_size=64 can't be divided among 3 ranks"),
         ({"learning_rates": "fast"}, "--learning_rates=fast must be numbers"),
         ({"replicas": 1}, "--replicas=1 must be at least 2"),
