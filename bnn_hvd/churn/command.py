@@ -15,7 +15,7 @@ from bnn_hvd.scaling import study
 
 SHOWN = {
     "churn": ".4f", "pairwise_disagreement": ".4f", "accuracy_mean": ".4f", "accuracy_spread": ".4f",
-    "churn_per_error": ".3f", "first_difference_step": "d", "step_time_ratio": ".3f",
+    "churn_per_error": ".3f", "auroc_epistemic": ".3f", "first_difference_step": "d", "step_time_ratio": ".3f",
 }  # fmt: skip
 NUM_EXAMPLES = 24
 

@@ -114,8 +114,12 @@ def _settings(config: ChurnConfig, source: str) -> list[Replica]:
         _need_several(counts, "--thread_counts", source)
         return [_replica("threads", count, ranks[0], {"threads": count}, i) for i, count in enumerate(counts)]
     if source == "fusion":
+        most = ranks[-1]  # one rank has nothing to join
+        if most == 1:
+            raise UserError("--ranks=1 has no all-reduce, whose fusion the regime fusion compares: give --ranks=2")
         sizes = list(dict.fromkeys([config.fusion_mb, *_numbers(config.fusion_sizes_mb, "--fusion_sizes_mb")]))
-        return [_replica("fusion", f"{size:g}", ranks[0], {"fusion_mb": size}, i) for i, size in enumerate(sizes)]
+        first = _replica("ranks", most, most, {}, index=most != ranks[0])
+        return [first, *(_replica("fusion", f"{size:g}", most, {"fusion_mb": size}, index=1) for size in sizes[1:])]
     if source == "bit":
         bits = [-1, *map(int, _numbers(config.bits, "--bits"))]
         return [_replica("bit", bit, ranks[0], {"flip_bit": bit}, i) for i, bit in enumerate(bits)]

@@ -130,7 +130,9 @@ class ChurnConfig(TrainConfig):
     determinism: str = flag("off,on", "study", "TensorFlow's op determinism, off, on or both")
     methods: str = flag("", "study", "methods to compare on the same network, a,b (default: --method)")
     ranks: str = flag(
-        "1", "study", "number of ranks; for the regimes ranks and blocks a,b, of which all others have the first"
+        "1",
+        "study",
+        "number of ranks; for the regimes ranks and blocks a,b, of which fusion has the last, all others the first",
     )
     thread_counts: str = flag("1,2", "study", "threads that the regime threads compares")
     fusion_sizes_mb: str = flag("0,64", "study", "fusion thresholds that the regime fusion compares, MB")

@@ -11,13 +11,14 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.ticker import MaxNLocator
 
 from bnn_hvd import records
 from bnn_hvd.plots import style
 
 Row = dict[str, Any]
 COLOURS = (style.BLUE, style.ORANGE, style.GREEN, style.VERMILION, style.SKY, style.BLACK, style.GREY)
-MARKERS = "osD^vXP"
+MARKERS = "osD^vXP*h"  # two more than colours: of many regimes, no two look alike
 MAX_CLASSES = 20
 TOPS = {"accuracy": "top-1", "top5_accuracy": "top-5"}
 COLUMNS = 6  # of the sheet of examples
@@ -136,6 +137,7 @@ def accuracies(study: Path) -> Figure:
                     _line(axes, order.index(row["regime"]), row["deterministic"], run["epoch"], run[key], thin=True)
         method, rate = setting
         axes.set(title=f"{method}, learning rate {rate:g}", xlabel="epoch", ylabel=f"{TOPS[key]} accuracy")
+        axes.xaxis.set_major_locator(MaxNLocator(5))
     _legend(figure, rows)
     return figure
 
@@ -161,7 +163,7 @@ def examples(study: Path) -> Figure:
 
 def _legend(figure: Figure, rows: Sequence[Row]) -> None:
     lines = [
-        Line2D([], [], color=COLOURS[i % 7], marker=MARKERS[i % 7], label=regime)
+        Line2D([], [], color=COLOURS[i % 7], marker=MARKERS[i % 9], label=regime)
         for i, regime in enumerate(_unique(rows, "regime"))
     ]
     if any(row["deterministic"] for row in rows):
@@ -174,7 +176,7 @@ def _line(
 ) -> None:
     """Later regimes have smaller marks: where lines lie on each other, all of them are seen."""
     axes.plot(
-        x, y, color=COLOURS[i % 7], marker=marker or MARKERS[i % 7], linestyle="--" if dashed else "-",
+        x, y, color=COLOURS[i % 7], marker=marker or MARKERS[i % 9], linestyle="--" if dashed else "-",
         markerfacecolor="none" if dashed else None, linewidth=0.8 if thin else None,
         markersize=(max(4, 11 - 2 * i) + 3 * dashed) * (0.6 if thin else 1),
     )  # fmt: skip

@@ -61,12 +61,19 @@ def test_settings_are_compared_at_the_same_global_batch():
     assert "base" not in {job.name.split("_")[-1] for job in cell.jobs}  # none of them is other regimes' first
     for regime, changes in {
         "threads": [{"threads": 2}],
-        "fusion": [{"fusion_mb": 0.0}, {"fusion_mb": 64.0}],
         "bit": [{"flip_bit": 0}, {"flip_bit": 12}],
         "nudge": [{"nudge_step": 10}],
     }.items():
         (cell,) = cells(regimes=regime, determinism="off")
         assert [differing(job, cell.jobs[0]) for job in cell.jobs[1:]] == changes
+
+
+def test_fusion_is_compared_on_several_ranks():
+    for ranks, first in {"2": "base", "1,2": "ranks2"}.items():
+        (cell,) = cells(regimes="fusion", ranks=ranks, determinism="off")
+        assert [job.ranks for job in cell.jobs] == [2, 2, 2]
+        assert cell.jobs[0].name.endswith(first)
+        assert [differing(job, cell.jobs[0]) for job in cell.jobs[1:]] == [{"fusion_mb": 0.0}, {"fusion_mb": 64.0}]
 
 
 def test_methods_share_the_network_of_the_model():
@@ -93,6 +100,7 @@ def test_runs_with_and_without_determinism_alternate():
         ({"regimes": "init+ranks"}, "init\\+ranks joins what stands alone"),
         ({"regimes": "ranks"}, "--ranks has one value, and the regime ranks compares several: give 1,2"),
         ({"regimes": "blocks"}, "--ranks has one value, and the regime blocks compares several"),
+        ({"regimes": "fusion"}, "--ranks=1 has no all-reduce"),
         ({"regimes": "ranks", "ranks": "1,3"}, "--batch_size=64 can't be divided among 3 ranks"),
         ({"learning_rates": "fast"}, "--learning_rates=fast must be numbers"),
         ({"replicas": 1}, "--replicas=1 must be at least 2"),
