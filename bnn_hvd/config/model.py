@@ -23,8 +23,8 @@ class ModelFlags(RunFlags):
     hidden: int = flag(64, "network", "units of each hidden layer of mlp", minimum=1)
     num_blocks: int = flag(2, "network", "blocks of two dense layers in mlp", minimum=0)
     normalization: str = flag(
-        "frn", "network", "of resnet18, resnet20 and vgg16: filter-response normalisation, or none",
-        choices=("frn", "none"),
+        "frn", "network", "of resnet18, resnet20 and vgg16: filter-response normalisation, or none; or batch, under "
+        "point, ensemble and vi, whose running means and variances predictions use", choices=("frn", "batch", "none"),
     )  # fmt: skip
     bayesian_layers: str = flag(
         "", "network", "layers whose kernels have a distribution under vi (default hidden: all but the output; of a "

@@ -39,6 +39,7 @@ def resolve(config: TrainConfig) -> TrainConfig:
         raise UserError("--method=laplace needs --init_from, the run directory of a point run")
     _check_prior(values)
     _check_blocks(values)
+    _check_batch_norm(values)
     values["model"] = values["model"] or model_name(values)
     _fill(values, run=str(Path("runs", f"{values['dataset']}_{values['model']}")))
     return TrainConfig(**values)
@@ -67,6 +68,19 @@ def _check_prior(values: dict[str, Any]) -> None:
         )
     if centred and not values["init_from"]:
         raise UserError("--prior_mean=init_from needs --init_from, the run directory of a point run")
+
+
+def _check_batch_norm(values: dict[str, Any]) -> None:
+    """Refuse batch norms where draws of the weights, or the data of a step, have no running statistics to go with."""
+    if values["normalization"] != "batch":
+        return
+    if values["method"] not in registry.BATCH_NORM:
+        raise UserError(
+            f"--normalization=batch is for {', '.join(registry.BATCH_NORM)}, not for {values['method']}, whose draws "
+            "would each need statistics of their own: take frn"
+        )
+    if values["compression"] != "none":
+        raise UserError("--normalization=batch has variances that --compression=fp16 would overflow: leave one out")
 
 
 def _check_blocks(values: dict[str, Any]) -> None:
