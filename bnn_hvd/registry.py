@@ -56,6 +56,7 @@ METHODS = {
 # Methods that are nothing without particles; any other becomes an ensemble of itself by --num_particles.
 POPULATIONS = ("ensemble", "multiswag", "svgd", "hmc")
 INTERACTING = ("svgd",)  # its particles can't be trained one after the other
+BATCH_NORM = ("point", "ensemble", "vi")  # whose draws share running means and variances (--normalization=batch)
 FULL_BATCH = ("hmc",)  # a step sees all examples, each rank its shard of them
 
 DATASETS = {

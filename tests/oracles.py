@@ -58,6 +58,7 @@ class FakeRank:
     local_rank = first_row = 0
     concat = staticmethod(list)
     compression = "none"
+    gradient_blocks = 0
 
     def __init__(self, rank: int, size: int, table: list[Any], barrier: threading.Barrier):
         self.rank, self.size, self._table, self._barrier = rank, size, table, barrier

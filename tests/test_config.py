@@ -139,6 +139,8 @@ def random_config(rng: np.random.Generator) -> TrainConfig:
             values[name] = int(rng.integers(1, 2**31))
     values["steps" if rng.random() < 0.5 or values["lr_schedule"] == "cosine" else "epochs"] = None
     values |= {"model": "", "dry_run": False, "gradient_blocks": 0}
+    if values["method"] not in registry.BATCH_NORM or values["compression"] != "none":
+        values["normalization"] = "frn"
     if values["method"] != "vi":
         values |= {"prior": "normal", "prior_mean": "zero"}
     if values["estimator"] == "local_reparam":

@@ -27,8 +27,8 @@ class ModelFlags(RunFlags):
         "many", minimum=1,
     )  # fmt: skip
     normalization: str = flag(
-        "frn", "network", "of resnet18, resnet20 and vgg16: filter-response normalisation, or none",
-        choices=("frn", "none"),
+        "frn", "network", "of resnet18, resnet20 and vgg16: filter-response normalisation, or none; or batch, under "
+        "point, ensemble and vi, whose running means and variances predictions use", choices=("frn", "batch", "none"),
     )  # fmt: skip
     bayesian_layers: str = flag(
         "", "network", "layers whose kernels have a distribution under vi (default hidden: all but the output; of a "

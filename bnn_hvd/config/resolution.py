@@ -40,6 +40,7 @@ def resolve(config: TrainConfig) -> TrainConfig:
         raise UserError("--method=laplace needs --init_from, the run directory of a point run")
     _check_prior(values)
     _check_blocks(values)
+    _check_batch_norm(values)
     values["model"] = values["model"] or model_name(values)
     _fill(values, run=str(Path("runs", f"{values['dataset']}_{values['model']}")))
     return TrainConfig(**values)
@@ -88,6 +89,19 @@ def _resolve_ratings(values: dict[str, Any]) -> None:
     values["standardize"] = "none"
     if values["dataset"] == "synthetic_ratings":
         _fill(values, num_users=1500, num_items=1000)
+
+
+def _check_batch_norm(values: dict[str, Any]) -> None:
+    """Refuse batch norms where draws of the weights, or the data of a step, have no running statistics to go with."""
+    if values["normalization"] != "batch":
+        return
+    if values["method"] not in registry.BATCH_NORM:
+        raise UserError(
+            f"--normalization=batch is for {', '.join(registry.BATCH_NORM)}, not for {values['method']}, whose draws "
+            "would each need statistics of their own: take frn"
+        )
+    if values["compression"] != "none":
+        raise UserError("--normalization=batch has variances that --compression=fp16 would overflow: leave one out")
 
 
 def _check_blocks(values: dict[str, Any]) -> None:

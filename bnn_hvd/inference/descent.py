@@ -11,8 +11,10 @@ from bnn_hvd.data.pipeline import Batch
 from bnn_hvd.inference import blocks, clock, compression
 from bnn_hvd.inference.objective import Controls
 from bnn_hvd.inference.optimizers import Optimizer
+from bnn_hvd.models.network import STATISTICS, Network
 
 Scalars = dict[str, tf.Tensor]
+NEW_STATISTICS = 0.1  # weight of a step's statistics of batch norms among the running ones
 
 
 class State(tf.Module):
@@ -25,10 +27,13 @@ class State(tf.Module):
       example_axis: of the variables that have an axis of this rank's examples, which one that is, by name.
     """
 
-    def __init__(self, params: tf.Tensor, optimizer: Optimizer | None = None):
+    def __init__(self, params: tf.Tensor, optimizer: Optimizer | None = None, network: Network | None = None):
         super().__init__()
         self.params = tf.Variable(params, name="params")
         self.slots = optimizer.slots(self.params) if optimizer else {}
+        if network and network.initial_statistics.size:
+            each = tf.broadcast_to(network.initial_statistics, [*params.shape[:-1], network.initial_statistics.size])
+            self.slots[STATISTICS] = tf.Variable(each, name="batch_statistics")
         self.step = tf.Variable(0, dtype=tf.int64, name="step")
         self.example_axis: dict[str, int] = {}
 
@@ -53,9 +58,11 @@ def descend(
 
     def part(batch: Batch, controls: Controls) -> tuple[list[tf.Tensor], Scalars]:
         gradient, scalars = gradient_of(lambda theta: loss_of(theta, batch, controls), theta)
-        return [gradient], scalars
+        return [gradient, *([scalars.pop(STATISTICS)] if STATISTICS in scalars else [])], scalars
 
-    (gradient,), scalars = over_batch(cluster, batch, controls, part)
+    (gradient, *seen), scalars = over_batch(cluster, batch, controls, part)
+    for statistics in seen:
+        average_in(state, statistics)
     optimizer.apply(state.params, state.slots, gradient, controls.learning_rate, state.step)
     state.step.assign_add(1)
     return scalars
@@ -64,12 +71,27 @@ def descend(
 def gradient_of(
     loss_of: Callable[[tf.Tensor], dict[str, tf.Tensor]], theta: tf.Tensor
 ) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
-    """Return the gradient of `loss_of(theta)["loss"]`, and all its scalars, averaged over the members."""
+    """Return the gradient of `loss_of(theta)["loss"]`, and all its scalars, averaged over the members.
+
+    Statistics of batch norms, which are no scalars, stay each member's.
+    """
     with tf.GradientTape(watch_accessed_variables=False) as tape:
         tape.watch(theta)
         scalars = loss_of(theta)
     gradient = tape.gradient(scalars["loss"], theta)  # of their sum, where there are members
-    return gradient, {name: tf.reduce_mean(value) for name, value in scalars.items()}
+    return gradient, {k: value if k == STATISTICS else tf.reduce_mean(value) for k, value in scalars.items()}
+
+
+def average_in(state: State, statistics: tf.Tensor) -> None:
+    """Bring a step's statistics into the running ones: at first their mean, later one that forgets."""
+    weight = tf.maximum(1.0 / tf.cast(state.step + 1, tf.float32), NEW_STATISTICS)
+    running = state.slots[STATISTICS]
+    running.assign_add(weight * (statistics - running))
+
+
+def statistics_of(state: Any) -> dict[str, tf.Tensor]:
+    """Return the running statistics, as weights of the network; nothing without batch norms."""
+    return {STATISTICS: tf.convert_to_tensor(state.slots[STATISTICS])} if STATISTICS in state.slots else {}
 
 
 def over_batch(

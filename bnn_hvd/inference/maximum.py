@@ -23,12 +23,12 @@ class MaximumAPosteriori:
     def scalars(
         self, theta: tf.Tensor, batch: Batch, kl_weight: tf.Tensor, weights_of: WeightsOf | None = None
     ) -> dict[str, tf.Tensor]:
-        """Return the loss and what is logged beside it, [] or [M] for theta [P] or [M, P].
+        """Return the loss and what is logged beside it, [] or [M] for theta [P] or [M, P]; and batch statistics.
 
         weights_of: makes of theta what the network runs with (default: theta as it is).
         """
         theta, log_prior = with_log_prior(theta, self.prior_scale)
-        outputs = self.network.apply((weights_of or self.network.unflatten)(theta), batch.x)
+        outputs, seen = self.network.apply_in_training((weights_of or self.network.unflatten)(theta), batch.x)
         nll = tf.reduce_mean(self.likelihood.nll(outputs, batch.y), -1)
         loss = nll - kl_weight * log_prior / self.num_train
-        return {"loss": loss, "nll": nll, **self.likelihood.score(outputs, batch.y)}
+        return {"loss": loss, "nll": nll, **self.likelihood.score(outputs, batch.y), **seen}

@@ -7,7 +7,7 @@ from bnn_hvd.cluster import Cluster
 from bnn_hvd.config import TrainConfig
 from bnn_hvd.data.pipeline import Batch
 from bnn_hvd.inference import optimizers
-from bnn_hvd.inference.descent import State, descend
+from bnn_hvd.inference.descent import State, descend, statistics_of
 from bnn_hvd.inference.likelihoods import Likelihood
 from bnn_hvd.inference.maximum import MaximumAPosteriori
 from bnn_hvd.inference.objective import Controls, Draws
@@ -23,7 +23,7 @@ class Point:
         self.optimizer = optimizers.make(config.optimizer, config.momentum)
 
     def init(self, seed: np.ndarray) -> State:
-        return State(self.network.initial(seed), self.optimizer)
+        return State(self.network.initial(seed), self.optimizer, self.network)
 
     def step(self, state: State, batch: Batch, controls: Controls) -> dict[str, tf.Tensor]:
         def loss_of(theta: tf.Tensor, batch: Batch, controls: Controls) -> dict[str, tf.Tensor]:
@@ -32,7 +32,7 @@ class Point:
         return descend(state, batch, controls, loss_of, self.optimizer, self.cluster)
 
     def num_reduced(self) -> int:
-        return self.network.num_parameters
+        return self.network.num_parameters + self.network.initial_statistics.size
 
     def num_draws(self, requested: int) -> int:
         return 1  # every draw is the same network
@@ -40,7 +40,7 @@ class Point:
     def draw(self, state: State, draws: Draws):  # type: ignore[no-untyped-def]
         """Return the network itself, as S equal draws of which one is computed; or the S members picked."""
         theta = tf.convert_to_tensor(state.params)
-        weights = self.network.unflatten(theta)
+        weights = self.network.unflatten(theta) | statistics_of(state)
         if len(theta.shape) == 2:
             return lambda x: self.network.apply(weights, x)
         return lambda x: self.network.apply(weights, x)[None]

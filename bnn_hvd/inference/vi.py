@@ -11,7 +11,7 @@ from bnn_hvd.cluster import Cluster
 from bnn_hvd.config import TrainConfig
 from bnn_hvd.data.pipeline import Batch
 from bnn_hvd.inference import optimizers
-from bnn_hvd.inference.descent import State, descend
+from bnn_hvd.inference.descent import State, descend, statistics_of
 from bnn_hvd.inference.init_from import trained_theta
 from bnn_hvd.inference.likelihoods import Likelihood
 from bnn_hvd.inference.mean_field import for_each_member, perturb, variance
@@ -54,7 +54,7 @@ class VI:
         log_scale = tf.fill(loc.shape, math.log(self.init_scale))
         if self.init_relative_scale:
             log_scale = tf.math.log(tf.maximum(self.init_relative_scale * tf.abs(loc), LEAST_SCALE))
-        state = State(tf.concat([loc, log_scale, points], -1), self.optimizer)
+        state = State(tf.concat([loc, log_scale, points], -1), self.optimizer, self.network)
         if self.centred:
             state.slots["prior_mean"] = tf.Variable(loc, name="prior_mean")
         return state
@@ -65,15 +65,15 @@ class VI:
         def loss_of(params: tf.Tensor, batch: Batch, controls: Controls) -> dict[str, tf.Tensor]:
             loc, log_scale, points = self._parts(params)
             weights, kl = self._noisy_weights(loc, log_scale, points, prior_mean, controls.seed)
-            outputs = self.network.apply(weights, batch.x)
+            outputs, seen = self.network.apply_in_training(weights, batch.x)
             nll = tf.reduce_mean(self.likelihood.nll(outputs, batch.y), -1)
             loss = nll + controls.kl_weight * kl / self.num_train
-            return {"loss": loss, "nll": nll, "kl": kl, **self.likelihood.score(outputs, batch.y)}
+            return {"loss": loss, "nll": nll, "kl": kl, **self.likelihood.score(outputs, batch.y), **seen}
 
         return descend(state, batch, controls, loss_of, self.optimizer, self.cluster)
 
     def num_reduced(self) -> int:
-        return self.network.num_parameters + self.network.num_bayesian
+        return self.network.num_parameters + self.network.num_bayesian + self.network.initial_statistics.size
 
     def num_draws(self, requested: int) -> int:
         return requested
@@ -83,7 +83,7 @@ class VI:
         loc, log_scale, points = self._parts(tf.convert_to_tensor(state.params))
         eps_SB = noise.normals(draws.seeds, loc.shape[-1])
         weights = self.network.unflatten_bayesian(loc + tf.exp(log_scale) * eps_SB)
-        weights |= points
+        weights |= points | statistics_of(state)
         return lambda x: self.network.apply(weights, x)
 
     def marginals(self, state: State) -> tuple[np.ndarray, np.ndarray]:

@@ -25,6 +25,7 @@ from bnn_hvd import noise
 TINY = 1e-30
 Kernel = Any  # tf.Tensor | Flipout | LocalReparam | Dropout | Wide
 FRN_EPSILON = 1e-6
+BATCH_EPSILON = 1e-5
 
 
 class Flipout(NamedTuple):
@@ -111,6 +112,21 @@ def frn(x: tf.Tensor, gain: tf.Tensor, shift: tf.Tensor, threshold: tf.Tensor) -
     gain, shift, threshold = (_per_channel(part) for part in (gain, shift, threshold))
     mean_square = tf.reduce_mean(x * x, axis=[-3, -2], keepdims=True)
     return tf.maximum((1.0 + gain) * x * tf.math.rsqrt(mean_square + FRN_EPSILON) + shift, threshold)
+
+
+def batch_statistics(x: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    """Return mean and variance over N, H, W: [N, H, W, C] or [S, N, H, W, C] -> two of [C] or [S, C]."""
+    mean = tf.reduce_mean(x, [-4, -3, -2])
+    return mean, tf.reduce_mean(tf.square(x - _per_channel(mean)), [-4, -3, -2])
+
+
+def normalized(x: tf.Tensor, mean: tf.Tensor, variance: tf.Tensor, gain: tf.Tensor, shift: tf.Tensor) -> tf.Tensor:
+    """Return batch norm (Ioffe & Szegedy 2015): (1 + gain) (x - mean) / sqrt(variance + eps) + shift.
+
+    Shapes as in `frn`; what is [C] is shared by all S settings.
+    """
+    factor = (1.0 + gain) * tf.math.rsqrt(variance + BATCH_EPSILON)  # of a channel: cheap
+    return x * _per_channel(factor) + _per_channel(shift - mean * factor)
 
 
 def mean_over_image(x: tf.Tensor) -> tf.Tensor:

@@ -20,6 +20,7 @@ from bnn_hvd.errors import UserError
 from bnn_hvd.models import layers
 
 CACHE_LINE = 16  # floats
+STATISTICS = "batch statistics"  # among the weights of a network with batch norm; in training there are none
 
 
 @dataclasses.dataclass(frozen=True)
@@ -65,9 +66,10 @@ class Parameter:
 class Layers:
     """What a network's page of code is written with: layers by name, whose weights `take` hands out."""
 
-    def __init__(self, take: Callable[[Parameter], Any], num_outputs: int):
+    def __init__(self, take: Callable[[Parameter], Any], num_outputs: int, batch_norms: "BatchNorms | None" = None):
         self._take = take
         self.num_outputs = num_outputs
+        self._batch_norms = batch_norms or BatchNorms()
 
     def dense(self, name: str, x: tf.Tensor, units: int, prior_scale: float = 0.0) -> tf.Tensor:
         """prior_scale: of the kernel; 0: --prior_scale."""
@@ -80,9 +82,13 @@ class Layers:
         return layers.conv(x, *self._weights(name, (width, width, x.shape[-1], filters)), pool, stride)
 
     def activate(self, name: str, x: tf.Tensor, normalization: str) -> tf.Tensor:
-        """Return what follows a convolution: frn with its thresholds, which are never Bayesian, or ReLU alone."""
+        """Return what follows a convolution: frn, or batch norm and ReLU, with parameters that are never Bayesian, or
+        ReLU alone."""
         if normalization == "none":
             return tf.nn.relu(x)
+        if normalization == "batch":
+            gain, shift = (self._take(Parameter(name, kind, (x.shape[-1],))) for kind in ("gain", "shift"))
+            return tf.nn.relu(layers.normalized(x, *self._batch_norms.statistics(x), gain, shift))
         gain, shift, threshold = (
             self._take(Parameter(name, kind, (x.shape[-1],))) for kind in ("gain", "shift", "threshold")
         )
@@ -101,6 +107,29 @@ class Layers:
         return self._take(kernel), self._take(Parameter(layer, "bias", shape[-1:]))
 
 
+class BatchNorms:
+    """The means and variances that the batch norms of one pass through a network use, in their order.
+
+    They are those of the batch (in training), or the stored ones that `statistics_V` has: [V] or [S, V], mean and
+    variance of each norm after the other.
+    """
+
+    def __init__(self, statistics_V: tf.Tensor | None = None):
+        self._stored, self._used = statistics_V, 0
+        self.seen: list[tf.Tensor] = []
+
+    def statistics(self, x: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """Return mean and variance of each channel of x [N, H, W, C] or [S, N, H, W, C]: [C] or [S, C]."""
+        if self._stored is None:
+            found = layers.batch_statistics(x)
+        else:
+            first, size = self._used, x.shape[-1]
+            found = self._stored[..., first : first + size], self._stored[..., first + size : first + 2 * size]
+            self._used += 2 * size
+        self.seen += found
+        return found
+
+
 class Network:
     """`forward(layers, x) -> logits`, for examples of one shape.
 
@@ -114,6 +143,7 @@ class Network:
       num_of_example: L, how many numbers that is.
       num_parameters: P, the length of the flat vector.
       num_bayesian: B, of its first part.
+      initial_statistics: what the means and variances of batch norms start as, [V]; they are no parameters.
     """
 
     def __init__(
@@ -154,12 +184,24 @@ class Network:
             declared.append(parameter)
             return tf.zeros([1, *parameter.shape] if parameter.of_example else parameter.shape)
 
-        self.forward(Layers(take, self.num_outputs), tf.zeros([1, *example_shape]))
+        batch_norms = BatchNorms()
+        self.forward(Layers(take, self.num_outputs, batch_norms), tf.zeros([1, *example_shape]))
+        starts = [np.full(part.shape[0], i % 2, np.float32) for i, part in enumerate(batch_norms.seen)]
+        self.initial_statistics = np.concatenate([np.zeros(0, np.float32), *starts])  # means 0, variances 1
         return declared
 
     def apply(self, weights: Mapping[str, Any], x: tf.Tensor) -> tf.Tensor:
         """Return logits [N, C], or [S, N, C] where weights have an axis S."""
-        return self.forward(Layers(lambda parameter: weights[parameter.name], self.num_outputs), x)
+        return self._forward(weights, x, BatchNorms(weights.get(STATISTICS)))
+
+    def apply_in_training(self, weights: Mapping[str, Any], x: tf.Tensor) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
+        """Return the same of a batch, and under STATISTICS, if there are batch norms, those of it: [V] or [S, V]."""
+        batch_norms = BatchNorms()
+        outputs = self._forward(weights, x, batch_norms)
+        return outputs, {STATISTICS: tf.concat(batch_norms.seen, -1)} if batch_norms.seen else {}
+
+    def _forward(self, weights: Mapping[str, Any], x: tf.Tensor, batch_norms: BatchNorms) -> tf.Tensor:
+        return self.forward(Layers(lambda parameter: weights[parameter.name], self.num_outputs, batch_norms), x)
 
     def unflatten(self, theta: tf.Tensor) -> dict[str, tf.Tensor]:
         """Return all parameters by name, from [P] or [S, P]."""

@@ -1,8 +1,8 @@
 """Residual networks for images of 32x32, in the order norm, ReLU, conv (He et al. 2016b), with filter-response norms.
 
-There is no batch norm: its running means would be a state of the network beside its weights, of which S posterior
-draws, the particles of an ensemble and every pruned or averaged set of weights would need their own (Maddox et al.
-2019 recompute them for each draw), and a prediction would depend on the batches that came before it.
+Batch norms are there for comparison. Their running means are a state beside the weights, of which draws far apart
+(swag's, hmc's, svgd's particles after a move) would each need their own (Maddox et al. 2019 recompute them for each
+draw), and a prediction depends on the batches that came before it.
 """
 
 import tensorflow as tf
