@@ -134,6 +134,10 @@ def random_config(rng: np.random.Generator) -> TrainConfig:
             values[name] = int(rng.integers(1, 2**31))
     values["steps" if rng.random() < 0.5 or values["lr_schedule"] == "cosine" else "epochs"] = None
     values |= {"model": "", "dry_run": False}
+    if values["dataset"] in registry.RATINGS:  # which go with one network, and that with them
+        values |= {"network": registry.LOCAL[0], "method": "hmc", "num_items": None}
+    elif values["network"] in registry.LOCAL:
+        values["network"] = "mlp"
     if values["method"] != "vi":
         values |= {"prior": "normal", "prior_mean": "zero"}
     if values["estimator"] == "local_reparam":

@@ -52,7 +52,7 @@ def recommendations(run: Path) -> Figure:
             axes = figure.add_subplot(spec[1, column])
             _panel(axes, genres[column], most_genres, longest, style.GREEN)
             axes.set_title("by genre; a title of two genres counts in both", loc="left")
-        axes.set_xlabel(f"draws of {num_draws} that put it first, of what the user has not seen")
+        axes.set_xlabel(f"draws, of {num_draws}, that put it first of all unseen")
     return figure
 
 
