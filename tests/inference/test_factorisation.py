@@ -186,3 +186,15 @@ def test_another_likelihood_is_refused():
     config = resolve(TrainConfig(dataset="synthetic_ratings", likelihood="gaussian"))
     with pytest.raises(UserError, match="which has watched or not"):
         network_file.build(config, (1,), 0, ITEMS)
+
+
+def test_the_accept_test_in_float64_says_the_same():
+    target, q = make().method.target(batch(Solo())), random_place()
+    q, end = (
+        tf.constant(q, tf.float32),
+        tf.constant(q + 0.03 * np.random.default_rng(2).normal(size=q.shape), tf.float32),
+    )
+    reference = target.evaluate(q)
+    change = target.evaluate(end, reference.here).log_likelihood
+    np.testing.assert_allclose(target.log_likelihood_change64(q, end), change, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(change, log_likelihood(end) - log_likelihood(q), rtol=1e-4, atol=1e-4)
