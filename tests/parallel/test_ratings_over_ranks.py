@@ -33,7 +33,7 @@ def flags(run: Path, steps: int = STEPS, *more: str) -> list[str]:
 
 
 def predict(run: Path, *more: str) -> list[str]:
-    return ["predict", f"--run={run}", "--num_draws=20", "--threads=1", *more]
+    return ["predict", f"--run={run}", "--num_draws=20", "--threads=1", *more]  # the last of two flags counts
 
 
 def stored(run: Path) -> dict[str, np.ndarray]:
@@ -52,7 +52,7 @@ def folder(tmp_path_factory) -> Path:
     ]  # fmt: skip
     jobs = {
         1: [flags(folder / "one"), flags(folder / "moved", 7), predict(folder / "one", "--users=17,3"),
-            ["plot", f"--run={folder / 'one'}"], large, ["predict", f"--run={folder / 'large'}", "--num_draws=40"],
+            ["plot", f"--run={folder / 'one'}"], large, predict(folder / "large", "--num_draws=40"),
             flags(folder / "one", STEPS, "--dry_run")],
         2: [flags(folder / "two"), flags(folder / "parted", 7), flags(folder / "parted"), flags(folder / "moved"),
             predict(folder / "two", "--users=17,3")],
