@@ -33,7 +33,7 @@ def flags(run: Path, steps: int = STEPS, *more: str) -> list[str]:
 
 
 def predict(run: Path, *more: str) -> list[str]:
-    return ["predict", f"--run={run}", "--num_draws=20", "--threads=1", *more]  # the last of two flags counts
+    return ["predict", f"--run={run}", "--num_draws=20", "--threads=1", *more]
 
 
 def stored(run: Path) -> dict[str, np.ndarray]:
@@ -169,7 +169,7 @@ def test_mistakes_are_told_in_a_sentence(folder, tmp_path):
     commands = [
         predict(folder / "one", "--users=17,999"), predict(folder / "one", "--quantiles=0.5"),
         predict(folder / "one", f"--reference={folder / 'one'}"),
-        ["train", "--dataset=movielens", f"--data_dir={tmp_path}", f"--run={tmp_path / 'run'}"],
+        ["train", "--dataset=movielens", f"--data_dir={tmp_path}", f"--run={tmp_path / 'run'}", "--threads=1"],
         ["prune", f"--run={folder / 'one'}"],
     ]  # fmt: skip
     said = ["there is no user '999'", "are not of ratings", "this run has none", "has none of u.data", ""]
