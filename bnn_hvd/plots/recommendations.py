@@ -1,6 +1,5 @@
 """What to recommend to a user: how many draws put which unseen title first, and of which genres these are."""
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -21,8 +20,8 @@ class Bar(NamedTuple):
     """How many draws put it first; `rest`: all that have no bar of their own."""
 
     name: str
-    count: int
-    rest: bool
+    draws: int
+    rest: bool = False
 
 
 def recommendations(run: Path) -> Figure:
@@ -31,16 +30,13 @@ def recommendations(run: Path) -> Figure:
     try:
         found = records.read_json(path)
         users, num_draws = found["users"][:MOST_USERS], found["num_draws"]
-        titles = [[(shortened(row["title"]), row["count"]) for row in user["by_title"]] for user in users]
-        genres = [[(row["genre"], row["count"]) for row in user["by_genre"]] for user in users]
+        titles = [_bars([(row["title"], row["count"]) for row in user["by_title"]], "titles") for user in users]
+        genres = [_bars([(row["genre"], row["count"]) for row in user["by_genre"]], "genres") for user in users]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UserError(f"{path.absolute()} is damaged ({error!r}): write it again, by `predict`") from None
-    titles, genres = (
-        [_fitting(bars, rest) for bars in rows] for rows, rest in ((titles, "titles"), (genres, "genres"))
-    )
     # All panels have one scale, and those of a row as many places: bars compare at a glance.
     most_titles, most_genres = (max(map(len, rows)) for rows in (titles, genres))
-    longest = max((bar.count for bars in (*titles, *genres) for bar in bars), default=num_draws)
+    longest = max((bar.draws for bars in (*titles, *genres) for bar in bars), default=num_draws)
     rows = [titles, genres] if most_genres else [titles]
     figure = style.figure("Recommendations", run, 6.0 * len(users), 2.2 + 0.33 * (most_titles + most_genres))
     spec = figure.add_gridspec(len(rows), len(users), height_ratios=[most_titles + 1.5, most_genres + 1.5][: len(rows)])
@@ -64,20 +60,20 @@ def shortened(title: str) -> str:
     return f"{name[: LONGEST - len(year) - 1].rstrip(' ,')}…{year}"
 
 
-def _fitting(bars: Sequence[tuple[str, int]], rest: str) -> list[Bar]:
+def _bars(counts: list[tuple[str, int]], rest: str) -> list[Bar]:
     """Return the bars of a panel: all of them, or the first and what is left as one."""
-    shown = [Bar(name, count, False) for name, count in bars]
+    shown = [Bar(shortened(name), draws) for name, draws in counts]
     if len(shown) <= MOST_BARS + 1:
         return shown
     left = shown[MOST_BARS:]
-    return [*shown[:MOST_BARS], Bar(f"{len(left)} other {rest}", sum(bar.count for bar in left), True)]
+    return [*shown[:MOST_BARS], Bar(f"{len(left)} other {rest}", sum(bar.draws for bar in left), True)]
 
 
 def _panel(axes: Axes, bars: list[Bar], places: int, longest: int, colour: str) -> None:
     """Draw horizontal bars with their counts, sorted; what is left pale, at the end."""
     for place, bar in enumerate(bars):
-        axes.barh(place, bar.count, color=style.GREY if bar.rest else colour, alpha=0.5 if bar.rest else 1, height=0.72)
-        axes.text(bar.count, place, f" {bar.count}", va="center", fontsize=9)
+        axes.barh(place, bar.draws, color=style.GREY if bar.rest else colour, alpha=0.5 if bar.rest else 1, height=0.72)
+        axes.text(bar.draws, place, f" {bar.draws}", va="center", fontsize=9)
     axes.set_yticks(range(len(bars)), [bar.name.replace("$", r"\$") for bar in bars])
     axes.set_ylim(places - 0.4, -0.6)
     axes.set_xlim(0, 1.1 * longest)
