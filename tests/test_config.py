@@ -139,6 +139,10 @@ def random_config(rng: np.random.Generator) -> TrainConfig:
             values[name] = int(rng.integers(1, 2**31))
     values["steps" if rng.random() < 0.5 or values["lr_schedule"] == "cosine" else "epochs"] = None
     values |= {"model": "", "dry_run": False, "gradient_blocks": 0}
+    if values["dataset"] in registry.RATINGS:  # which go with one network, and that with them
+        values |= {"network": registry.LOCAL[0], "method": "hmc", "num_items": None}
+    elif values["network"] in registry.LOCAL:
+        values["network"] = "mlp"
     if values["method"] not in registry.BATCH_NORM or values["compression"] != "none":
         values["normalization"] = "frn"
     if values["method"] != "vi":

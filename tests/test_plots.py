@@ -14,6 +14,7 @@ from matplotlib.text import Text
 from bnn_hvd import plots, records, uncertainty
 from bnn_hvd.config import PlotConfig
 from bnn_hvd.errors import UserError
+from bnn_hvd.plots import recommendations
 
 FROM_TRAIN = ["learning_curves", "weight_posteriors"]
 FROM_PREDICT = ["predictive_draws_confident", "predictive_draws_doubtful", "reliability", "uncertainty_histogram"]
@@ -312,3 +313,46 @@ def test_the_traces_of_chains_have_a_panel_for_each_quantity(tmp_path, chains):
     assert all(axes.get_xlabel() == "trajectory" and axes.get_ylabel() for axes in figure.axes)
     labels = [text.get_text() for text in figure.legends[0].get_texts()]
     assert labels == ["burn-in", *(f"chain {chain}" for chain in range(chains))]
+
+
+def recommended(run: Path, genres: list[str]) -> Path:
+    """Write recommendations of a user who is known, and of one of whom hardly anything is."""
+    counts = {"most ratings": [40, 8, 2], "fewest ratings": [6, 5, 5, 4, 4, *[2] * 13]}
+    users = [
+        {
+            "user": str(number), "why": why, "num_ratings": 1234,
+            "by_title": [{"title": f"title {i}", "count": count} for i, count in enumerate(its)],
+            "by_genre": [{"genre": genre, "count": its[i]} for i, genre in enumerate(genres)],
+        }
+        for number, (why, its) in enumerate(counts.items())
+    ]  # fmt: skip
+    run.mkdir()
+    records.write_json(run / records.RECOMMENDATIONS, {"num_draws": 50, "users": users})
+    return run
+
+
+@pytest.mark.parametrize("genres", [["Drama", "War"], []])
+def test_recommendations_have_sorted_bars_and_one_scale(tmp_path, genres):
+    figure = plots.FIGURES["recommendations"].draw(recommended(tmp_path / "run", genres))
+    first, *_ = figure.axes
+    assert len(figure.axes) == (4 if genres else 2)
+    assert [bar.get_width() for bar in first.patches] == [40, 8, 2]
+    spread = figure.axes[2 if genres else 1]
+    assert [bar.get_width() for bar in spread.patches] == [6, 5, 5, 4, 4, 2, 2, 2, 20]
+    assert [label.get_text() for label in spread.get_yticklabels()][-2:] == ["title 7", "10 other titles"]
+    assert len({axes.get_xlim() for axes in figure.axes}) == 1
+    assert [axes.get_title("left") for axes in (first, spread)] == [
+        "most ratings: user 0, 1,234 seen", "fewest ratings: user 1, 1,234 seen",
+    ]  # fmt: skip
+
+
+def test_long_titles_are_shortened_and_keep_their_year():
+    assert recommendations.shortened("Short (1999)") == "Short (1999)"
+    assert recommendations.shortened("A title that is, by far, too long (1999)") == "A title that is, by far, t… (1999)"
+    assert len(recommendations.shortened("x" * 100)) == recommendations.LONGEST
+
+
+def test_damaged_recommendations_are_named(tmp_path):
+    (tmp_path / records.RECOMMENDATIONS).write_text("{}")
+    with pytest.raises(UserError, match=r"recommendations\.json is damaged"):
+        plot(tmp_path)

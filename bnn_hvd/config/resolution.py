@@ -88,7 +88,7 @@ def _resolve_ratings(values: dict[str, Any]) -> None:
         )
     values["standardize"] = "none"
     if values["dataset"] == "synthetic_ratings":
-        _fill(values, num_users=1500, num_items=1000)
+        _fill(values, num_users=3500, num_items=2500)
 
 
 def _check_batch_norm(values: dict[str, Any]) -> None:

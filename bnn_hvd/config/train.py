@@ -22,10 +22,10 @@ class TrainConfig(MethodFlags):
         minimum=0,
     )
     num_users: int | None = flag(
-        None, "data", "users of synthetic_ratings (default 1500); of movielens, only so many, those with the most "
+        None, "data", "users of synthetic_ratings (default 3500); of movielens, only so many, those with the most "
         "ratings", minimum=1,
     )  # fmt: skip
-    num_items: int | None = flag(None, "data", "and items (default 1000); of movielens, the most watched", minimum=1)
+    num_items: int | None = flag(None, "data", "and items (default 2500); of movielens, the most watched", minimum=1)
     standardize_targets: bool = flag(
         True, "data", "learn real targets as (y - mean) / standard deviation of the training part; what is written is "
         "in their own units either way",

@@ -31,7 +31,7 @@ TRACE = ("log_posterior", "accuracy", "accept", "step_size", "divergent")  # of 
 ACCEPT = 1  # seeds of the accept test: seed + [0, ACCEPT]; those of local momenta come after
 TINY = 1e-30
 CONV_CHUNK = 64  # whose activations stay in the cache, more or less
-OUTPUT_BYTES = 1 << 20  # of the outputs of a chunk, where an example has very many
+OUTPUT_BYTES = 2 << 20  # of the outputs of a chunk, where an example has very many: measured (docs/log.md)
 MOST_BYTES = 1 << 35  # of the draws that a run keeps, where examples have parameters of their own
 
 

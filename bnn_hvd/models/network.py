@@ -217,7 +217,8 @@ class Network:
 
     def unflatten_of_example(self, latents: tf.Tensor) -> dict[str, tf.Tensor]:
         """Return the parameters of N examples by name, from [N, L] or [S, N, L]."""
-        return _named_parts(latents, self.of_example)
+        parts = split(latents, [p.size for p in self.of_example])
+        return {p.name: part for p, part in zip(self.of_example, parts, strict=True)}
 
     def prior_scales(self, default: float) -> tuple[np.ndarray, np.ndarray]:
         """Return the standard deviations of the prior of theta [P], and of the parameters of an example [L]."""

@@ -78,7 +78,10 @@ def test_the_log_likelihood_is_numpys(chunk):
     method = make(config=dataclasses.replace(CONFIG, chunk_examples=chunk))
     q = tf.constant(random_place(), tf.float32)
     target = method.method.target(batch(Solo()))
-    np.testing.assert_allclose(target.evaluate(q).log_likelihood, log_likelihood(q), rtol=1e-5)
+    found, in_a_graph = target.evaluate(q), tf.function(lambda q: target.evaluate(q)[:2], autograph=False)(q)
+    np.testing.assert_allclose(found.log_likelihood, log_likelihood(q), rtol=1e-5)
+    for part, same in zip(found, in_a_graph, strict=False):  # there the last chunk has a shape of its own
+        np.testing.assert_allclose(part, same, rtol=1e-5, atol=1e-5)
 
 
 def test_the_gradient_is_that_of_the_log_posterior_by_differences():
@@ -183,3 +186,15 @@ def test_another_likelihood_is_refused():
     config = resolve(TrainConfig(dataset="synthetic_ratings", likelihood="gaussian"))
     with pytest.raises(UserError, match="which has watched or not"):
         network_file.build(config, (1,), 0, ITEMS)
+
+
+def test_the_accept_test_in_float64_says_the_same():
+    target, q = make().method.target(batch(Solo())), random_place()
+    q, end = (
+        tf.constant(q, tf.float32),
+        tf.constant(q + 0.03 * np.random.default_rng(2).normal(size=q.shape), tf.float32),
+    )
+    reference = target.evaluate(q)
+    change = target.evaluate(end, reference.here).log_likelihood
+    np.testing.assert_allclose(target.log_likelihood_change64(q, end), change, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(change, log_likelihood(end) - log_likelihood(q), rtol=1e-4, atol=1e-4)
