@@ -1,39 +1,23 @@
 """The peer in JAX: TensorFlow Probability's Hamiltonian Monte Carlo on logistic regression, in one jit.
 
-It runs in an environment of its own: see `environment`.
+It runs in an environment of its own: see environments.py.
 """
 
 import os
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from benchmarks import workload
+from benchmarks import environments, workload
 from benchmarks.workers import Case
 
-INSTALL = ("numpy==2.0.2", "jax==0.4.38", "tensorflow-probability==0.25.0", "tf-keras==2.18.0", "psutil")
+INSTALL = (("numpy==2.0.2", "jax==0.4.38", "tensorflow-probability==0.25.0", "tf-keras==2.18.0", "psutil"),)
 CHAINS, LEAPFROGS, STEP_SIZE = (1, 2), 100, 1e-4  # as in hmc.py
 
 
 def environment(create: bool) -> Path | None:
-    """Return the Python that has JAX; None if there is none and `create` is false or fails.
-
-    It is in BNN_HVD_JAX_ENV, by default ~/.cache/bnn_hvd/jax-env.
-    """
-    folder = Path(os.environ.get("BNN_HVD_JAX_ENV", Path.home() / ".cache" / "bnn_hvd" / "jax-env"))
-    python, ready = folder / "bin" / "python", folder / "ready"
-    if create and not ready.exists():
-        print(f"installing JAX and TensorFlow Probability in {folder}", file=sys.stderr)
-        try:
-            subprocess.run([sys.executable, "-m", "venv", folder], check=True)
-            subprocess.run([python, "-m", "pip", "install", "--quiet", *INSTALL], check=True)
-        except (OSError, subprocess.CalledProcessError) as error:
-            print(f"without JAX: {error}", file=sys.stderr)
-            return None
-        ready.touch()
-    return python if ready.exists() else None
+    """Return the Python that has JAX; None if there is none and `create` is false or fails."""
+    return environments.python_of("jax", INSTALL, create)
 
 
 def cases(spec: dict[str, Any]) -> Iterator[Case]:

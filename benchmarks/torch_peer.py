@@ -1,16 +1,13 @@
 """The peer in PyTorch: networks of bayesian-torch's layers, an eager training step with Adam.
 
-It runs in an environment of its own: see `environment`.
+It runs in an environment of its own: see environments.py.
 """
 
-import os
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from benchmarks import workload
+from benchmarks import environments, workload
 from benchmarks.workers import Case
 
 INSTALL = (("numpy==2.0.2", "torch==2.13.0"), ("--no-deps", "bayesian-torch==0.5.0"))
@@ -18,23 +15,8 @@ KINDS = ("point", "reparam", "flipout")
 
 
 def environment(create: bool) -> Path | None:
-    """Return the Python that has bayesian-torch; None if there is none and `create` is false or fails.
-
-    It is in BNN_HVD_TORCH_ENV, by default ~/.cache/bnn_hvd/torch-env.
-    """
-    folder = Path(os.environ.get("BNN_HVD_TORCH_ENV", Path.home() / ".cache" / "bnn_hvd" / "torch-env"))
-    python, ready = folder / "bin" / "python", folder / "ready"
-    if create and not ready.exists():
-        print(f"installing PyTorch and bayesian-torch in {folder}", file=sys.stderr)
-        try:
-            subprocess.run([sys.executable, "-m", "venv", folder], check=True)
-            for packages in INSTALL:
-                subprocess.run([python, "-m", "pip", "install", "--quiet", *packages], check=True)
-        except (OSError, subprocess.CalledProcessError) as error:
-            print(f"without bayesian-torch: {error}", file=sys.stderr)
-            return None
-        ready.touch()
-    return python if ready.exists() else None
+    """Return the Python that has bayesian-torch; None if there is none and `create` is false or fails."""
+    return environments.python_of("torch", INSTALL, create)
 
 
 def cases(spec: dict[str, Any]) -> Iterator[Case]:
