@@ -137,9 +137,10 @@ def _need_several(values: list[int], flag: str, source: str) -> None:
 
 
 def _job(config: ChurnConfig, replica: Replica, method: str, rate: float, deterministic: bool) -> Job:
-    """Return the ordinary training of a replica. --batch_size is the global batch, whatever the number of ranks."""
-    if config.batch_size % replica.ranks:
-        raise UserError(f"--batch_size={config.batch_size} can't be divided among {replica.ranks} ranks")
+    """Return the ordinary training of a replica. --batch_size is the global batch, whatever the number of ranks.
+
+    Particles are laid out over the ranks: a batch is shared by the ranks that have the same ones.
+    """
     values = {field.name: getattr(config, field.name) for field in dataclasses.fields(TrainConfig)}
     if values["model"] and method:  # the model's network, by another method
         row = registry.MODELS[registry.known(registry.MODELS, values["model"], "--model")]
@@ -147,14 +148,18 @@ def _job(config: ChurnConfig, replica: Replica, method: str, rate: float, determ
     values |= {
         "method": method or values["method"], "learning_rate": rate, "lr_scaling": "none",
         "threads": config.threads or 1,
-        "batch_size": config.batch_size // replica.ranks, "deterministic": deterministic, "checksums": True,
+        "deterministic": deterministic, "checksums": True,
         "keep": EVERY_CHECKPOINT, "dry_run": False, "nudge_step": 0, **replica.changes,
     }  # fmt: skip
     if values["method"] != "ensemble" and method:
         values["num_particles"] = 0
     mode = "deterministic" if deterministic else "usual"
     name = "_".join([*[method] * bool(method), f"lr{rate:g}", mode, replica.name])
-    return Job(replica.ranks, flags.resolve(TrainConfig(**values | {"run": str(Path(config.run, RUNS, name))})))
+    resolved = flags.resolve(TrainConfig(**values | {"run": str(Path(config.run, RUNS, name))}))
+    sharing = replica.ranks // min(resolved.num_particles or 1, replica.ranks)
+    if config.batch_size % sharing:
+        raise UserError(f"--batch_size={config.batch_size} can't be divided among {sharing} ranks")
+    return Job(replica.ranks, dataclasses.replace(resolved, batch_size=config.batch_size // sharing))
 
 
 def _numbers(text: str, flag: str) -> list[float]:

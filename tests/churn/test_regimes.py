@@ -68,6 +68,13 @@ def test_settings_are_compared_at_the_same_global_batch():
         assert [differing(job, cell.jobs[0]) for job in cell.jobs[1:]] == changes
 
 
+def test_ranks_that_have_other_particles_share_no_batch():
+    (cell,) = cells(
+        method="ensemble", num_particles=2, regimes="ranks", ranks="1,2,4", determinism="off", batch_size=32
+    )
+    assert [(job.ranks, job.config.batch_size) for job in cell.jobs] == [(1, 32), (2, 32), (4, 16)]
+
+
 def test_fusion_is_compared_on_several_ranks():
     for ranks, first in {"2": "base", "1,2": "ranks2"}.items():
         (cell,) = cells(regimes="fusion", ranks=ranks, determinism="off")

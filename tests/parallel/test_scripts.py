@@ -32,4 +32,4 @@ def test_the_log_posterior_is_that_of_all_the_data(ranks):
 def test_collectives(ranks, tmp_path):
     job = running.python(SCRIPTS / "collectives.py", tmp_path, ranks=ranks)
     assert job.returncode == 0, job.stdout + job.stderr
-    assert len(re.findall(rf"check_\w+ with {ranks}", job.stdout)) == 9, job.stdout
+    assert len(re.findall(rf"check_\w+ with {ranks}", job.stdout)) == 10, job.stdout

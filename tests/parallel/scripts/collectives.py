@@ -68,6 +68,13 @@ def check_any(ranks: Cluster, folder: Path) -> None:
     assert ranks.any(False) is False
 
 
+def check_join(ranks: Cluster, folder: Path) -> None:
+    """Rows of all ranks in their order, in a graph."""
+    rows, numbers = tf.function(ranks.join)([tf.fill([2, 3], float(ranks.rank)), tf.constant([ranks.rank + 0.5])])
+    np.testing.assert_array_equal(rows[:, 1], np.repeat(np.arange(ranks.size), 2))
+    np.testing.assert_array_equal(numbers, np.arange(ranks.size) + 0.5)
+
+
 def check_max(ranks: Cluster, folder: Path) -> None:
     assert ranks.max([ranks.rank, -ranks.rank, 0.5]) == [ranks.size - 1, 0, 0.5]
     assert ranks.max([1e9 * (ranks.rank + 1)]) == [np.float32(1e9 * ranks.size)]
