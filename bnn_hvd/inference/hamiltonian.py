@@ -12,8 +12,9 @@ from bnn_hvd.inference.log_posterior import Evaluation, LogPosterior
 DIVERGENT = -1000.0  # log accept ratio from which the integrator has left the trajectory (as in Stan)
 # gamma, t0 and kappa of dual averaging (Hoffman & Gelman 2014, section 3.2.1). They take gamma = 0.05, for a thousand
 # short trajectories of burn-in. Here it is tens of long ones, and acceptance is 0 or 1 a factor of two beside the right
-# step size: with 0.05 the step size swings by a factor of ten, and its mean ends too small (docs/log.md).
-SHRINKAGE, DELAY, DECAY = 0.2, 10.0, 0.75
+# step size: with 0.05 the step size swings by a factor of ten, and its mean ends too small; with 0.2 it takes too long
+# to get away from a bad beginning (docs/log.md).
+SHRINKAGE, DELAY, DECAY = 0.1, 10.0, 0.75
 
 
 class End(NamedTuple):

@@ -28,7 +28,7 @@ RANDOM = np.random.default_rng(0)
 Y = RANDOM.integers(-1, 2, size=[USERS, ITEMS]).astype(np.int8)
 FLAGS = {
     "dataset": "synthetic_ratings", "num_users": USERS, "num_items": ITEMS, "num_factors": FACTORS,
-    "num_chains": CHAINS, "steps": STEPS, "hmc_burn_in_steps": 2, "hmc_leapfrog_steps": 4, "hmc_step_size": 0.1,
+    "num_chains": CHAINS, "steps": STEPS, "hmc_burn_in_steps": 2, "hmc_leapfrog_steps": 4, "hmc_step_size": 0.02,
     "prior_scale": 1.3, "factor_scale": 0.6,
 }  # fmt: skip
 CONFIG = resolve(TrainConfig(**FLAGS))

@@ -47,7 +47,7 @@ def folder(tmp_path_factory) -> Path:
     """What one rank and two make of the same commands."""
     folder = tmp_path_factory.mktemp("ratings")
     large = [
-        "train", "--dataset=synthetic_ratings", *size(LARGE), "--hmc_leapfrog_steps=15", "--hmc_step_size=0.01",
+        "train", "--dataset=synthetic_ratings", *size(LARGE), "--hmc_leapfrog_steps=15", "--hmc_step_size=0.002",
         "--hmc_burn_in_steps=30", "--steps=70", "--eval_every_epochs=0", f"--run={folder / 'large'}", "--threads=1",
     ]  # fmt: skip
     jobs = {
