@@ -289,7 +289,7 @@ def test_a_chain_finds_the_posterior_of_linear_regression():
     precision = np.eye(3) / prior**2 + phi.T @ phi / noise**2
     mean, covariance = np.linalg.solve(precision, phi.T @ y / noise**2), np.linalg.inv(precision)
     network = Network(lambda net, x: net.dense("linear", x, 1), (2,), 1)
-    flags = {"hmc_burn_in_steps": 200, "hmc_kept_draws": 2000, "prior_scale": prior, "hmc_leapfrog_steps": 5}
+    flags = {"hmc_burn_in_steps": 200, "hmc_kept_draws": 2000, "prior_scale": prior, "hmc_leapfrog_steps": 3}
     method = make(num, 2, network, KnownNoise(noise), **flags)
     state = method.init(seeds.seed(0, "init"))
     run(method, state, Batch(tf.constant(x, tf.float32), tf.constant(y, tf.float32)), 2200)
