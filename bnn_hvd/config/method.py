@@ -47,6 +47,10 @@ class MethodFlags(ModelFlags):
         minimum=1, identity=False,
     )  # fmt: skip
     hmc_leapfrog_steps: int = flag(50, "chains", "leapfrog steps of a trajectory; a training step is one", minimum=1)
+    hmc_jitter: float = flag(
+        0.0, "chains", "each trajectory's length is --hmc_leapfrog_steps times a number within 1 +- this, in [0, 1)",
+        minimum=0,
+    )  # fmt: skip
     hmc_step_size: float = flag(
         0.001, "chains", "step size of the leapfrog that the adaptation begins with", minimum=1e-12
     )

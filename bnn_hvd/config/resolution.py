@@ -10,7 +10,7 @@ from bnn_hvd.errors import UserError
 
 DEFAULT_PARTICLES = 8
 BELOW_ONE = ("momentum", "dropout_rate", "ivon_beta1", "ivon_beta2", "test_fraction", "prior_wide_weight",
-             "hmc_target_accept")  # fmt: skip
+             "hmc_target_accept", "hmc_jitter")  # fmt: skip
 
 
 def resolve(config: TrainConfig) -> TrainConfig:

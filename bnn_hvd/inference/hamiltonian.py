@@ -3,7 +3,7 @@
 Why these are not TensorFlow Probability's kernels: docs/log.md. Legend: M chains, Q coordinates.
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import tensorflow as tf
 
@@ -42,7 +42,7 @@ class StepSize(NamedTuple):
     error: tf.Tensor
 
 
-def leapfrog(target: LogPosterior, start: Evaluation, q: tf.Tensor, p: tf.Tensor, step: tf.Tensor, count: int) -> End:
+def leapfrog(target: LogPosterior, start: Evaluation, q: tf.Tensor, p: tf.Tensor, step: tf.Tensor, count: Any) -> End:
     """Follow dq/dt = p, dp/dt = grad log p(q) for `count` steps of size step [M], from q, evaluated as `start`.
 
     p += step/2 grad(q);  q += step p;  p += step/2 grad(q)

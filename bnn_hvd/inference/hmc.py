@@ -29,6 +29,7 @@ from bnn_hvd.models.network import Network
 
 TRACE = ("log_posterior", "accuracy", "accept", "step_size", "divergent")  # of each trajectory, in this order
 ACCEPT = 1  # seeds of the accept test: seed + [0, ACCEPT]; those of local momenta come after
+LENGTH = -1  # in the place of a chain's own half of the seed, for what the chains have in common
 TINY = 1e-30
 CONV_CHUNK = 64  # whose activations stay in the cache, more or less
 OUTPUT_BYTES = 2 << 20  # of the outputs of a chunk, where an example has very many: measured (docs/log.md)
@@ -59,6 +60,7 @@ class Hmc:
             self.chunk_examples = max(1, OUTPUT_BYTES // (4 * together * network.num_outputs))
         self.first_step_size, self.target_accept = config.hmc_step_size, config.hmc_target_accept
         self.leapfrog_steps, self.float64_accept = config.hmc_leapfrog_steps, config.hmc_float64_accept
+        self.jitter = config.hmc_jitter
         self.burn_in, self.every = config.hmc_burn_in_steps or 0, config.hmc_keep_every_steps
         self.rows = config.hmc_kept_draws or 1
         self.kept_bytes = 4 * (config.num_chains or 1) * self.rows * self._num_of_draw()
@@ -117,7 +119,7 @@ class Hmc:
         step_size = tf.exp(tf.where(burning_in, sizes.log_now, sizes.log_average))
         p = target.momentum(controls.seed, q.shape[-1])
         start = target.evaluate(q, score=True)
-        end = hamiltonian.leapfrog(target, start, q, p, step_size, self.leapfrog_steps)
+        end = hamiltonian.leapfrog(target, start, q, p, step_size, self._length(controls.seed))
         log_ratio = hamiltonian.log_accept_ratio(target, q, p, end, self.float64_accept)
         verdict = hamiltonian.judge(log_ratio, controls.seed + [0, ACCEPT])
 
@@ -138,6 +140,18 @@ class Hmc:
         scalars = {"loss": loss, "nll": -log_likelihood / self.num_train, **row}
         means = {name: tf.reduce_mean(value) for name, value in scalars.items()}
         return {**means, "loss_here": means["loss"], "communication_s": end.communication_s}
+
+    def _length(self, seeds_M2: tf.Tensor) -> Any:
+        """Return the leapfrog steps of a trajectory, of all chains the same: with --hmc_jitter a number around theirs.
+
+        Of equal length, trajectories bring directions of some frequencies back to where they were, every time
+        (Neal 2011, section 5.4.3).
+        """
+        if not self.jitter:
+            return self.leapfrog_steps
+        of_step = tf.stack([tf.constant(LENGTH, tf.int64), seeds_M2[0, 1]])  # the first number tells the chains apart
+        factor = tf.random.stateless_uniform([], of_step, 1 - self.jitter, 1 + self.jitter)
+        return tf.maximum(1, tf.cast(tf.round(self.leapfrog_steps * factor), tf.int32))
 
     def target(self, batch: Batch) -> LogPosterior:
         """Return the log posterior of theta, with this rank's shard of the data."""

@@ -235,6 +235,17 @@ def test_the_step_size_adapts_to_the_acceptance_and_then_stays():
     assert np.unique(step_size[0, :150]).size > 100
 
 
+def test_lengths_are_jittered_around_theirs_and_the_same_for_all_chains():
+    steps = [seeds.seed(0, "chain", step) for step in range(400)]
+    offsets = np.array([[0, 0], [1, 0]])
+    method = make(hmc_leapfrog_steps=10, hmc_jitter=0.5).method
+    lengths = np.array([[method._length(tf.constant(step + offsets[m:])) for m in range(2)] for step in steps])
+    assert set(lengths.ravel()) == set(range(5, 16))
+    assert (lengths[:, 0] == lengths[:, 1]).all()
+    assert abs(lengths.mean() - 10) < 6.5 * np.sqrt(100 / 12 / 400)  # 8e-11 false fails
+    assert make(hmc_leapfrog_steps=10).method._length(steps[0]) == 10
+
+
 def test_the_rings_keep_the_last_draws():
     method = make(hmc_burn_in_steps=4, hmc_kept_draws=3, hmc_keep_every_steps=2)
     state, visited = method.init(seeds.seed(0, "init")), []
@@ -280,7 +291,8 @@ class KnownNoise(Categorical):
         return {}
 
 
-def test_a_chain_finds_the_posterior_of_linear_regression():
+@pytest.mark.parametrize("jitter", [0.0, 0.5])
+def test_a_chain_finds_the_posterior_of_linear_regression(jitter):
     """Mean and covariance, by their closed form (Bishop 2006, 3.3)."""
     random, noise, prior, num = np.random.default_rng(3), 0.6, 0.8, 16
     x = random.normal(size=[num, 2]) @ [[1, 0.6], [0, 0.8]]
@@ -290,7 +302,7 @@ def test_a_chain_finds_the_posterior_of_linear_regression():
     mean, covariance = np.linalg.solve(precision, phi.T @ y / noise**2), np.linalg.inv(precision)
     network = Network(lambda net, x: net.dense("linear", x, 1), (2,), 1)
     flags = {"hmc_burn_in_steps": 200, "hmc_kept_draws": 2000, "prior_scale": prior, "hmc_leapfrog_steps": 3}
-    method = make(num, 2, network, KnownNoise(noise), **flags)
+    method = make(num, 2, network, KnownNoise(noise), hmc_jitter=jitter, **flags)
     state = method.init(seeds.seed(0, "init"))
     run(method, state, Batch(tf.constant(x, tf.float32), tf.constant(y, tf.float32)), 2200)
     draws = state.slots["draws"].numpy().astype(np.float64)
