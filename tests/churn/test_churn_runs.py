@@ -86,15 +86,11 @@ def test_started_again_it_trains_nothing(study, tmp_path):
 
 @running.needs_horovodrun
 @pytest.mark.parallel
-def test_two_ranks_repeat_too_and_one_rank_is_close_or_with_blocks_the_same(tmp_path):
+def test_two_ranks_are_close_to_one_or_with_blocks_the_same(tmp_path):
     """Two halves of a batch are summed in another order than the whole: equal up to rounding, not to the bit."""
-    job = running.bnn_hvd(*STUDY, "--regimes=ranks,blocks", "--ranks=1,2", f"--run={tmp_path / 'one'}")
+    job = running.bnn_hvd(*STUDY, "--regimes=ranks,blocks", "--ranks=1,2", f"--run={tmp_path}")
     assert job.returncode == 0, job.stderr
-    on_two = running.bnn_hvd(*STUDY, "--regimes=hardware", "--ranks=2", f"--run={tmp_path / 'two'}")
-    assert on_two.returncode == 0, on_two.stderr
-    assert rows_of(tmp_path / "two")["hardware"]["bitwise_equal"]
-    assert rows_of(tmp_path / "two")["hardware"]["ranks"] == [2, 2]
-    apart, blocks = (rows_of(tmp_path / "one")[regime] for regime in ("ranks", "blocks"))
+    apart, blocks = (rows_of(tmp_path)[regime] for regime in ("ranks", "blocks"))
     assert apart["ranks"] == blocks["ranks"] == [1, 2]
     assert not apart["bitwise_equal"]
     assert apart["weights"]["distance"][-1] < 1e-5
