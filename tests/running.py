@@ -17,6 +17,8 @@ import numpy as np
 import psutil
 import pytest
 
+from bnn_hvd import checkpoint, records
+
 TESTS = Path(__file__).resolve().parent
 REPOSITORY = TESTS.parent
 HOROVODRUN = Path(sys.executable).parent / "horovodrun"
@@ -101,6 +103,13 @@ def outcomes(folder: Path, num_commands: int, ranks: int) -> list[list[Outcome]]
         return Outcome(int(code), out, err, int(peak) / 1024)
 
     return [[read(f"{i}.rank{rank}") for rank in range(ranks)] for i in range(num_commands)]
+
+
+def stored(run: Path) -> dict[str, np.ndarray]:
+    """Return the variables of a run's newest checkpoint."""
+    found = checkpoint.read_newest_good(run / records.CHECKPOINTS)
+    assert found is not None
+    return {name: value for name, value in found.items() if not checkpoint.is_progress(name)}
 
 
 def wait_until(condition: Callable[[], Any], job: subprocess.Popen) -> Any:

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from bnn_hvd import records
-from bnn_hvd.churn import collect, ops, predictions, regimes
+from bnn_hvd.churn import collect, ops, predictions, regimes, text_table
 from bnn_hvd.config import ChurnConfig
 from bnn_hvd.errors import EXIT_INTERRUPTED, UserError
 from bnn_hvd.plots import churn as figures
@@ -67,12 +67,7 @@ def draw(folder: Path, rows: list[dict[str, Any]], chosen: dict[str, np.ndarray]
 def table(rows: list[dict[str, Any]]) -> str:
     """Return what is printed: a line per cell."""
     heads = ["method", "regime", "learning_rate", "deterministic", *SHOWN]
-    lines = [[*(str(row[head]) for head in heads[:4]), *_shown(row)] for row in rows]
-    widths = [max(map(len, column)) for column in zip(heads, *lines, strict=True)]
-    return "\n".join(
-        "  ".join(word.ljust(width) for word, width in zip(words, widths, strict=True)).rstrip()
-        for words in [heads, *lines]
-    )
+    return text_table.aligned(heads, [[*(str(row[head]) for head in heads[:4]), *_shown(row)] for row in rows])
 
 
 def _shown(row: dict[str, Any]) -> list[str]:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from bnn_hvd import records
+from bnn_hvd.churn import text_table
 from bnn_hvd.config import ChurnConfig
 from bnn_hvd.errors import TrainingError
 from bnn_hvd.scaling import launch, study
@@ -69,12 +70,7 @@ def row_of(name: str, threads: int, usual: Row, deterministic: Row | None, alone
 
 
 def table(rows: list[Row]) -> str:
-    lines = [[_shown(row[head]) for head in HEADS] for row in rows]
-    widths = [max(map(len, column)) for column in zip(HEADS, *lines, strict=True)]
-    return "\n".join(
-        "  ".join(word.ljust(width) for word, width in zip(words, widths, strict=True)).rstrip()
-        for words in [list(HEADS), *lines]
-    )
+    return text_table.aligned(HEADS, [[_shown(row[head]) for head in HEADS] for row in rows])
 
 
 def _shown(value: Any) -> str:

@@ -105,7 +105,7 @@ def over_batch(
     if not cluster.gradient_blocks:
         return averaged(cluster, *part(batch, controls))
     mine = blocks.sums(cluster, batch, controls, part)
-    everyone, communication_s = timed(cluster, [mine.sum_1V], cluster.join)
+    everyone, communication_s = clock.timed(cluster, [mine.sum_1V], cluster.join)
     tensors, scalars = mine.averages(everyone[0])
     return tensors, scalars | {"communication_s": communication_s}
 
@@ -113,25 +113,11 @@ def over_batch(
 def averaged(cluster: Cluster, tensors: list[tf.Tensor], scalars: Scalars) -> tuple[list[tf.Tensor], Scalars]:
     """Return the averages over the ranks of gradients and scalars; the scalars as `descend` does."""
     stacked = tf.stack(list(scalars.values()))  # never compressed
-    (*tensors, means), communication_s = timed(
+    (*tensors, means), communication_s = clock.timed(
         cluster, [*tensors, stacked], lambda values: compression.mean(cluster, values[:-1], values[-1])
     )
     here = {"loss_here": scalars["loss"], "communication_s": communication_s}
     return tensors, {**dict(zip(scalars, tf.unstack(means), strict=True)), **here}
-
-
-def timed(
-    cluster: Cluster, tensors: list[tf.Tensor], collective: Callable[[list[tf.Tensor]], list[tf.Tensor]]
-) -> tuple[list[tf.Tensor], tf.Tensor]:
-    """Return what `collective(tensors)` returns, and the seconds that it took; of one rank, the tensors and 0."""
-    if cluster.size == 1:
-        return tensors, tf.constant(0.0)
-    with tf.control_dependencies(tensors):
-        start = clock.seconds()
-    with tf.control_dependencies([start]):
-        results = collective([tf.identity(tensor) for tensor in tensors])
-    with tf.control_dependencies(results):
-        return results, tf.cast(clock.seconds() - start, tf.float32)
 
 
 def picked(state: State, index_S: tf.Tensor) -> Any:

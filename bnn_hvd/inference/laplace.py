@@ -65,7 +65,7 @@ class Laplace:
         theta = tf.convert_to_tensor(state.params)
 
         def part(batch: Batch, controls: Controls) -> tuple[list[tf.Tensor], dict[str, tf.Tensor]]:
-            return self._factors(theta, batch), self.objective.scalars(theta, batch, controls.kl_weight)
+            return self._factors(theta, batch), self.objective.scalars(theta, batch, controls)
 
         factors, scalars = over_batch(self.cluster, batch, controls, part)
         state.step.assign_add(1)

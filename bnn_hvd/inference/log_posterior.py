@@ -11,7 +11,7 @@ import functools
 import itertools
 import math
 import operator
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import tensorflow as tf
@@ -113,7 +113,9 @@ class LogPosterior:
         ]
         here, gradient, *more = self._over_chunks(of_chunk, sums)
         change = tf.cast(here if reference is None else here - reference, tf.float32)
-        (shared, change, *more), seconds = self._sum_over_ranks([gradient[:, : self._shared(q)], change, *more])
+        (shared, change, *more), seconds = clock.timed(
+            self.cluster, [gradient[:, : self._shared(q)], change, *more], self.cluster.sum
+        )  # fmt: skip
         gradient = tf.concat([shared, gradient[:, self._shared(q) :]], -1) - q / self._scale(q) ** 2
         return Evaluation(change, gradient, here, more[0] if more else tf.zeros([chains]), seconds)
 
@@ -172,17 +174,6 @@ class LogPosterior:
             lambda start, *_: start < lane.stop, body, (lane.start, *sums), parallel_iterations=1
         )  # fmt: skip
         return totals
-
-    def _sum_over_ranks(self, tensors: Sequence[tf.Tensor]) -> tuple[list[tf.Tensor], tf.Tensor]:
-        """Return the sums over the ranks, and the seconds that they took, waiting for slower ranks included."""
-        if self.cluster.size == 1:
-            return list(tensors), tf.constant(0.0)
-        with tf.control_dependencies(tensors):
-            start = clock.seconds()
-        with tf.control_dependencies([start]):
-            sums = self.cluster.sum([tf.identity(tensor) for tensor in tensors])
-        with tf.control_dependencies(sums):
-            return sums, tf.cast(clock.seconds() - start, tf.float32)
 
     def _sum_over_coordinates(self, values: tf.Tensor) -> tf.Tensor:
         """Return the sum over all coordinates of q [M]: shared ones once, local ones of every rank."""

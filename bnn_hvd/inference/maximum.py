@@ -7,7 +7,7 @@ import tensorflow as tf
 
 from bnn_hvd.data.pipeline import Batch
 from bnn_hvd.inference.likelihoods import Likelihood
-from bnn_hvd.inference.objective import with_log_prior
+from bnn_hvd.inference.objective import Controls, with_log_prior
 from bnn_hvd.models.network import Network
 
 WeightsOf = Callable[[tf.Tensor], Mapping[str, Any]]
@@ -21,7 +21,7 @@ class MaximumAPosteriori:
         self.num_train, self.prior_scale = num_train, prior_scale
 
     def scalars(
-        self, theta: tf.Tensor, batch: Batch, kl_weight: tf.Tensor, weights_of: WeightsOf | None = None
+        self, theta: tf.Tensor, batch: Batch, controls: Controls, weights_of: WeightsOf | None = None
     ) -> dict[str, tf.Tensor]:
         """Return the loss and what is logged beside it, [] or [M] for theta [P] or [M, P]; and batch statistics.
 
@@ -30,5 +30,5 @@ class MaximumAPosteriori:
         theta, log_prior = with_log_prior(theta, self.prior_scale)
         outputs, seen = self.network.apply_in_training((weights_of or self.network.unflatten)(theta), batch.x)
         nll = tf.reduce_mean(self.likelihood.nll(outputs, batch.y), -1)
-        loss = nll - kl_weight * log_prior / self.num_train
+        loss = nll - controls.kl_weight * log_prior / self.num_train
         return {"loss": loss, "nll": nll, **self.likelihood.score(outputs, batch.y), **seen}

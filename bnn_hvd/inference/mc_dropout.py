@@ -35,9 +35,7 @@ class MCDropout:
 
     def step(self, state: State, batch: Batch, controls: Controls) -> dict[str, tf.Tensor]:
         def loss_of(theta: tf.Tensor, batch: Batch, controls: Controls) -> dict[str, tf.Tensor]:
-            return self.objective.scalars(
-                theta, batch, controls.kl_weight, lambda theta: self._weights(theta, controls.seed)
-            )
+            return self.objective.scalars(theta, batch, controls, lambda theta: self._weights(theta, controls.seed))
 
         return descend(state, batch, controls, loss_of, self.optimizer, self.cluster)
 

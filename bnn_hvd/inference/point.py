@@ -26,10 +26,7 @@ class Point:
         return State(self.network.initial(seed), self.optimizer, self.network)
 
     def step(self, state: State, batch: Batch, controls: Controls) -> dict[str, tf.Tensor]:
-        def loss_of(theta: tf.Tensor, batch: Batch, controls: Controls) -> dict[str, tf.Tensor]:
-            return self.objective.scalars(theta, batch, controls.kl_weight)
-
-        return descend(state, batch, controls, loss_of, self.optimizer, self.cluster)
+        return descend(state, batch, controls, self.objective.scalars, self.optimizer, self.cluster)
 
     def num_reduced(self) -> int:
         return self.network.num_parameters + self.network.initial_statistics.size

@@ -38,11 +38,8 @@ class Svgd:
         return State(self.network.initial(seed), self.optimizer)
 
     def step(self, state: State, batch: Batch, controls: Controls) -> dict[str, tf.Tensor]:
-        def loss_of(theta: tf.Tensor) -> dict[str, tf.Tensor]:
-            return self.objective.scalars(theta, batch, controls.kl_weight)
-
         theta = tf.convert_to_tensor(state.params)
-        gradient, scalars = gradient_of(loss_of, theta)
+        gradient, scalars = gradient_of(lambda theta: self.objective.scalars(theta, batch, controls), theta)
         (gradient,), scalars = averaged(self.cluster, [gradient], scalars)
         direction = self._direction(theta, -self.num_train * gradient)
         self.optimizer.apply(state.params, state.slots, -direction / self.num_train, controls.learning_rate, state.step)

@@ -46,10 +46,7 @@ class Swag:
         return state
 
     def step(self, state: State, batch: Batch, controls: Controls) -> dict[str, tf.Tensor]:
-        def loss_of(theta: tf.Tensor, batch: Batch, controls: Controls) -> dict[str, tf.Tensor]:
-            return self.objective.scalars(theta, batch, controls.kl_weight)
-
-        scalars = descend(state, batch, controls, loss_of, self.optimizer, self.cluster)
+        scalars = descend(state, batch, controls, self.objective.scalars, self.optimizer, self.cluster)
         beyond = state.step - self.start  # descend has counted the step
         due = tf.logical_and(beyond >= 0, tf.equal(beyond % self.every, 0))
         tf.cond(due, lambda: self._collect(state), lambda: tf.constant(True))

@@ -30,20 +30,17 @@ def read(study: Path) -> list[Row]:
 
 def churn(study: Path) -> Figure:
     """The fraction of test labels that differ against the learning rate, one line per regime; a panel a method."""
-    return _by_learning_rate(study, "Churn", "churn", "fraction of differing test labels")
-
-
-def _by_learning_rate(study: Path, title: str, key: str, label: str) -> Figure:
     rows = read(study)
     methods = _unique(rows, "method")
-    figure = style.figure(title, study, 1.5 + 4.6 * len(methods), 4.6)
+    figure = style.figure("Churn", study, 1.5 + 4.6 * len(methods), 4.6)
     for axes, method in zip(style.grid(figure, len(methods), len(methods)), methods, strict=True):
         for i, regime in enumerate(_unique(rows, "regime")):
             for mode in (False, True):
                 mine = _sorted(rows, method=method, regime=regime, deterministic=mode)
-                _line(axes, i, mode, [row["learning_rate"] for row in mine], [row[key] for row in mine])
+                _line(axes, i, mode, [row["learning_rate"] for row in mine], [row["churn"] for row in mine])
         rates = _unique(rows, "learning_rate")
-        axes.set(title=method, xlabel="learning rate", ylabel=label, xscale="log" if min(rates) > 0 else "linear")
+        axes.set(title=method, xlabel="learning rate", ylabel="fraction of differing test labels")
+        axes.set_xscale("log" if min(rates) > 0 else "linear")
         axes.set_xticks(rates, [f"{rate:g}" for rate in rates])
         axes.minorticks_off()
         axes.set_ylim(bottom=-0.02 * axes.get_ylim()[1])  # a churn of 0 is a line that can be seen
@@ -95,7 +92,11 @@ def _bars(study: Path, key: str, title: str) -> Figure:
             found = {part["group"]: part[measure] for part in row[key]}
             left = np.arange(len(names)) + (i - (len(rows) - 1) / 2) * width
             axes.bar(
-                left, [found.get(name, 0) for name in names], 0.94 * width, color=COLOURS[i % 7], label=row["regime"]
+                left,
+                [found.get(name, 0) for name in names],
+                0.94 * width,
+                color=_colour(i),
+                label=row["regime"],
             )
         axes.set(ylabel=label, xticks=range(len(names)), xticklabels=names)
         axes.grid(visible=False, axis="x")
@@ -163,7 +164,7 @@ def examples(study: Path) -> Figure:
 
 def _legend(figure: Figure, rows: Sequence[Row]) -> None:
     lines = [
-        Line2D([], [], color=COLOURS[i % 7], marker=MARKERS[i % 9], label=regime)
+        Line2D([], [], color=_colour(i), marker=_marker(i), label=regime)
         for i, regime in enumerate(_unique(rows, "regime"))
     ]
     if any(row["deterministic"] for row in rows):
@@ -176,10 +177,18 @@ def _line(
 ) -> None:
     """Later regimes have smaller marks: where lines lie on each other, all of them are seen."""
     axes.plot(
-        x, y, color=COLOURS[i % 7], marker=marker or MARKERS[i % 9], linestyle="--" if dashed else "-",
+        x, y, color=_colour(i), marker=marker or _marker(i), linestyle="--" if dashed else "-",
         markerfacecolor="none" if dashed else None, linewidth=0.8 if thin else None,
         markersize=(max(4, 11 - 2 * i) + 3 * dashed) * (0.6 if thin else 1),
     )  # fmt: skip
+
+
+def _colour(i: int) -> str:
+    return COLOURS[i % len(COLOURS)]
+
+
+def _marker(i: int) -> str:
+    return MARKERS[i % len(MARKERS)]
 
 
 def _first_of_each_regime(rows: Sequence[Row]) -> list[Row]:

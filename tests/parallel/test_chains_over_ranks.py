@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import running
 
-from bnn_hvd import checkpoint, records
+from bnn_hvd import records
 
 pytestmark = [pytest.mark.parallel, running.needs_horovodrun]
 TRAIN = (
@@ -18,12 +18,6 @@ STEPS = 16
 
 def flags(folder: Path, name: str, steps: int = STEPS, *more: str) -> list[str]:
     return [*TRAIN, f"--hmc_kept_draws={STEPS - 4}", f"--run={folder / name}", f"--steps={steps}", *more]
-
-
-def stored(run: Path) -> dict[str, np.ndarray]:
-    found = checkpoint.read_newest_good(run / records.CHECKPOINTS)
-    assert found is not None
-    return {name: value for name, value in found.items() if not checkpoint.is_progress(name)}
 
 
 @pytest.fixture(scope="module")
@@ -60,26 +54,26 @@ def test_the_chains_do_not_depend_on_the_number_of_ranks(folder, name, other):
     np.testing.assert_allclose(here["log_posterior_MT"], there["log_posterior_MT"], rtol=1e-4)
     np.testing.assert_allclose(here["accept_MT"], there["accept_MT"], atol=2e-3)
     np.testing.assert_array_equal(here["accept_MT"] > 0, there["accept_MT"] > 0)
-    for key, value in stored(folder / other).items():
-        np.testing.assert_allclose(stored(folder / name)[key], value, rtol=1e-3, atol=2e-3, err_msg=key)
+    for key, value in running.stored(folder / other).items():
+        np.testing.assert_allclose(running.stored(folder / name)[key], value, rtol=1e-3, atol=2e-3, err_msg=key)
 
 
 def test_some_proposals_were_accepted_and_some_rejected(folder):
-    draws = stored(folder / "one")["hmc_draws:0"]
+    draws = running.stored(folder / "one")["hmc_draws:0"]
     moved = np.any(np.diff(draws, axis=1), -1)
     assert 0 < moved.sum() < moved.size
 
 
 def test_a_chain_that_is_interrupted_goes_on_bit_for_bit(folder):
-    whole, parted = stored(folder / "two"), stored(folder / "parted")
+    whole, parted = running.stored(folder / "two"), running.stored(folder / "parted")
     for name, value in whole.items():
         np.testing.assert_array_equal(parted[name], value, err_msg=name)
 
 
 def test_the_chains_are_different_ones(folder):
-    draws = stored(folder / "one")["hmc_draws:0"]
+    draws = running.stored(folder / "one")["hmc_draws:0"]
     assert np.abs(draws[0] - draws[1]).max() > 0.1
-    assert np.abs(draws - stored(folder / "other")["hmc_draws:0"]).max() > 0.1
+    assert np.abs(draws - running.stored(folder / "other")["hmc_draws:0"]).max() > 0.1
 
 
 def test_the_run_says_how_its_chains_are(folder):

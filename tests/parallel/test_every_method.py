@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import running
 
-from bnn_hvd import checkpoint, records, registry
+from bnn_hvd import records, registry
 from bnn_hvd.config import ESTIMATORS
 
 pytestmark = [pytest.mark.parallel, running.needs_horovodrun]
@@ -64,16 +64,9 @@ def folder(tmp_path_factory) -> Path:
 PREDICT = ("--num_draws=6", "--threads=1", "--mode=mean,std")
 
 
-def stored(run: Path) -> dict[str, np.ndarray]:
-    """Return the variables of the newest checkpoint."""
-    found = checkpoint.read_newest_good(run / records.CHECKPOINTS)
-    assert found is not None
-    return {name: value for name, value in found.items() if not checkpoint.is_progress(name)}
-
-
 @pytest.mark.parametrize("name", CASES)
 def test_a_run_in_two_parts_ends_where_an_uninterrupted_one_ends(folder, name):
-    whole, parted = stored(folder / name), stored(folder / f"{name}_parted")
+    whole, parted = running.stored(folder / name), running.stored(folder / f"{name}_parted")
     assert whole.keys() == parted.keys()
     for variable, values in whole.items():
         np.testing.assert_array_equal(values, parted[variable], err_msg=variable)

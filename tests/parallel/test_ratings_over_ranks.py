@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import running
 
-from bnn_hvd import checkpoint, records
+from bnn_hvd import records
 from bnn_hvd.data import sources
 
 pytestmark = [pytest.mark.parallel, running.needs_horovodrun]
@@ -34,12 +34,6 @@ def flags(run: Path, steps: int = STEPS, *more: str) -> list[str]:
 
 def predict(run: Path, *more: str) -> list[str]:
     return ["predict", f"--run={run}", "--num_draws=20", "--threads=1", *more]
-
-
-def stored(run: Path) -> dict[str, np.ndarray]:
-    found = checkpoint.read_newest_good(run / records.CHECKPOINTS)
-    assert found is not None
-    return {name: value for name, value in found.items() if not checkpoint.is_progress(name)}
 
 
 @pytest.fixture(scope="module")
@@ -71,7 +65,7 @@ def of(run: Path, name: str):
 
 def test_the_draws_of_all_users_are_in_the_checkpoint(folder):
     for name in ("one", "two"):
-        found = stored(folder / name)
+        found = running.stored(folder / name)
         assert found["hmc_local:0"].shape == (2, USERS, FACTORS + 1)
         assert found["hmc_local_draws:0"].shape == (2, STEPS - BURN_IN, USERS, FACTORS + 1)
         assert found["params:0"].shape == (2, (FACTORS + 1) * ITEMS)
@@ -83,19 +77,19 @@ def test_the_number_of_ranks_changes_nothing_but_the_rounding(folder, other):
     with np.load(folder / "one" / records.CHAINS) as here, np.load(folder / other / records.CHAINS) as there:
         np.testing.assert_allclose(there["log_posterior_MT"], here["log_posterior_MT"], rtol=1e-4)
         np.testing.assert_array_equal(there["accept_MT"] > 0, here["accept_MT"] > 0)
-    for name, value in stored(folder / "one").items():
-        np.testing.assert_allclose(stored(folder / other)[name], value, rtol=1e-2, atol=3e-3, err_msg=name)
+    for name, value in running.stored(folder / "one").items():
+        np.testing.assert_allclose(running.stored(folder / other)[name], value, rtol=1e-2, atol=3e-3, err_msg=name)
 
 
 def test_a_run_that_stopped_goes_on_bit_for_bit(folder):
-    whole, parted = stored(folder / "two"), stored(folder / "parted")
+    whole, parted = running.stored(folder / "two"), running.stored(folder / "parted")
     assert whole.keys() == parted.keys()
     for name, value in whole.items():
         np.testing.assert_array_equal(parted[name], value, err_msg=name)
 
 
 def test_users_and_chains_have_momenta_of_their_own(folder):
-    draws = stored(folder / "two")["hmc_local_draws:0"]
+    draws = running.stored(folder / "two")["hmc_local_draws:0"]
     assert np.any(np.diff(draws, axis=1))
     last = draws[:, -1].reshape(2 * USERS, -1)
     assert len(np.unique(last[:, 0])) == len(last)
@@ -124,7 +118,7 @@ def test_recommendations_count_the_draws_and_leave_out_what_was_seen(folder):
 def test_recommendations_are_the_first_of_each_draw(folder):
     """From the rings of the checkpoint, by numpy."""
     run = folder / "one"
-    found, arrays = stored(run), sources.load("synthetic_ratings", "", **SIZE)
+    found, arrays = running.stored(run), sources.load("synthetic_ratings", "", **SIZE)
     local = found["hmc_local_draws:0"].reshape(20, USERS, FACTORS + 1)
     kernel, bias = np.split(found["hmc_draws:0"].reshape(20, -1), [FACTORS * ITEMS], 1)
     user = of(run, records.RECOMMENDATIONS)["users"][1]
