@@ -64,7 +64,7 @@ def main(spec: dict[str, Any]) -> tuple[int, list[list[Sample]]]:
     import horovod.tensorflow as hvd
     import tensorflow as tf
 
-    from bnn_hvd import cluster
+    from bnn_hvd.distributed import cluster
 
     tf.config.threading.set_intra_op_parallelism_threads(1)
     tf.config.threading.set_inter_op_parallelism_threads(1)

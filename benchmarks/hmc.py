@@ -110,7 +110,7 @@ def memory_bound_ms() -> float:
 def cases(spec: dict[str, Any]) -> Iterator[Case]:
     """Yield the trajectories of each number of chains."""
     ours.start_tensorflow(spec["threads"], side_by_side=True)
-    from bnn_hvd.cluster import Solo
+    from bnn_hvd.distributed.cluster import Solo
 
     for chains in CHAINS:
         yield chain(chains, Solo())
@@ -124,8 +124,8 @@ def chain(chains: int, ranks: Any) -> Case:
     from bnn_hvd.data.pipeline import Shard
     from bnn_hvd.inference import build as inference
     from bnn_hvd.models.network import build
-    from bnn_hvd.plan import Plan, Progress
-    from bnn_hvd.train import compile_loop
+    from bnn_hvd.training.plan import Plan, Progress
+    from bnn_hvd.training.train import compile_loop
 
     x, y = workload.training_part("linear")
     config = resolve(TrainConfig(
@@ -147,7 +147,7 @@ def chain(chains: int, ranks: Any) -> Case:
 def main(spec: dict[str, Any]) -> tuple[int, list[tuple[str, float, float]]]:
     """Time this rank's shard; returns the rank, and rows (chains, wall ms, cpu ms)."""
     ours.start_tensorflow(1)
-    from bnn_hvd import cluster
+    from bnn_hvd.distributed import cluster
 
     ranks = cluster.connect()
     each = {kind_of(chains): chain(chains, ranks) for chains in CHAINS}

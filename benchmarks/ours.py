@@ -58,15 +58,15 @@ def loop_and_predictor(config: Any, data: Any, ranks: Any = None) -> tuple[Any, 
     import numpy as np
 
     from bnn_hvd import seeds
-    from bnn_hvd.cluster import Solo
     from bnn_hvd.config import resolve
     from bnn_hvd.data import standardize
     from bnn_hvd.data.pipeline import Examples
+    from bnn_hvd.distributed.cluster import Solo
     from bnn_hvd.inference import build as inference
     from bnn_hvd.models.network import build
-    from bnn_hvd.plan import Call
-    from bnn_hvd.predictor import Predictor
-    from bnn_hvd.train import compile_loop
+    from bnn_hvd.prediction.predictor import Predictor
+    from bnn_hvd.training.plan import Call
+    from bnn_hvd.training.train import compile_loop
 
     x, y = data
     config = resolve(dataclasses.replace(config, batch_size=workload.BATCH_SIZE))

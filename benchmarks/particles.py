@@ -63,14 +63,14 @@ def ensemble(hidden: int, batch_size: int, members: range) -> Case:
     import numpy as np
 
     from bnn_hvd import seeds, targets
-    from bnn_hvd.cluster import Solo
     from bnn_hvd.config import TrainConfig, resolve
     from bnn_hvd.data import sources, standardize
     from bnn_hvd.data.pipeline import Examples
+    from bnn_hvd.distributed.cluster import Solo
     from bnn_hvd.inference import build as inference
     from bnn_hvd.models.network import build
-    from bnn_hvd.plan import Plan, Progress
-    from bnn_hvd.train import compile_loop
+    from bnn_hvd.training.plan import Plan, Progress
+    from bnn_hvd.training.train import compile_loop
 
     config = resolve(
         TrainConfig(network="mlp", method="ensemble", dataset="sine", hidden=hidden, batch_size=batch_size, steps=10**6)
@@ -93,7 +93,7 @@ def ensemble(hidden: int, batch_size: int, members: range) -> Case:
 def main(spec: dict[str, Any]) -> tuple[int, list[tuple[int, int, int, float, float]]]:
     """Time this rank's particles; returns the rank, and rows (hidden, batch, particles of all, wall ms, cpu ms)."""
     ours.start_tensorflow(1)
-    from bnn_hvd import cluster, particles
+    from bnn_hvd.distributed import cluster, particles
 
     ranks = cluster.connect()
     rows: list[tuple[int, int, int, float, float]] = []

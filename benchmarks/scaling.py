@@ -58,7 +58,7 @@ def efficiency(rows: list[Row], network: str, limit: float, kind: str = TOGETHER
 def main(spec: dict[str, Any]) -> tuple[int, list[tuple[str, str, float, float]]]:
     """Time the networks on this rank; returns the rank, and rows (network, kind, wall ms, cpu ms)."""
     ours.start_tensorflow(1)
-    from bnn_hvd import cluster
+    from bnn_hvd.distributed import cluster
 
     ranks = cluster.connect()
     rows: list[tuple[str, str, float, float]] = []

@@ -71,7 +71,7 @@ def seconds_of_help(args: list[str]) -> float:
 
 def main(spec: dict[str, Any], started_s: float, scratch: Path) -> tuple[int, dict[str, float]]:
     """Train one step in the folder that all ranks share; returns the rank, and the seconds of each group of phases."""
-    from bnn_hvd import launcher
+    from bnn_hvd.distributed import launcher
 
     watch, rank, size = Watch(), launcher.world_rank(), launcher.world_size() or 1
     with tempfile.TemporaryDirectory() as folder:

@@ -64,7 +64,7 @@ def row(network: str, what: str, samples: list[Sample]) -> Row:
 
 def main(spec: dict[str, Any]) -> dict[str, Any]:
     """Train, then time the step alone; returns milliseconds per step of each."""
-    from bnn_hvd import records
+    from bnn_hvd.run import records
 
     watch, network = Watch(), spec["network"]
     with tempfile.TemporaryDirectory() as folder:

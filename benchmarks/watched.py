@@ -62,9 +62,10 @@ class Watch:
         return cli
 
     def _watch_train(self) -> None:
-        """Replace what `bnn_hvd.train.main` calls."""
-        from bnn_hvd import cluster, machine, train
+        """Replace what `bnn_hvd.training.train.main` calls."""
         from bnn_hvd.data import sources, standardize
+        from bnn_hvd.distributed import cluster, machine
+        from bnn_hvd.training import train
 
         for owner, name, phase in (
             (sources, "load", "data: read"),

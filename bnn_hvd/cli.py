@@ -11,7 +11,8 @@ from typing import Any, NamedTuple
 
 from absl import flags
 
-from bnn_hvd import config, launcher, legacy
+from bnn_hvd import config, legacy
+from bnn_hvd.distributed import launcher
 from bnn_hvd.errors import TrainingError, UserError
 
 
@@ -34,13 +35,13 @@ class KeptFlagfile(flags.FlagValues):
 
 
 VERBS = {
-    "train": Verb(config.TrainConfig, "bnn_hvd.train:main"),
-    "predict": Verb(config.PredictConfig, "bnn_hvd.predict:main"),
+    "train": Verb(config.TrainConfig, "bnn_hvd.training.train:main"),
+    "predict": Verb(config.PredictConfig, "bnn_hvd.prediction.predict:main"),
     "plot": Verb(config.PlotConfig, "bnn_hvd.plots:main"),
-    "prune": Verb(config.PruneConfig, "bnn_hvd.pruning.command:main"),
+    "prune": Verb(config.PruneConfig, "bnn_hvd.studies.pruning.command:main"),
     "prepare_data": Verb(config.PrepareDataConfig, "bnn_hvd.data.download:main"),
-    "scale": Verb(config.ScaleConfig, "bnn_hvd.scaling:main"),
-    "churn": Verb(config.ChurnConfig, "bnn_hvd.churn.command:main"),
+    "scale": Verb(config.ScaleConfig, "bnn_hvd.studies.scaling:main"),
+    "churn": Verb(config.ChurnConfig, "bnn_hvd.studies.churn.command:main"),
     "job": Verb(config.JobConfig, "bnn_hvd.jobs:main", word="scheduler"),
 }
 

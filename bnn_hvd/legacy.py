@@ -7,7 +7,8 @@ import os
 import sys
 from pathlib import Path
 
-from bnn_hvd import launcher, registry
+from bnn_hvd import registry
+from bnn_hvd.distributed import launcher
 from bnn_hvd.errors import UserError
 
 Flags = dict[str, str]

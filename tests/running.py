@@ -17,7 +17,7 @@ import numpy as np
 import psutil
 import pytest
 
-from bnn_hvd import checkpoint, records
+from bnn_hvd.run import checkpoint, records
 
 TESTS = Path(__file__).resolve().parent
 REPOSITORY = TESTS.parent

@@ -10,7 +10,8 @@ import sys
 import traceback
 from pathlib import Path
 
-from bnn_hvd import cli, launcher
+from bnn_hvd import cli
+from bnn_hvd.distributed import launcher
 
 
 def main(folder: Path) -> None:

@@ -10,8 +10,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
-from bnn_hvd import launcher, registry
+from bnn_hvd import registry
 from bnn_hvd.config import PrepareDataConfig
+from bnn_hvd.distributed import launcher
 from bnn_hvd.errors import UserError
 
 TIMEOUT_S = 60.0  # compute nodes often drop packets to the outside, and a connection would wait for minutes

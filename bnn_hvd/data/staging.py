@@ -9,7 +9,7 @@ import os
 import shutil
 from pathlib import Path
 
-from bnn_hvd.cluster import Cluster
+from bnn_hvd.distributed.cluster import Cluster
 from bnn_hvd.errors import UserError
 
 

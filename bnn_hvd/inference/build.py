@@ -3,9 +3,9 @@
 from typing import Any
 
 from bnn_hvd import registry
-from bnn_hvd.cluster import Cluster
 from bnn_hvd.config import TrainConfig
-from bnn_hvd.inference import likelihoods, watched
+from bnn_hvd.distributed.cluster import Cluster
+from bnn_hvd.inference import checksums, likelihoods
 from bnn_hvd.inference.ensemble import Ensemble
 from bnn_hvd.models.network import Network
 from bnn_hvd.targets import Units
@@ -25,7 +25,7 @@ def build(
     """
     likelihood = likelihoods.make(config, network.num_classes, units or Units(), network.num_items)
     method = registry.load(registry.METHODS, config.method)(network, likelihood, num_train, cluster, config)
-    watch = watched.watch(method, config)
+    watch = checksums.watch(method, config)
     if config.num_particles:
         method = Ensemble(method, range(config.num_particles) if members is None else members)
-    return watched.Watched(method, watch) if config.checksums else method
+    return checksums.Watched(method, watch) if config.checksums else method

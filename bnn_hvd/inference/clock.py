@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 import tensorflow as tf
 from tensorflow.python.framework.config import is_op_determinism_enabled  # TensorFlow says it nowhere else
 
-from bnn_hvd.cluster import Cluster
+from bnn_hvd.distributed.cluster import Cluster
 
 
 def seconds() -> tf.Tensor:

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import tensorflow as tf
 
-from bnn_hvd.cluster import Cluster
+from bnn_hvd.distributed.cluster import Cluster
 
 # float16 loses precision below 6e-5, where gradients often are: the KL's of log scale is about 1 / num_train.
 SCALE = 2.0**8

@@ -6,9 +6,9 @@ from typing import Any
 
 import tensorflow as tf
 
-from bnn_hvd.cluster import Cluster
 from bnn_hvd.data.pipeline import Batch
-from bnn_hvd.inference import blocks, clock, compression
+from bnn_hvd.distributed.cluster import Cluster
+from bnn_hvd.inference import clock, compression, gradient_blocks
 from bnn_hvd.inference.objective import Controls
 from bnn_hvd.inference.optimizers import Optimizer
 from bnn_hvd.models.network import STATISTICS, Network
@@ -95,7 +95,7 @@ def statistics_of(state: Any) -> dict[str, tf.Tensor]:
 
 
 def over_batch(
-    cluster: Cluster, batch: Batch, controls: Controls, part: blocks.Part
+    cluster: Cluster, batch: Batch, controls: Controls, part: gradient_blocks.Part
 ) -> tuple[list[tf.Tensor], Scalars]:
     """Return the averages over the global batch of what `part(batch, controls)` returns: tensors, and scalars.
 
@@ -104,7 +104,7 @@ def over_batch(
     """
     if not cluster.gradient_blocks:
         return averaged(cluster, *part(batch, controls))
-    mine = blocks.sums(cluster, batch, controls, part)
+    mine = gradient_blocks.sums(cluster, batch, controls, part)
     everyone, communication_s = clock.timed(cluster, [mine.sum_1V], cluster.join)
     tensors, scalars = mine.averages(everyone[0])
     return tensors, scalars | {"communication_s": communication_s}

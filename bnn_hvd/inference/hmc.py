@@ -12,10 +12,10 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from bnn_hvd.cluster import Cluster, Solo
 from bnn_hvd.config import TrainConfig
 from bnn_hvd.data import shards
 from bnn_hvd.data.pipeline import Batch
+from bnn_hvd.distributed.cluster import Cluster, Solo
 from bnn_hvd.errors import UserError
 from bnn_hvd.inference import hamiltonian
 from bnn_hvd.inference.descent import State

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import numpy as np
 
-from bnn_hvd import checkpoint, records
 from bnn_hvd.errors import UserError
 from bnn_hvd.models.network import Network
+from bnn_hvd.run import checkpoint, records
 
 
 def trained_theta(run: str, network: Network) -> np.ndarray:

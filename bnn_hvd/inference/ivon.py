@@ -4,9 +4,9 @@ import numpy as np
 import tensorflow as tf
 
 from bnn_hvd import noise
-from bnn_hvd.cluster import Cluster
 from bnn_hvd.config import TrainConfig
 from bnn_hvd.data.pipeline import Batch
+from bnn_hvd.distributed.cluster import Cluster
 from bnn_hvd.inference.descent import State, gradient_of, over_batch
 from bnn_hvd.inference.likelihoods import Likelihood
 from bnn_hvd.inference.objective import Controls, Draws

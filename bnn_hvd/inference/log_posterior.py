@@ -17,8 +17,8 @@ from typing import Any, NamedTuple
 import tensorflow as tf
 
 from bnn_hvd import noise
-from bnn_hvd.cluster import Cluster
 from bnn_hvd.data.pipeline import Batch
+from bnn_hvd.distributed.cluster import Cluster
 from bnn_hvd.inference import clock
 
 LogLikelihood = Callable[[tf.Tensor, Batch], tf.Tensor]  # q [M, Q] and some examples -> [M], summed over them, in nats

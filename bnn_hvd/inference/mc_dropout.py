@@ -5,13 +5,13 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from bnn_hvd.cluster import Cluster
 from bnn_hvd.config import TrainConfig
 from bnn_hvd.data.pipeline import Batch
+from bnn_hvd.distributed.cluster import Cluster
 from bnn_hvd.inference import optimizers
 from bnn_hvd.inference.descent import State, descend
 from bnn_hvd.inference.likelihoods import Likelihood
-from bnn_hvd.inference.maximum import MaximumAPosteriori
+from bnn_hvd.inference.map_loss import MaximumAPosteriori
 from bnn_hvd.inference.objective import Controls, Draws
 from bnn_hvd.models.layers import Dropout
 from bnn_hvd.models.network import Network

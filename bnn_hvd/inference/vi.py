@@ -7,9 +7,9 @@ import numpy as np
 import tensorflow as tf
 
 from bnn_hvd import noise
-from bnn_hvd.cluster import Cluster
 from bnn_hvd.config import TrainConfig
 from bnn_hvd.data.pipeline import Batch
+from bnn_hvd.distributed.cluster import Cluster
 from bnn_hvd.inference import optimizers
 from bnn_hvd.inference.descent import State, descend, statistics_of
 from bnn_hvd.inference.init_from import trained_theta

@@ -12,10 +12,10 @@ from typing import NamedTuple
 import matplotlib
 from matplotlib.figure import Figure
 
-from bnn_hvd import records
 from bnn_hvd.config import PlotConfig
 from bnn_hvd.errors import UserError
 from bnn_hvd.plots import calibration, chains, predictive, recommendations, regression, style, training
+from bnn_hvd.run import records
 
 
 class Row(NamedTuple):
@@ -55,7 +55,7 @@ def main(config: PlotConfig) -> int:
     """
     run = Path(config.run)
     check_run(run)
-    make_folder(run / records.PLOTS)
+    records.make_writable("the folder of the figures", run / records.PLOTS)
     with matplotlib.rc_context(style.RC):
         for source, verb in dict.fromkeys((r.source, r.written_by) for r in FIGURES.values() if not r.optional):
             if not has_content(run / source):
@@ -91,13 +91,3 @@ def has_content(source: Path) -> bool:
 def has_array(source: Path, name: str) -> bool:
     with style.opened(source) as arrays:
         return name in arrays
-
-
-def make_folder(folder: Path) -> None:
-    """Create the folder, or say why figures can't be written there."""
-    try:
-        folder.mkdir(exist_ok=True)
-        records.write_text(folder / ".writable", "")
-        (folder / ".writable").unlink()
-    except OSError as error:
-        raise UserError(f"figures can't be written to {folder.absolute()}: {error}") from None

@@ -9,8 +9,9 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from bnn_hvd import records, uncertainty
+from bnn_hvd.metrics import classification
 from bnn_hvd.plots import style
+from bnn_hvd.run import records
 
 NUM_BINS = 15  # of the reliability diagram and the ECE
 MAX_HISTOGRAM_BINS = 40
@@ -20,7 +21,7 @@ def reliability(run: Path) -> Figure:
     """Accuracy over confidence with 95 % intervals, the number of examples in each bin, and the ECE."""
     arrays = style.read_npz(run / records.PREDICTIVE, "probs_NC", "labels_N")
     probs_NC, labels_N = arrays["probs_NC"], arrays["labels_N"]
-    bins = uncertainty.reliability(probs_NC, labels_N, NUM_BINS)
+    bins = classification.reliability(probs_NC, labels_N, NUM_BINS)
     edges = np.linspace(0, 1, NUM_BINS + 1)
     figure = style.figure("Reliability", run, 6, 6.4)
     upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
@@ -36,7 +37,7 @@ def reliability(run: Path) -> Figure:
 
 
 def _verdict(probs_NC: np.ndarray, labels_N: np.ndarray) -> str:
-    scores, confidence = uncertainty.summary(probs_NC, labels_N), float(probs_NC.max(axis=1).mean())
+    scores, confidence = classification.summary(probs_NC, labels_N), float(probs_NC.max(axis=1).mean())
     side = "over" if confidence > scores["accuracy"] else "under"
     return (
         f"ECE {scores['ece']:.4f} ({NUM_BINS} bins); {side}confident by {abs(confidence - scores['accuracy']):.4f}\n"
@@ -44,7 +45,7 @@ def _verdict(probs_NC: np.ndarray, labels_N: np.ndarray) -> str:
     )
 
 
-def _accuracy_over_confidence(axes: Axes, bins: uncertainty.Reliability) -> None:
+def _accuracy_over_confidence(axes: Axes, bins: classification.Reliability) -> None:
     filled = bins.count_B > 0
     confidence, accuracy, count = (array[filled] for array in bins)
     low, high = wilson(accuracy, count)
@@ -82,7 +83,7 @@ def uncertainty_histogram(run: Path) -> Figure:
 
 
 def _in_against_out(axes: Axes, title: str, scores_N: np.ndarray, ood_scores_M: np.ndarray) -> None:
-    area = uncertainty.auroc(scores_N, ood_scores_M)
+    area = classification.auroc(scores_N, ood_scores_M)
     parts = {"in-distribution (test data)": scores_N, "out-of-distribution": ood_scores_M}
     _histograms(axes, f"{title}, in- against out-of-distribution", parts, (style.BLUE, style.VERMILION))
     axes.legend(loc="best", title=f"AUROC {area:.3f}", alignment="left", title_fontproperties={"weight": "bold"})

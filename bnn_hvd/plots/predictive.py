@@ -15,8 +15,8 @@ from matplotlib.gridspec import GridSpec
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
-from bnn_hvd import records
 from bnn_hvd.plots import style
+from bnn_hvd.run import records
 
 ENTROPIES = ("predictive_entropy", "expected_entropy", "mutual_information")  # total, aleatoric, epistemic
 KEYS = ("draws_SKC", "example_index_K", "examples_K", "class_names", "labels_N", *(f"{e}_N" for e in ENTROPIES))

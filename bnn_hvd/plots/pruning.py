@@ -6,8 +6,8 @@ from typing import Any
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from bnn_hvd import records
 from bnn_hvd.plots import style
+from bnn_hvd.run import records
 
 PANELS = {
     "accuracy": "accuracy", "rmse": "root mean squared error", "nll": "negative log likelihood (nats)",

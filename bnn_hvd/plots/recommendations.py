@@ -7,9 +7,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from bnn_hvd import records
 from bnn_hvd.errors import UserError
 from bnn_hvd.plots import style
+from bnn_hvd.run import records
 
 MOST_BARS = 8  # of a panel; what is left is one more bar
 MOST_USERS = 4

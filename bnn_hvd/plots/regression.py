@@ -9,8 +9,9 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from bnn_hvd import records, regression
+from bnn_hvd.metrics import regression
 from bnn_hvd.plots import style
+from bnn_hvd.run import records
 
 CURVE = ("x_train_T", "y_train_T", "grid_x_G", "grid_mean_G", "grid_aleatoric_std_G", "grid_epistemic_std_G",
          "grid_total_std_G", "grid_draws_SG")  # fmt: skip

@@ -1,6 +1,6 @@
 """Figures of a scaling study: training time by number of nodes, and speed-up with its prediction.
 
-Rows and predictions are those of `bnn_hvd.scaling`, by model, in ascending number of ranks.
+Rows and predictions are those of `bnn_hvd.studies.scaling`, by model, in ascending number of ranks.
 """
 
 from collections.abc import Sequence

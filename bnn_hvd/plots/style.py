@@ -16,8 +16,8 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.gridspec import GridSpec
 
-from bnn_hvd import records
 from bnn_hvd.errors import UserError
+from bnn_hvd.run import records
 
 BLACK, GREY, BLUE, SKY = "#000000", "#8c8c8c", "#0072B2", "#56B4E9"
 ORANGE, VERMILION, GREEN = "#E69F00", "#D55E00", "#009E73"

@@ -13,9 +13,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
-from bnn_hvd import records
 from bnn_hvd.errors import UserError
 from bnn_hvd.plots import style
+from bnn_hvd.run import records
 
 SMOOTH_FROM_ROWS = 60  # a longer log is drawn as a running mean over a pale curve
 FEW_ROWS = 15  # a shorter one shows where its rows are

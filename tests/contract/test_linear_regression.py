@@ -15,14 +15,15 @@ import scipy.stats
 import tensorflow as tf
 from oracles import RARE, covariance_z_scores, draws, z_scores
 
-from bnn_hvd import checkpoint, records, registry, seeds
-from bnn_hvd.checkpoint import Progress
-from bnn_hvd.cluster import Solo
+from bnn_hvd import registry, seeds
 from bnn_hvd.config import ESTIMATORS, TrainConfig
 from bnn_hvd.data.pipeline import Batch
+from bnn_hvd.distributed.cluster import Solo
 from bnn_hvd.inference.likelihoods import Categorical
 from bnn_hvd.inference.objective import Controls
 from bnn_hvd.models.network import Network
+from bnn_hvd.run import checkpoint, records
+from bnn_hvd.run.checkpoint import Progress
 
 NUM_TRAIN, NOISE, PRIOR = 16, 0.6, 0.8
 DESIGNS = ["orthogonal", "correlated"]

@@ -10,17 +10,18 @@ import pytest
 import tensorflow as tf
 from oracles import draws
 
-from bnn_hvd import checkpoint, registry, seeds
-from bnn_hvd.checkpoint import Progress
-from bnn_hvd.cluster import Solo
+from bnn_hvd import registry, seeds
 from bnn_hvd.config import ESTIMATORS, TrainConfig
 from bnn_hvd.data.pipeline import Batch, Examples, Shard
 from bnn_hvd.data.standardize import Standardizer
+from bnn_hvd.distributed.cluster import Solo
 from bnn_hvd.inference import build as inference
 from bnn_hvd.inference.objective import Controls
 from bnn_hvd.models import network as network_file
-from bnn_hvd.plan import Plan
-from bnn_hvd.train import compile_loop
+from bnn_hvd.run import checkpoint
+from bnn_hvd.run.checkpoint import Progress
+from bnn_hvd.training.plan import Plan
+from bnn_hvd.training.train import compile_loop
 
 # laplace does not train: it has tests of its own.
 CASES = [

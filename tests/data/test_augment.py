@@ -9,7 +9,7 @@ from bnn_hvd.data import augment
 from bnn_hvd.data.pipeline import Examples, crop_and_flip
 from bnn_hvd.data.standardize import Standardizer
 from bnn_hvd.errors import UserError
-from bnn_hvd.plan import Plan, Progress
+from bnn_hvd.training.plan import Plan, Progress
 
 
 def test_crop_and_flip_equal_slices_of_the_padded_image():

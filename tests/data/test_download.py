@@ -12,9 +12,9 @@ import threading
 import numpy as np
 import pytest
 
-from bnn_hvd import launcher
 from bnn_hvd.config import PrepareDataConfig
 from bnn_hvd.data import download, sources
+from bnn_hvd.distributed import launcher
 from bnn_hvd.errors import UserError
 
 RANDOM = np.random.default_rng(0)

@@ -12,10 +12,10 @@ import tensorflow as tf
 from oracles import run_ranks
 
 from bnn_hvd import seeds
-from bnn_hvd.cluster import Solo
 from bnn_hvd.config import TrainConfig, resolve
 from bnn_hvd.data import ratings, shards
 from bnn_hvd.data.pipeline import Batch
+from bnn_hvd.distributed.cluster import Solo
 from bnn_hvd.errors import UserError
 from bnn_hvd.inference import build as inference
 from bnn_hvd.inference.likelihoods import Bernoulli

@@ -10,16 +10,17 @@ import tensorflow as tf
 import tensorflow_probability as tfp
 from oracles import RARE, run_ranks
 
-from bnn_hvd import diagnostics, seeds
-from bnn_hvd.cluster import Solo
+from bnn_hvd import seeds
 from bnn_hvd.config import TrainConfig
 from bnn_hvd.data.pipeline import Batch
+from bnn_hvd.distributed.cluster import Solo
 from bnn_hvd.inference import hamiltonian
 from bnn_hvd.inference.ensemble import Ensemble
 from bnn_hvd.inference.hmc import ACCEPT, TRACE, Hmc, spread
 from bnn_hvd.inference.likelihoods import Categorical
 from bnn_hvd.inference.log_posterior import Local, LogPosterior
 from bnn_hvd.inference.objective import Controls
+from bnn_hvd.metrics import mcmc
 from bnn_hvd.models.network import Network
 
 RANDOM = np.random.default_rng(0)
@@ -271,7 +272,7 @@ def test_few_draws_are_spread_over_the_chain(count):
 
 def standard_errors(draws_MKD: np.ndarray) -> np.ndarray:
     """Return by how much the mean over all draws is uncertain, for each coordinate."""
-    effective = np.array([diagnostics.ess(draws) for draws in np.moveaxis(draws_MKD, -1, 0)])
+    effective = np.array([mcmc.ess(draws) for draws in np.moveaxis(draws_MKD, -1, 0)])
     return draws_MKD.std((0, 1)) / np.sqrt(effective)
 
 
@@ -310,7 +311,7 @@ def test_a_chain_finds_the_posterior_of_linear_regression(jitter):
     products = np.einsum("mki,mkj->mkij", draws - mean, draws - mean).reshape(2, -1, 9)
     z = (products.mean((0, 1)) - covariance.ravel()) / standard_errors(products)
     assert np.abs(z).max() < RARE
-    assert diagnostics.r_hat(draws[..., 0]) < 1.01
+    assert mcmc.r_hat(draws[..., 0]) < 1.01
 
 
 class LocalModel:

@@ -3,13 +3,14 @@
 import numpy as np
 import pytest
 
-from bnn_hvd import checkpoint, records, seeds
-from bnn_hvd.checkpoint import Progress
-from bnn_hvd.cluster import Solo
+from bnn_hvd import seeds
 from bnn_hvd.config import TrainConfig
+from bnn_hvd.distributed.cluster import Solo
 from bnn_hvd.errors import UserError
 from bnn_hvd.inference import build as inference
 from bnn_hvd.models import network
+from bnn_hvd.run import checkpoint, records
+from bnn_hvd.run.checkpoint import Progress
 
 
 def make(method: str, **flags):

@@ -14,9 +14,9 @@ import tensorflow as tf
 from oracles import run_ranks
 
 from bnn_hvd import noise, seeds
-from bnn_hvd.cluster import Solo
 from bnn_hvd.config import TrainConfig
 from bnn_hvd.data.pipeline import Batch
+from bnn_hvd.distributed.cluster import Solo
 from bnn_hvd.inference.ivon import LEAST_KL_WEIGHT, Ivon
 from bnn_hvd.inference.likelihoods import Categorical
 from bnn_hvd.inference.objective import Controls

@@ -10,17 +10,18 @@ import scipy.special
 import tensorflow as tf
 from oracles import RARE, covariance_z_scores, draws, run_ranks
 
-from bnn_hvd import checkpoint, records, seeds
-from bnn_hvd.checkpoint import Progress
-from bnn_hvd.cluster import Solo
+from bnn_hvd import seeds
 from bnn_hvd.config import TrainConfig
 from bnn_hvd.data.pipeline import Batch
+from bnn_hvd.distributed.cluster import Solo
 from bnn_hvd.errors import UserError
 from bnn_hvd.inference.descent import State
 from bnn_hvd.inference.laplace import Laplace, output_hessian
 from bnn_hvd.inference.likelihoods import Categorical
 from bnn_hvd.inference.objective import Controls
 from bnn_hvd.models.network import Network
+from bnn_hvd.run import checkpoint, records
+from bnn_hvd.run.checkpoint import Progress
 
 RANDOM = np.random.default_rng(0)
 X, Y = RANDOM.normal(size=[24, 3]).astype(np.float32), RANDOM.integers(3, size=24).astype(np.int32)

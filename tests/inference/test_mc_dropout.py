@@ -7,9 +7,9 @@ import tensorflow as tf
 from oracles import RARE, draws, z_scores
 
 from bnn_hvd import seeds
-from bnn_hvd.cluster import Solo
 from bnn_hvd.config import TrainConfig
 from bnn_hvd.data.pipeline import Batch
+from bnn_hvd.distributed.cluster import Solo
 from bnn_hvd.inference.likelihoods import Categorical
 from bnn_hvd.inference.mc_dropout import MCDropout
 from bnn_hvd.inference.objective import Controls

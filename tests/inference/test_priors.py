@@ -5,16 +5,17 @@ import pytest
 import tensorflow as tf
 from oracles import RARE, kl_normal, z_scores
 
-from bnn_hvd import checkpoint, config, records, seeds
-from bnn_hvd.checkpoint import Progress
-from bnn_hvd.cluster import Solo
+from bnn_hvd import config, seeds
 from bnn_hvd.config import TrainConfig
 from bnn_hvd.data.pipeline import Batch
+from bnn_hvd.distributed.cluster import Solo
 from bnn_hvd.errors import UserError
 from bnn_hvd.inference import build as inference
 from bnn_hvd.inference.objective import Controls
 from bnn_hvd.inference.scale_mixture import ScaleMixture
 from bnn_hvd.models import network
+from bnn_hvd.run import checkpoint, records
+from bnn_hvd.run.checkpoint import Progress
 
 MIXTURE = ScaleMixture(wide_weight=0.25, wide_scale=1.5, narrow_scale=0.01)
 RANDOM = np.random.default_rng(0)

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from bnn_hvd.cluster import Solo
 from bnn_hvd.config import TrainConfig, resolve
 from bnn_hvd.data.pipeline import Batch
+from bnn_hvd.distributed.cluster import Solo
 from bnn_hvd.errors import UserError
 from bnn_hvd.inference import build as inference
 from bnn_hvd.inference.objective import Controls, Draws

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import running
 
-from bnn_hvd import records
+from bnn_hvd.run import records
 
 pytestmark = [pytest.mark.parallel, running.needs_horovodrun]
 GLOBAL_BATCH, STEPS = 32, 12

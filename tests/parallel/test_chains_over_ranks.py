@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import running
 
-from bnn_hvd import records
+from bnn_hvd.run import records
 
 pytestmark = [pytest.mark.parallel, running.needs_horovodrun]
 TRAIN = (

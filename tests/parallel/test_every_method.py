@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 import running
 
-from bnn_hvd import records, registry
+from bnn_hvd import registry
 from bnn_hvd.config import ESTIMATORS
+from bnn_hvd.run import records
 
 pytestmark = [pytest.mark.parallel, running.needs_horovodrun]
 TRAIN = (

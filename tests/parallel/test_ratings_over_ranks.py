@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 import running
 
-from bnn_hvd import records
 from bnn_hvd.data import sources
+from bnn_hvd.run import records
 
 pytestmark = [pytest.mark.parallel, running.needs_horovodrun]
 USERS, ITEMS, FACTORS, STEPS, BURN_IN = 61, 40, 3, 14, 4

@@ -12,8 +12,8 @@ import pytest
 import running
 from running import SLOW, TINY
 
-from bnn_hvd import checkpoint, records
 from bnn_hvd.data import shards
+from bnn_hvd.run import checkpoint, records
 
 pytestmark = [pytest.mark.parallel, running.needs_horovodrun]
 EPOCHS = 4

@@ -15,10 +15,11 @@ import sys
 import numpy as np
 import tensorflow as tf
 
-from bnn_hvd import cluster, machine, seeds
-from bnn_hvd.cluster import Cluster, Solo
+from bnn_hvd import seeds
 from bnn_hvd.config import TrainConfig, resolve
 from bnn_hvd.data.pipeline import Batch
+from bnn_hvd.distributed import cluster, machine
+from bnn_hvd.distributed.cluster import Cluster, Solo
 from bnn_hvd.inference import build as inference
 from bnn_hvd.inference.objective import Controls
 from bnn_hvd.models.network import build

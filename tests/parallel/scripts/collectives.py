@@ -10,16 +10,18 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
-from bnn_hvd import cluster, machine, noise, train
-from bnn_hvd.checkpoint import Progress
-from bnn_hvd.cluster import Cluster
+from bnn_hvd import noise
 from bnn_hvd.config import TrainConfig, resolve
+from bnn_hvd.distributed import cluster, machine
+from bnn_hvd.distributed.cluster import Cluster
 from bnn_hvd.errors import TrainingError
 from bnn_hvd.inference import compression
 from bnn_hvd.inference.descent import State
 from bnn_hvd.inference.optimizers import SGD
-from bnn_hvd.plan import Plan
-from bnn_hvd.population import Population
+from bnn_hvd.run.checkpoint import Progress
+from bnn_hvd.training import train
+from bnn_hvd.training.plan import Plan
+from bnn_hvd.training.population import Population
 
 
 def check_mean(ranks: Cluster, folder: Path) -> None:

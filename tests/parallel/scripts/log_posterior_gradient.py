@@ -12,9 +12,9 @@ import sys
 import numpy as np
 import tensorflow as tf
 
-from bnn_hvd import cluster, machine
-from bnn_hvd.cluster import Cluster, Solo
 from bnn_hvd.data.pipeline import Batch
+from bnn_hvd.distributed import cluster, machine
+from bnn_hvd.distributed.cluster import Cluster, Solo
 from bnn_hvd.inference.log_posterior import LogPosterior
 
 EXAMPLES, FEATURES = 37, 5

@@ -1,0 +1,1 @@
+"""Ranks: how many there are, what they say to each other, and which of them trains which particle."""

@@ -1,0 +1,257 @@
+"""Ranks and what they say to each other. The only file that imports Horovod.
+
+Communication is visible where it happens (`gradient = cluster.mean(gradient)`); `Solo` is one process
+without Horovod, `Hvd` is all the ranks that the launcher started.
+"""
+
+import functools
+import hashlib
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+
+from bnn_hvd.distributed import launcher
+from bnn_hvd.errors import TrainingError, UserError
+
+
+class Cluster(Protocol):
+    """Every rank calls every collective, in the same order."""
+
+    rank: int
+    size: int
+    local_rank: int
+    local_size: int
+    first_row: int
+    compression: str  # of gradients: inference/compression.py
+    gradient_blocks: int  # of a global batch, 0: a rank's part as it is: inference/blocks.py
+
+    @property
+    def is_root(self) -> bool: ...
+
+    def mean(self, tensors: Sequence[Any]) -> list[Any]:
+        """Average each tensor over the ranks, in one grouped all-reduce; also inside a graph."""
+
+    def sum(self, tensors: Sequence[Any]) -> list[Any]:
+        """Add up each tensor over the ranks, likewise; tensors of one type, float16 too."""
+
+    def join(self, tensors: Sequence[Any]) -> list[Any]:
+        """Return each tensor [M, ...] of all ranks along axis 0, in order of rank; also inside a graph."""
+
+    def max(self, values: Sequence[float]) -> list[float]:
+        """Return the largest of each value (float32, no NaN) over the ranks."""
+
+    def any(self, flag: bool) -> bool:
+        """Return whether `flag` is true on any rank."""
+
+    def gather(self, value: Any) -> list[Any]:
+        """Return every rank's value (any picklable object), in order of rank."""
+
+    def broadcast(self, value: Any) -> Any:
+        """Return rank 0's value (any picklable object)."""
+
+    def barrier(self) -> None:
+        """Wait for all ranks. A rank that exits while others communicate shuts Horovod down for all."""
+
+    def split(self, ranks: range, first_row: int) -> "Cluster":
+        """Return the group of ranks that this one is in; every rank names its own, and all of one size.
+
+        first_row: how many rows the groups before it have, in what `concat` returns.
+        """
+
+    def concat(self, tensors: Sequence[Any]) -> list[Any]:
+        """Return each group's tensor [M, ...] along axis 0, in order of the groups; also inside a graph.
+
+        On a group that `split` made; what was never split is one group. Its own rows begin at `first_row`.
+        """
+
+
+class Solo:
+    """One process: every collective is the identity."""
+
+    rank = local_rank = 0
+    size = local_size = 1
+    is_root = True
+    compression = "none"
+
+    def __init__(
+        self, concat: Callable[[Sequence[Any]], list[Any]] = list, first_row: int = 0, gradient_blocks: int = 0
+    ):
+        self.concat, self.first_row, self.gradient_blocks = concat, first_row, gradient_blocks
+
+    def mean(self, tensors: Sequence[Any]) -> list[Any]:
+        return list(tensors)
+
+    def sum(self, tensors: Sequence[Any]) -> list[Any]:
+        return list(tensors)
+
+    def join(self, tensors: Sequence[Any]) -> list[Any]:
+        return list(tensors)
+
+    def max(self, values: Sequence[float]) -> list[float]:
+        return [float(value) for value in values]
+
+    def any(self, flag: bool) -> bool:
+        return flag
+
+    def gather(self, value: Any) -> list[Any]:
+        return [value]
+
+    def broadcast(self, value: Any) -> Any:
+        return value
+
+    def barrier(self) -> None:
+        pass
+
+    def split(self, ranks: range, first_row: int) -> "Solo":
+        return self
+
+
+class Hvd:
+    """All ranks, or a group of them (a process set), through Horovod. Made by `connect` and `split`."""
+
+    def __init__(
+        self,
+        hvd: Any,
+        compression: str = "none",
+        group: Any = None,
+        concat: Callable[[Sequence[Any]], list[Any]] = list,
+        first_row: int = 0,
+        gradient_blocks: int = 0,
+    ):
+        self._hvd, self.compression, self.concat, self.first_row = hvd, compression, concat, first_row
+        self.gradient_blocks = gradient_blocks
+        self._group = group or hvd.global_process_set
+        self.rank, self.size = self._group.rank(), self._group.size()
+        self.local_rank, self.local_size = hvd.local_rank(), hvd.local_size()
+
+    @property
+    def is_root(self) -> bool:
+        return self.rank == 0
+
+    def mean(self, tensors: Sequence[Any]) -> list[Any]:
+        return self._hvd.grouped_allreduce(list(tensors), op=self._hvd.Average, process_set=self._group)
+
+    def sum(self, tensors: Sequence[Any]) -> list[Any]:
+        return self._hvd.grouped_allreduce(list(tensors), op=self._hvd.Sum, process_set=self._group)
+
+    def join(self, tensors: Sequence[Any]) -> list[Any]:
+        return self._hvd.grouped_allgather(list(tensors), process_set=self._group)
+
+    def max(self, values: Sequence[float]) -> list[float]:
+        mine, name = np.array(values, np.float32), f"max{len(values)}"
+        return self._hvd.allreduce(mine, op=self._hvd.Max, name=name, process_set=self._group).numpy().tolist()
+
+    def any(self, flag: bool) -> bool:
+        return bool(self.max([flag])[0])
+
+    def gather(self, value: Any) -> list[Any]:
+        return self._hvd.allgather_object(value, name="gather", process_set=self._group)
+
+    def broadcast(self, value: Any) -> Any:
+        return self._hvd.broadcast_object(value, root_rank=0, name="broadcast")
+
+    def barrier(self) -> None:
+        self.gather(None)
+
+    def split(self, ranks: range, first_row: int) -> Cluster:
+        if len(ranks) == self.size:
+            return self
+        if len(ranks) == 1:
+            return Solo(self._concat_every(1), first_row)
+        for first in range(0, self.size, len(ranks)):  # every rank registers every group
+            group = _process_set(self._hvd, range(first, first + len(ranks)))
+            if first == ranks.start:
+                mine = group
+        return Hvd(self._hvd, self.compression, mine, self._concat_every(len(ranks)), first_row)
+
+    def _concat_every(self, group_size: int) -> Callable[[Sequence[Any]], list[Any]]:
+        """Return `concat` over groups of ranks; with more than one rank a group has one particle, [1, ...]."""
+        return lambda tensors: [part[::group_size] for part in self._hvd.grouped_allgather(list(tensors))]
+
+
+@functools.cache
+def _process_set(hvd: Any, ranks: range) -> Any:
+    """Return Horovod's process set of these ranks; it refuses to make one twice."""
+    return hvd.add_process_set(ranks)
+
+
+def connect(
+    timeline: Path | None = None, groups: bool = False, compression: str = "none", fusion_mb: float = -1.0,
+    gradient_blocks: int = 0,
+) -> Cluster:  # fmt: skip
+    """Join the ranks that the launcher started; one process without a launcher stays alone.
+
+    timeline: where Horovod writes its timeline, if at all.
+    groups: whether `split` will be asked for groups of several ranks.
+    compression: of the gradients that the ranks exchange.
+    fusion_mb: of tensors that go in one all-reduce; negative: as Horovod has it.
+    gradient_blocks: of a global batch; 0: a rank's part of it is one.
+
+    Raises:
+      UserError: Horovod sees another number of ranks than the launcher started. A Horovod that was
+        built without MPI, or against another MPI, would otherwise train N times on its own.
+    """
+    if not launcher.started_by_launcher() or launcher.world_size() == 1:
+        return Solo(gradient_blocks=gradient_blocks)
+    # Measured (docs/log.md): coordination costs more than the gradients, and Horovod's thread, waiting inside
+    # MPI, takes the core of its own rank unless it yields. What the user has set stays.
+    os.environ.setdefault("HOROVOD_CYCLE_TIME", "0.5")  # ms
+    os.environ.setdefault("OMPI_MCA_mpi_yield_when_idle", "1")
+    if fusion_mb >= 0:
+        os.environ["HOROVOD_FUSION_THRESHOLD"] = str(int(fusion_mb * 2**20))
+    if timeline:
+        timeline.parent.mkdir(parents=True, exist_ok=True)
+        os.environ.setdefault("HOROVOD_TIMELINE", str(timeline))
+    import horovod.tensorflow as hvd
+
+    hvd.init(process_sets="dynamic" if groups else None)
+    expected = launcher.world_size() or _mpi_size()
+    if hvd.size() != expected:
+        raise UserError(
+            f"the launcher started {expected} ranks, but Horovod sees {hvd.size()}: it was built without MPI or "
+            "against another one. Put the launcher's mpicxx on PATH, remove .venv, and run `make install`"
+        )
+    return Hvd(hvd, compression, gradient_blocks=gradient_blocks)
+
+
+def _mpi_size() -> int:
+    """Return the size of MPI's world, for launchers that name the rank but not the size."""
+    from mpi4py import MPI
+
+    return MPI.COMM_WORLD.Get_size()
+
+
+def on_root(cluster: Cluster, action: Callable[[], object]) -> None:
+    """Let rank 0 act; a UserError of its is raised on every rank."""
+    problem = ""
+    if cluster.is_root:
+        try:
+            action()
+        except UserError as error:
+            problem = str(error)
+    if problem := cluster.broadcast(problem):
+        raise UserError(problem)
+
+
+def check_agreement(cluster: Cluster, facts: dict[str, str], host: str) -> None:
+    """Raise UserError, naming the host, unless the facts (versions, code, flags) are the same on every rank."""
+    everyone = cluster.gather((host, facts))
+    for rank, (its_host, its_facts) in enumerate(everyone):
+        for name, value in everyone[0][1].items():
+            if its_facts.get(name) != value:
+                raise UserError(
+                    f"rank {rank} on {its_host} has {name} {its_facts.get(name)}, rank 0 on {everyone[0][0]} has "
+                    f"{value}: start all ranks from the same environment and with the same flags"
+                )
+
+
+def assert_same(cluster: Cluster, what: str, content: bytes, reference: int = 0) -> None:
+    """Raise TrainingError, naming the ranks, unless `content` is that of rank `reference`, on every rank."""
+    everyone = cluster.gather((hashlib.sha256(content).hexdigest(), reference))
+    different = [rank for rank, (digest, like) in enumerate(everyone) if digest != everyone[like][0]]
+    if different:
+        like = everyone[different[0]][1]
+        raise TrainingError(f"{what} differ from rank {like}'s on ranks {different}: this run can't be trusted")

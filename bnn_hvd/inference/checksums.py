@@ -1,0 +1,130 @@
+"""Where two trainings part: a checksum of gradient and weights after each step, and planted differences.
+
+A checksum is the sum of the bits of all numbers, as int32 times odd numbers of their places, modulo 2^32: sums
+of integers come out the same in any order, and one flipped bit always changes it.
+"""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from bnn_hvd.config import TrainConfig
+from bnn_hvd.data.pipeline import Batch
+from bnn_hvd.errors import UserError
+from bnn_hvd.inference import parameter_index
+from bnn_hvd.inference.descent import State
+from bnn_hvd.inference.objective import Controls
+from bnn_hvd.inference.optimizers import Optimizer
+from bnn_hvd.models.network import Network
+from bnn_hvd.run import records
+from bnn_hvd.run.checkpoint import Progress
+
+WATCHED = ("gradient", "weights")
+HALVES = ("low", "high")  # of 32 bits: each is exact in the float32 that a step's scalars are
+
+
+class WatchedOptimizer:
+    """An update rule that notes the gradient it is given; at `nudge_step` it gets one that is an ulp off."""
+
+    def __init__(self, optimizer: Optimizer, nudge_step: int):
+        self.optimizer, self.nudge_step, self.slots = optimizer, nudge_step, optimizer.slots
+        self.seen = tf.Variable(0, dtype=tf.int32, trainable=False)
+
+    def apply(self, params, slots, gradient, learning_rate, step) -> None:  # type: ignore[no-untyped-def]
+        if self.nudge_step:
+            gradient = tf.cond(tf.equal(step + 1, self.nudge_step), lambda: nudged(gradient), lambda: gradient)
+        self.seen.assign(checksum(gradient))
+        self.optimizer.apply(params, slots, gradient, learning_rate, step)
+
+
+class Watched:
+    """A method whose step also returns the checksums, in halves; everything else is the method's own."""
+
+    def __init__(self, method: Any, optimizer: WatchedOptimizer | None):
+        self._method, self._optimizer = method, optimizer
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._method, name)
+
+    def step(self, state: State, batch: Batch, controls: Controls) -> dict[str, tf.Tensor]:
+        scalars = self._method.step(state, batch, controls)
+        seen = self._optimizer.seen.read_value() if self._optimizer else tf.constant(0)
+        for name, bits in zip(WATCHED, (seen, checksum(tf.convert_to_tensor(state.params))), strict=True):
+            low, high = tf.bitwise.bitwise_and(bits, 0xFFFF), tf.bitwise.right_shift(bits, 16)
+            scalars |= {f"{name}_low": tf.cast(low, tf.float32), f"{name}_high": tf.cast(high, tf.float32)}
+        return scalars
+
+
+def watch(method: Any, config: TrainConfig) -> WatchedOptimizer | None:
+    """Put a watch on the method's optimizer, if the flags ask for one.
+
+    Raises:
+      UserError: a gradient to change, of a method that has no optimizer.
+    """
+    if not (config.checksums or config.nudge_step):
+        return None
+    if not hasattr(method, "optimizer"):
+        if config.nudge_step:
+            raise UserError(f"--nudge_step needs a method with an optimizer, and --method={config.method} has none")
+        return None
+    method.optimizer = WatchedOptimizer(method.optimizer, config.nudge_step)
+    return method.optimizer
+
+
+def checksum(x: tf.Tensor) -> tf.Tensor:
+    """Return the int32 checksum of float32 [...]; inside a graph."""
+    bits = tf.bitcast(tf.reshape(x, [-1]), tf.int32)
+    odd = np.arange(1, 2 * x.shape.num_elements(), 2, dtype=np.int64).astype(np.int32)
+    return tf.reduce_sum(bits * odd)
+
+
+def nudged(x: tf.Tensor) -> tf.Tensor:
+    """Return float32 [...] with its largest entry (in magnitude) one ulp further from 0."""
+    flat = tf.reshape(x, [-1])
+    place = tf.argmax(tf.abs(flat), output_type=tf.int32)
+    bits = tf.tensor_scatter_nd_add(tf.bitcast(flat, tf.int32), [[place]], [1])
+    return tf.reshape(tf.bitcast(bits, tf.float32), x.shape)
+
+
+def flip_bit(state: State, config: TrainConfig, network: Network) -> None:
+    """Flip the bit that the flags name, if any: of the first weight of the output layer, which every example uses.
+
+    Raises:
+      UserError: there is no such bit.
+    """
+    if config.flip_bit < 0:
+        return
+    if config.flip_bit > 31:
+        raise UserError(f"--flip_bit={config.flip_bit} must be at most 31: weights have 32 bits")
+    index_P = np.arange(network.num_parameters)
+    first = network.slices(index_P)[f"{network.layers[-1]}/kernel"][0]
+    params = state.params.numpy()
+    place = parameter_index.of_theta(config.method, network)[first]
+    params.view(np.uint32)[..., place] ^= np.uint32(1 << config.flip_bit)
+    state.params.assign(params)
+
+
+def writing(loop: Callable[..., Any], run: Path, progress: Progress, is_root: bool) -> Callable[..., Any]:
+    """Return a loop that keeps the checksums out of the history and, on rank 0, writes a line for each step."""
+    path, step = run / records.CHECKSUMS, progress.step
+    if is_root:
+        records.drop_rows_after(path, step, progress.first_member)
+
+    def watched_loop(call: Any) -> dict[str, np.ndarray]:
+        nonlocal step
+        history = loop(call)
+        parts = {name: [history.pop(f"{name}_{half}").astype(np.int64) for half in HALVES] for name in WATCHED}
+        sums = {name: (low + (high << 16)) & 0xFFFFFFFF for name, (low, high) in parts.items()}
+        if is_root:
+            records.append_jsonl(path, *(
+                {"first_member": progress.first_member, "step": step + i + 1}
+                | {name: f"{values[i]:08x}" for name, values in sums.items()}
+                for i in range(call.steps)
+            ))  # fmt: skip
+        step += call.steps
+        return history
+
+    return watched_loop

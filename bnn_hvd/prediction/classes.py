@@ -1,0 +1,82 @@
+"""What `predict` writes of a classification. Legend: S draws, N examples, M of other data, C classes, K chosen."""
+
+from typing import Any
+
+import numpy as np
+
+from bnn_hvd.config import PredictConfig
+from bnn_hvd.data.arrays import Arrays
+from bnn_hvd.metrics import classification
+from bnn_hvd.prediction import statistics
+from bnn_hvd.prediction.predictor import Found, Predictor
+
+Result = tuple[Found, dict[str, Any]]  # for predictive.npz, and what uncertainty.json says of it
+
+
+def predict(predictor: Predictor, arrays: Arrays, config: PredictConfig) -> Result:
+    """Return the arrays of predictive.npz and the content of uncertainty.json, on every rank."""
+    probs_NC, expected_entropy_N, votes_NC = predictor.predict(arrays.x_test, config.num_draws)
+    found = distribution(probs_NC, expected_entropy_N)
+    found |= of_draws(predictor, arrays.x_test, config)
+    index_K = classification.choose_examples(arrays.y_test, found["predictive_entropy_N"])
+    chosen = {
+        "labels_N": arrays.y_test, "example_index_K": index_K, "examples_K": arrays.x_test[index_K],
+        "draws_SKC": predictor.each_draw(arrays.x_test[index_K], config.num_draws),
+        "class_names": np.array(arrays.class_names),
+    }  # fmt: skip
+    single = float(votes_NC[np.arange(len(arrays.y_test)), arrays.y_test].mean())
+    return found | chosen, measures(found, arrays.y_test) | {"single_draw_accuracy": single}
+
+
+def outside(predictor: Predictor, ood: Arrays, config: PredictConfig, inside: Found) -> Result:
+    """Return the arrays of other data, and how well uncertainty tells them from the test part."""
+    found = distribution(*predictor.predict(ood.x_test, config.num_draws)[:2])
+    arrays = {f"ood_{name.replace('_N', '_M')}": values for name, values in found.items() if name != "probs_NC"}
+    return arrays, separation(inside, found)
+
+
+def of_draws(predictor: Predictor, x: np.ndarray, config: PredictConfig) -> Found:
+    """Return what --mode and --quantiles ask for over the draws' probabilities."""
+    wanted = statistics.Wanted.of(config)
+    if not wanted.anything:
+        return {}
+    found = predictor.of_draws(x, config.num_draws, lambda draws_SNC, _: wanted.statistics(draws_SNC), axis=-2)
+    named = {f"probs_{statistics.key(name, 'NC')}": values for name, values in found.items()}
+    return named | wanted.labels()
+
+
+def distribution(probs_NC: np.ndarray, expected_entropy_N: np.ndarray) -> Found:
+    """Return the arrays of predictive.npz: total uncertainty = aleatoric + epistemic, in nats."""
+    predictive_entropy_N = classification.entropy(probs_NC)
+    return {
+        "probs_NC": probs_NC,
+        "predictive_entropy_N": predictive_entropy_N,
+        "expected_entropy_N": expected_entropy_N,
+        "mutual_information_N": predictive_entropy_N - expected_entropy_N,
+    }
+
+
+def measures(found: dict[str, np.ndarray], labels_N: np.ndarray) -> dict[str, Any]:
+    return classification.summary(found["probs_NC"], labels_N) | {
+        "total_uncertainty": float(found["predictive_entropy_N"].mean()),
+        "aleatoric_uncertainty": float(found["expected_entropy_N"].mean()),
+        "epistemic_uncertainty": float(found["mutual_information_N"].mean()),
+    }
+
+
+def separation(inside: dict[str, np.ndarray], outside: dict[str, np.ndarray]) -> dict[str, float]:
+    """Return how well two measures of uncertainty tell other data from the test part."""
+    names = {"auroc_entropy": "predictive_entropy_N", "auroc_mutual_information": "mutual_information_N"}
+    return {key: classification.auroc(inside[name], outside[name]) for key, name in names.items()}
+
+
+def text(report: dict[str, Any]) -> list[str]:
+    """Return what `predict` prints."""
+    scores = ("accuracy", "top5_accuracy", "single_draw_accuracy", "nll", "brier", "ece")
+    lines = [f"{name:24} {report[name]:.4f}" for name in scores if name in report]
+    lines += [f"{name:24} {report[name]:.4f} nats" for name in report if name.endswith("uncertainty")]
+    lines += [
+        f"reference {name:14} {value:.4f}" for name, value in report.get("reference", {}).items() if name != "run"
+    ]
+    ood = report.get("ood", {})
+    return lines + [f"ood {name:20} {value:.4f}" for name, value in ood.items() if name.startswith("auroc")]

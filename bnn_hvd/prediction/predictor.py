@@ -1,0 +1,171 @@
+"""Posterior draws of a state, streamed over the examples and the ranks.
+
+Draws stream: memory does not grow with their number; where all draws of an example are needed at once, a block
+of examples is in memory at a time. Examples are dealt to the ranks in chunks whose
+boundaries do not depend on the number of ranks, and draws are seeded by their index, so the result is
+the same on any number of ranks. Legend: S draws, N examples, C classes, K chosen examples.
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+import tensorflow as tf
+
+from bnn_hvd import seeds
+from bnn_hvd.data import shards
+from bnn_hvd.data.pipeline import standardize_with
+from bnn_hvd.data.standardize import Standardizer
+from bnn_hvd.distributed.cluster import Cluster
+from bnn_hvd.inference.objective import Draws
+from bnn_hvd.metrics import classification, ratings, regression
+from bnn_hvd.metrics.regression import Mixture
+from bnn_hvd.targets import Units
+
+
+class PassSize(NamedTuple):
+    """How many posterior draws and examples the network sees at once."""
+
+    draws: int
+    examples: int
+
+
+# Measured (docs/log.md). Dense layers multiply many draws in one product; convolutions are fastest one draw
+# at a time, on so few examples that their activations stay in the cache.
+DENSE_PASS, CONV_PASS = PassSize(draws=16, examples=250), PassSize(draws=1, examples=40)
+BLOCK_VALUES = 1 << 21  # S x N x O in memory at a time, beside what is kept of them
+
+Found = dict[str, np.ndarray]  # arrays by name, as for predictive.npz
+OfChunk = Callable[..., tuple[tf.Tensor, ...]]  # outputs [S, N, O], more of the N examples -> sums over S, [N, ...]
+
+
+class Predictor:
+    """The predictive distribution of a state, as it stands whenever it is asked."""
+
+    def __init__(
+        self, method: Any, state: Any, standardizer: Standardizer, ranks: Cluster, seed: int, units: Units | None = None
+    ):
+        self.method, self.state, self.ranks, self.seed, self.units = method, state, ranks, seed, units or Units()
+        self.standardize = standardize_with(standardizer)
+        has_conv = any(len(p.shape) == 4 for p in method.network.parameters)
+        self.size = CONV_PASS if has_conv else DENSE_PASS
+        self._sums = tf.function(self._sums_of_pass, autograph=False)  # traced once for each `of_chunk`
+        self._each = tf.function(self._each_of_pass, autograph=False)
+
+    def predict(self, x: np.ndarray, num_draws: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Return the means over the draws, on every rank: of the probabilities [N, C], of the entropy [N], and of
+        which class is the most probable one [N, C]."""
+        probs, entropy, votes = self.means(of_classes, 3, num_draws, x)
+        return probs.astype(np.float32), entropy, votes
+
+    def means(self, of_chunk: OfChunk, count: int, num_draws: int, x: np.ndarray, *more: np.ndarray) -> Any:
+        """Return the means over the draws of the `count` arrays that `of_chunk` adds up, [N, ...], on every rank.
+
+        of_chunk: a function of a module: it is compiled once. more: what else it is given of each example.
+        """
+        num_draws = self.method.num_draws(num_draws)
+        dealt = [self._deal(part) for part in (x, *more)]
+        chunks, mine = [chunks for chunks, _ in dealt], dealt[0][1]
+        totals: list[Any] = [0.0] * count
+        for draws in self._passes(num_draws) if len(mine) else ():
+            sums = self._sums(of_chunk, count, chunks, draws)
+            totals = [total + of_pass.numpy().astype(np.float64) for total, of_pass in zip(totals, sums, strict=True)]
+        parts = self.ranks.gather([total[: len(mine)] / num_draws for total in totals] if len(mine) else None)
+        return tuple(np.concatenate(of_ranks) for of_ranks in zip(*filter(None, parts), strict=True))
+
+    def each_draw(self, x: np.ndarray, num_draws: int) -> np.ndarray:
+        """Return what every single draw predicts, on every rank: probabilities [S, N, C], or [S, N, 2] for a
+        regression: mean and standard deviation."""
+        return self.of_draws(x, num_draws, lambda draws_SNO, _: {"draws": draws_SNO}, axis=1)["draws"]
+
+    def of_draws(self, x: np.ndarray, num_draws: int, reduce: Callable[[np.ndarray, slice], Found], axis: int) -> Found:
+        """Return what `reduce` makes of all draws of each example, joined along `axis`, on every rank.
+
+        reduce: is given what the draws predict of a block of examples [S, N, O], and which examples these are;
+          each example must come out the same whatever is beside it.
+        """
+        chunks, mine = self._deal(x)
+        passes = self._passes(num_draws := self.method.num_draws(num_draws))
+        size = self.size.examples
+        step = max(1, BLOCK_VALUES // (num_draws * self.method.network.num_outputs * size))
+        found = []
+        for start in range(0, len(chunks), step):
+            block = chunks[start : start + step]
+            at = mine[start * size : (start + step) * size]
+            draws_SNO = np.concatenate([self._each(block, draws).numpy() for draws in passes])[:, : len(at)]
+            found.append(reduce(draws_SNO, slice(at.start, at.stop)))
+        found = [block for part in self.ranks.gather(found) for block in part]
+        return {name: np.concatenate([block[name] for block in found], axis) for name in found[0]}
+
+    def of_mixtures(self, x: np.ndarray, num_draws: int, reduce: Callable[[Mixture, slice], Found]) -> Found:
+        """Return what `reduce` makes of what the draws predict of real targets, in their units; [..., N]."""
+        return self.of_draws(x, num_draws, lambda draws_SNO, at: reduce(self._mixture(draws_SNO), at), axis=-1)
+
+    def _mixture(self, draws_SNO: np.ndarray) -> Mixture:
+        mean_SN, scale_SN = np.moveaxis(draws_SNO.astype(np.float64), -1, 0)
+        return Mixture(mean_SN * self.units.scale + self.units.mean, scale_SN * self.units.scale)
+
+    def score(self, x: np.ndarray, y_N: np.ndarray, num_draws: int) -> dict[str, Any]:
+        """Return the scores of the mean over the draws, on every rank."""
+        if self.method.network.num_classes:
+            scores = classification.summary(self.predict(x, num_draws)[0], y_N)
+        elif self.method.network.num_items:
+            scores = ratings.summary(self.means(of_items, 1, num_draws, x)[0], y_N)
+        else:
+            found = self.of_mixtures(x, num_draws, lambda draws, at: regression.of_examples(draws, y_N[at]))
+            scores = regression.summary(found, y_N)
+        return {**scores, "num_draws": self.method.num_draws(num_draws)}
+
+    def _deal(self, x: np.ndarray) -> tuple[np.ndarray, range]:
+        """Return this rank's examples in chunks, of which the last may stay partly zero, and which ones they are."""
+        mine = shards.slices(len(x), self.size.examples, self.ranks.rank, self.ranks.size)
+        chunks = np.zeros([len(mine), self.size.examples, *x.shape[1:]], x.dtype)
+        for chunk, part in zip(chunks, mine, strict=True):
+            chunk[: part.stop - part.start] = x[part]
+        return chunks, range(mine[0].start, mine[-1].stop) if mine else range(0)
+
+    def _passes(self, num_draws: int) -> list[Draws]:
+        return [
+            Draws(
+                tf.range(first, end := min(first + self.size.draws, num_draws)),
+                tf.constant(np.stack([seeds.seed(self.seed, "draw", draw) for draw in range(first, end)])),
+            )
+            for first in range(0, num_draws, self.size.draws)
+        ]
+
+    def _sums_of_pass(
+        self, of_chunk: OfChunk, count: int, chunks: list[tf.Tensor], draws: Draws
+    ) -> tuple[tf.Tensor, ...]:
+        """Return the sums of `of_chunk` over S draws, for all chunks."""
+        forward = self.method.draw(self.state, draws)
+
+        def one_chunk(parts: list[tf.Tensor]) -> tuple[tf.Tensor, ...]:
+            return of_chunk(forward(self.standardize(parts[0])), *parts[1:])
+
+        sums = tf.map_fn(one_chunk, chunks, fn_output_signature=(tf.float32,) * count, parallel_iterations=1)
+        return tuple(tf.reshape(part, [-1, *part.shape[2:]]) for part in sums)
+
+    def _each_of_pass(self, chunks: tf.Tensor, draws: Draws) -> tf.Tensor:
+        """Return what each draw predicts, for all chunks: [S, N, O]."""
+        forward = self.method.draw(self.state, draws)
+
+        def one_chunk(x: tf.Tensor) -> tf.Tensor:
+            return self.method.likelihood.predictive(forward(self.standardize(x)))
+
+        found = tf.map_fn(one_chunk, chunks, fn_output_signature=tf.float32, parallel_iterations=1)
+        found = tf.transpose(found, [1, 0, 2, 3])
+        return tf.reshape(found, [tf.shape(found)[0], -1, found.shape[-1]])
+
+
+def of_classes(outputs_SNC: tf.Tensor) -> tuple[tf.Tensor, ...]:
+    """Return the sums over S draws of the probabilities [N, C], of their entropy [N] and of the votes [N, C]."""
+    log_probs_SNC = tf.nn.log_softmax(outputs_SNC)
+    probs_SNC = tf.exp(log_probs_SNC)
+    votes_SNC = tf.one_hot(tf.argmax(log_probs_SNC, -1, tf.int32), log_probs_SNC.shape[-1])
+    entropy_N = -tf.reduce_sum(probs_SNC * log_probs_SNC, [0, 2])
+    return tf.reduce_sum(probs_SNC, 0), entropy_N, tf.reduce_sum(votes_SNC, 0)
+
+
+def of_items(outputs_SNI: tf.Tensor) -> tuple[tf.Tensor, ...]:
+    """Return the sums over S draws of the probabilities that items were watched [N, I]."""
+    return (tf.reduce_sum(tf.sigmoid(outputs_SNI), 0),)

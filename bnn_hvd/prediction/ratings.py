@@ -1,0 +1,120 @@
+"""What `predict` writes of who has watched what: held-out entries, and what to recommend to a user.
+
+Legend: S draws, U users, N of a chunk, I items, K chosen users, E entries that were held out.
+"""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from bnn_hvd.config import PredictConfig, lists
+from bnn_hvd.data.arrays import Arrays, Catalogue
+from bnn_hvd.errors import UserError
+from bnn_hvd.inference.likelihoods import log_loss
+from bnn_hvd.metrics import ratings
+from bnn_hvd.prediction.predictor import Found, Predictor
+from bnn_hvd.run import records
+
+Result = tuple[Found, dict[str, Any]]  # for predictive.npz, and what uncertainty.json says of it
+
+
+def predict(predictor: Predictor, arrays: Arrays, config: PredictConfig) -> Result:
+    """Return the arrays of predictive.npz and the content of uncertainty.json, on every rank.
+
+    Also writes recommendations.json.
+
+    Raises:
+      UserError: a flag that is of other predictions, or a user who is not in the data.
+    """
+    assert arrays.catalogue is not None
+    if config.mode != "mean" or config.quantiles or config.ood_data_dir:
+        raise UserError("--mode, --quantiles and --ood_data_dir are not of ratings: leave them out")
+    chosen = choose(arrays, config.users)
+    probs_UI, loss_U = predictor.means(of_entries, 2, config.num_draws, arrays.x_test, arrays.y_test)
+    held_out_UI = arrays.y_test != 0
+    report: dict[str, Any] = ratings.summary(probs_UI, arrays.y_test)
+    report["single_draw_nll"] = float(loss_U.sum() / held_out_UI.sum())
+    if arrays.catalogue.truth_UI is not None:
+        truth_nll = ratings.nll(arrays.catalogue.truth_UI[held_out_UI], arrays.y_test[held_out_UI] > 0)
+        report |= {"truth_nll": truth_nll, "nll_over_truth": report["nll"] / truth_nll}
+    found = {
+        "held_out_probs_E": probs_UI[held_out_UI].astype(np.float32),
+        "held_out_watched_E": arrays.y_test[held_out_UI] > 0,
+    }
+    more, recommended = recommend(predictor, arrays, chosen, config.num_draws)
+    if predictor.ranks.is_root:
+        records.write_json(Path(config.run) / records.RECOMMENDATIONS, recommended)
+    return found | more, report | {"num_held_out": int(held_out_UI.sum())}
+
+
+def choose(arrays: Arrays, users: str) -> dict[int, str]:
+    """Return the rows of the users to recommend to, and why: the most and the fewest ratings, and those asked for."""
+    assert arrays.catalogue is not None
+    most, fewest = ratings.most_and_fewest(num_rated(arrays))
+    chosen = {most: "most ratings"} | ({fewest: "fewest ratings"} if fewest != most else {})
+    row_of = {name: row for row, name in enumerate(arrays.catalogue.users)}
+    for name in lists.words(users):
+        if name not in row_of:
+            raise UserError(f"--users={users}: there is no user {name!r}; the first are {', '.join([*row_of][:5])}")
+        chosen.setdefault(row_of[name], "asked for")
+    return chosen
+
+
+def num_rated(arrays: Arrays) -> np.ndarray:
+    """Return how many items each user has rated, in both parts [U]."""
+    return (arrays.y_train > 0).sum(1) + (arrays.y_test > 0).sum(1)
+
+
+def recommend(predictor: Predictor, arrays: Arrays, chosen: dict[int, str], num_draws: int) -> Result:
+    """Return the arrays and the content of recommendations.json: how many draws put which unseen item first.
+
+    Seen is what a user has rated in either part: what was held out was watched, too.
+    """
+    catalogue, rows_K = arrays.catalogue, np.array(list(chosen))
+    assert catalogue is not None
+    seen_KI = np.maximum(arrays.y_train[rows_K], arrays.y_test[rows_K]) > 0
+    share_KI, probs_KI = predictor.means(of_first, 2, num_draws, arrays.x_test[rows_K], seen_KI)
+    num_draws = predictor.method.num_draws(num_draws)
+    votes_KI = np.rint(share_KI * num_draws).astype(np.int64)
+    rated_U = num_rated(arrays)
+    users = [
+        {"user": catalogue.users[row], "why": why, "num_ratings": int(rated_U[row])}
+        | distribution(votes_KI[k], probs_KI[k], catalogue)
+        for k, (row, why) in enumerate(chosen.items())
+    ]
+    found = {"recommended_row_K": rows_K, "recommended_votes_KI": votes_KI, "recommended_seen_KI": seen_KI}
+    return found, {"num_draws": num_draws, "num_items": arrays.num_items, "users": users}
+
+
+def distribution(votes_I: np.ndarray, probs_I: np.ndarray, catalogue: Catalogue) -> dict[str, Any]:
+    """Return which items the draws put first, and of which genres these are."""
+    by_title = [
+        {
+            "title": title, "count": count, "prob": float(probs_I[item]),
+            "genres": [catalogue.genres[g] for g in np.flatnonzero(catalogue.genre_IG[item])],
+        }
+        for item, title, count in ratings.counts(votes_I, catalogue.titles)
+    ]  # fmt: skip
+    by_genre = ratings.genre_counts(votes_I, catalogue.genre_IG, catalogue.genres)
+    return {"by_title": by_title, "by_genre": [{"genre": genre, "count": count} for genre, count in by_genre]}
+
+
+def of_entries(outputs_SNI: tf.Tensor, y_NI: tf.Tensor) -> tuple[tf.Tensor, ...]:
+    """Return sums over S: the probabilities [N, I], and the negative log likelihood of what is known [N]."""
+    return tf.reduce_sum(tf.sigmoid(outputs_SNI), 0), tf.reduce_sum(log_loss(outputs_SNI, y_NI), [0, 2])
+
+
+def of_first(outputs_SNI: tf.Tensor, seen_NI: tf.Tensor) -> tuple[tf.Tensor, ...]:
+    """Return sums over S: which unseen item comes first (none, where all are seen), and the probabilities [N, I]."""
+    unseen_NI = tf.cast(tf.logical_not(seen_NI), tf.float32)
+    first_SN = tf.argmax(tf.where(seen_NI, -np.inf, outputs_SNI), -1)
+    votes_SNI = tf.one_hot(first_SN, outputs_SNI.shape[-1]) * unseen_NI
+    return tf.reduce_sum(votes_SNI, 0), tf.reduce_sum(tf.sigmoid(outputs_SNI), 0)
+
+
+def text(report: dict[str, Any]) -> list[str]:
+    """Return what `predict` prints."""
+    names = ("nll", "single_draw_nll", "truth_nll", "nll_over_truth", "auroc", f"precision_at_{ratings.TOP}")
+    return [f"{name:24} {report[name]:.4f}" for name in names if name in report]

@@ -1,0 +1,28 @@
+"""Another run's predictions of the same examples, to compare with: `predict --reference`."""
+
+from pathlib import Path
+
+import numpy as np
+
+from bnn_hvd.errors import UserError
+from bnn_hvd.run import records
+
+
+def read_reference(run: Path, labels_N: np.ndarray) -> np.ndarray:
+    """Return the predictive probabilities [N, C] of another run, of the same examples.
+
+    Raises:
+      UserError: it has none, or they are of other examples.
+    """
+    path = run / records.PREDICTIVE
+    if not path.is_file():
+        raise UserError(
+            f"--reference={run} has no {records.PREDICTIVE}: `python -m bnn_hvd predict --run={run}` makes it"
+        )
+    with np.load(path, allow_pickle=False) as arrays:
+        if "probs_NC" not in arrays:
+            raise UserError(f"--reference={run} is a regression: only probabilities of classes can be compared")
+        probs_NC, its_labels_N = arrays["probs_NC"], arrays["labels_N"]
+    if not np.array_equal(its_labels_N, labels_N):
+        raise UserError(f"--reference={run} predicted other examples: predict both runs on the same --data_dir")
+    return probs_NC

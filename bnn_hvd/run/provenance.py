@@ -1,0 +1,65 @@
+"""Where a result comes from: versions, hosts, command, revision and environment."""
+
+import hashlib
+import importlib.metadata
+import os
+import platform
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import bnn_hvd
+from bnn_hvd.distributed import launcher
+
+PACKAGES = ("tensorflow", "tensorflow-cpu", "tensorflow-probability", "keras", "horovod", "mpi4py", "numpy")
+PACKAGE = Path(bnn_hvd.__file__).resolve().parent  # all of it, not this folder: what ranks agree on is the whole code
+ENVIRONMENT = ("OMP_", "KMP_", "TF_", "XLA_", "HOROVOD_", "CUDA_VISIBLE", "SLURM_JOB", "PBS_JOBID", "COBALT_JOB")
+
+
+def session(hosts: list[str], ranks: int, threads: int) -> dict[str, Any]:
+    """Return one session of a run: what it ran on, and with what."""
+    return {
+        "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+        "argv": sys.argv,
+        "hosts": hosts,
+        "ranks": ranks,
+        "threads": threads,
+        "bnn_hvd": bnn_hvd.__version__,
+        "git_revision": git_revision(),
+        "python": platform.python_version(),
+        "packages": {name: version for name in PACKAGES if (version := _version(name))},
+        "environment": {name: value for name, value in sorted(os.environ.items()) if name.startswith(ENVIRONMENT)},
+    }
+
+
+def fingerprint(flags: str) -> dict[str, str]:
+    """Return what must be the same on all ranks: versions, code, flags and the size of the world."""
+    code = hashlib.sha256(b"".join(path.read_bytes() for path in sorted(PACKAGE.rglob("*.py")))).hexdigest()[:12]
+    facts = {
+        "python": platform.python_version(),
+        "code": code,
+        "flags": flags,
+        "world size": str(launcher.world_size()),
+    }
+    return facts | {name: version for name in PACKAGES if (version := _version(name))}
+
+
+def git_revision() -> str | None:
+    """Return the commit of the checkout that this package runs from, with `+changes` where it was edited."""
+    try:
+        commit, status = (
+            subprocess.run(["git", "-C", PACKAGE, *command], capture_output=True, text=True, check=True).stdout.strip()
+            for command in (["rev-parse", "HEAD"], ["status", "--porcelain", "--untracked-files=no", "."])
+        )
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return commit + ("+changes" if status else "")
+
+
+def _version(package: str) -> str | None:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return None

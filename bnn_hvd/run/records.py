@@ -1,0 +1,144 @@
+"""The run directory: its file names, and how they are written.
+
+Every file is written under a temporary name, flushed to disk and renamed, so that a reader never
+sees half of one. Training and analysis meet only here; nothing in this file needs TensorFlow.
+"""
+
+import contextlib
+import io
+import json
+import os
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from bnn_hvd.errors import UserError
+
+CONFIG = "config.cfg"  # the resolved flags; itself a flagfile that repeats the run
+PROVENANCE = "provenance.json"  # versions, hosts, ranks, argv, git revision: one entry a session
+DATA = "data.json"  # shapes, counts and standardisation of the training data
+METRICS = "metrics.jsonl"  # one line per logged step or evaluation
+TIMINGS = "timings.jsonl"  # one line per call of the training loop, evaluation or checkpoint
+CHECKSUMS = "checksums.jsonl"  # of gradient and weights, one line per step
+SUMMARY = "summary.json"  # the result: status, sizes, times, test metrics
+CHECKPOINTS = "checkpoints"
+POSTERIOR = "posterior"  # histograms of loc and scale per layer, one file per evaluation
+TENSORBOARD = "tensorboard"
+DIAGNOSTICS = "diagnostics.json"  # of the chains of hmc: R-hat, effective sample sizes, acceptance, cost
+CHAINS = "chains.npz"  # their traces
+PREDICTIVE = "predictive.npz"
+UNCERTAINTY = "uncertainty.json"
+RECOMMENDATIONS = "recommendations.json"  # of ratings: how many draws recommend what to whom
+PRUNING = "pruning.json"  # scores against the fraction of the weights that `prune` dropped
+PRUNED_FROM = "pruned_from.json"  # in the run that `prune` wrote
+CHURN = "churn.json"  # a row per cell of a study
+OPS = "ops.json"  # which operations repeat bit for bit
+CURVES = "curves.json"  # accuracy over epochs, of every replica
+CHURN_EXAMPLES = "examples.npz"  # the most divergent ones
+CHURN_PREDICTIONS = "churn_predictions.npz"  # of a replica, in its run directory
+PLOTS = "plots"
+TIMELINE = "timeline.json"  # Horovod's, for chrome://tracing
+WAITING = ".waiting"  # notes of ranks that wait for a stalled one
+LOCK = ".lock"  # held by the job that trains on the run directory
+
+
+@contextlib.contextmanager
+def atomic(path: Path) -> Iterator[Path]:
+    """Yield a temporary path beside `path`; when the block ends well, it becomes `path`."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        yield temporary
+        with temporary.open("rb") as file:
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    with atomic(path) as temporary:
+        temporary.write_bytes(content)
+
+
+def write_text(path: Path, content: str) -> None:
+    write_bytes(path, content.encode())
+
+
+def write_json(path: Path, content: Any) -> None:
+    write_text(path, json.dumps(content, indent=2) + "\n")
+
+
+def read_json(path: Path) -> Any:
+    return json.loads(path.read_text())
+
+
+def npz_bytes(arrays: dict[str, np.ndarray]) -> bytes:
+    buffer = io.BytesIO()
+    np.savez(buffer, **arrays)
+    return buffer.getvalue()
+
+
+def write_npz(path: Path, arrays: dict[str, np.ndarray]) -> None:
+    write_bytes(path, npz_bytes(arrays))
+
+
+def append_jsonl(path: Path, *rows: dict[str, Any]) -> None:
+    """Append one line per row, in one write."""
+    with path.open("a") as file:
+        file.write("".join(json.dumps(row) + "\n" for row in rows))
+
+
+def read_jsonl(path: Path) -> list[dict[str, Any]]:
+    """Return the rows; a last line that a killed job left unfinished is left out."""
+    rows = []
+    for line in path.read_text().splitlines() if path.exists() else []:
+        with contextlib.suppress(json.JSONDecodeError):
+            rows.append(json.loads(line))
+    return rows
+
+
+def drop_rows_after(path: Path, step: int, first_member: int = 0) -> None:
+    """Forget what was logged after `step` (of the particles from `first_member` on): a resumed run writes it again."""
+    if path.exists():
+        kept = [row for row in read_jsonl(path) if (row.get("first_member", 0), row["step"]) <= (first_member, step)]
+        write_text(path, "".join(json.dumps(row) + "\n" for row in kept))
+
+
+def make_writable(what: str, folder: Path, *inside: str) -> None:
+    """Create a folder and those inside it, or say why it can't be written.
+
+    what: what the message calls the folder.
+    """
+    try:
+        for path in (folder, *(folder / name for name in inside)):
+            path.mkdir(parents=True, exist_ok=True)
+        write_text(folder / ".writable", "")
+        (folder / ".writable").unlink()
+    except OSError as error:
+        raise UserError(f"{what} {folder.absolute()} can't be written: {error}") from None
+
+
+def make_run_directory(run: Path) -> None:
+    make_writable("the run directory", run, CHECKPOINTS, POSTERIOR)
+
+
+def make_study_directory(folder: Path) -> None:
+    make_writable("--run:", folder)
+
+
+class Stopwatch:
+    """Wall-clock seconds since it was made, or since the last lap."""
+
+    def __init__(self) -> None:
+        self.start = self.last = time.perf_counter()
+
+    def elapsed_s(self) -> float:
+        return time.perf_counter() - self.start
+
+    def lap_s(self) -> float:
+        now = time.perf_counter()
+        lap, self.last = now - self.last, now
+        return lap

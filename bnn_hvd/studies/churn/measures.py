@@ -1,0 +1,123 @@
+"""How much replicas of one training disagree; numpy only.
+
+Churn is the fraction of examples on whose label the replicas do not all agree (Milani Fard et al. 2016, for two).
+Shapes: K replicas, N examples, C classes, T times, P weights.
+"""
+
+import itertools
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from bnn_hvd.metrics import classification
+
+
+def differing(labels_KN: np.ndarray) -> np.ndarray:
+    """Return for which examples not all replicas predict the same label, [N] bool."""
+    return (labels_KN != labels_KN[0]).any(axis=0)
+
+
+def churn(labels_KN: np.ndarray) -> float:
+    return float(differing(labels_KN).mean())
+
+
+def pairwise_disagreement(labels_KN: np.ndarray) -> float:
+    """Return the fraction of examples that two replicas label differently, averaged over the pairs.
+
+    Churn grows with the number of replicas; this does not.
+    """
+    pairs = itertools.combinations(labels_KN, 2)
+    return float(np.mean([np.mean(one != other) for one, other in pairs]))
+
+
+def accuracies(labels_KN: np.ndarray, truth_N: np.ndarray) -> list[float]:
+    return [float(accuracy) for accuracy in (labels_KN == truth_N).mean(axis=1)]
+
+
+def agreement(labels_KN: np.ndarray, truth_N: np.ndarray) -> dict[str, Any]:
+    """Return the measures of labels alone; those that divide by what is 0 are None."""
+    accuracy = accuracies(labels_KN, truth_N)
+    error, flips = 1 - float(np.mean(accuracy)), differing(labels_KN)
+    right_N = (labels_KN == truth_N).mean(axis=0)
+    return {
+        "churn": churn(labels_KN),
+        "pairwise_disagreement": pairwise_disagreement(labels_KN),
+        "accuracy": accuracy,
+        "accuracy_mean": 1 - error,
+        "accuracy_spread": max(accuracy) - min(accuracy),
+        "churn_per_error": churn(labels_KN) / error if error > 0 else None,
+        "accuracy_where_differing": float(right_N[flips].mean()) if flips.any() else None,
+        "accuracy_elsewhere": float(right_N[~flips].mean()) if not flips.all() else None,
+    }
+
+
+def ulps(a: np.ndarray, b: np.ndarray) -> int:
+    """Return the largest number of float32 steps between two arrays; finite numbers that differ have at least one."""
+    return int(np.abs(_ordered(a) - _ordered(b)).max(initial=0))
+
+
+def _ordered(x: np.ndarray) -> np.ndarray:
+    """Return integers in the order of the floats: neighbours differ by 1, and -0 equals 0."""
+    bits = np.ascontiguousarray(x, np.float32).view(np.int32).astype(np.int64)
+    return np.where(bits < 0, -(bits & 0x7FFFFFFF), bits)
+
+
+def by_group(labels_KN: np.ndarray, truth_N: np.ndarray, group_N: np.ndarray, names: Sequence[str]) -> list[dict]:
+    """Return churn and accuracies within each group of examples (a class, or a column of the user's)."""
+    found = []
+    for value, name in enumerate(names):
+        inside = group_N == value
+        if not inside.any():
+            continue
+        mine = accuracies(labels_KN[:, inside], truth_N[inside])
+        found.append({
+            "group": name, "examples": int(inside.sum()), "churn": churn(labels_KN[:, inside]),
+            "accuracy": float(np.mean(mine)), "accuracy_spread": max(mine) - min(mine),
+        })  # fmt: skip
+    return found
+
+
+def most_divergent(probs_KNC: np.ndarray, count: int) -> np.ndarray:
+    """Return the examples on which the replicas differ most, [count] or fewer; none on which they agree.
+
+    First where the votes are spread most widely (1 - sum over labels of the squared share), then where the mean
+    probabilities of the replicas leave most doubt.
+    """
+    votes_NC = np.eye(probs_KNC.shape[2])[probs_KNC.argmax(axis=2)].mean(axis=0)
+    spread_N = 1 - (votes_NC**2).sum(axis=1)
+    doubt_N = classification.entropy(probs_KNC.mean(axis=0))
+    ordered = np.lexsort((-doubt_N, -spread_N))
+    return ordered[spread_N[ordered] > 0][:count]
+
+
+def foretold(score_N: np.ndarray, labels_KN: np.ndarray) -> float | None:
+    """Return how well a score tells the examples that will differ from the others (AUROC); None without both."""
+    flips = differing(labels_KN)
+    if flips.all() or not flips.any():
+        return None
+    return classification.auroc(score_N[~flips], score_N[flips])
+
+
+def distances(weights_KTP: Sequence[Sequence[np.ndarray]]) -> list[float]:
+    """Return the L2 distance of the weights at each time, averaged over the pairs of replicas: [T]."""
+    times = zip(*weights_KTP, strict=True)
+    return [float(np.mean([_distance(a, b) for a, b in itertools.combinations(now, 2)])) for now in times]
+
+
+def _distance(a: np.ndarray, b: np.ndarray) -> float:
+    return float(np.linalg.norm(a.astype(np.float64) - b.astype(np.float64)))
+
+
+def first_difference(steps_T: Sequence[int], sums_KT: Sequence[Sequence[str]]) -> int | None:
+    """Return the first step at which not all replicas have the same checksum; None if there is none."""
+    for step, *sums in zip(steps_T, *sums_KT, strict=True):
+        if len(set(sums)) > 1:
+            return step
+    return None
+
+
+def growth(distance_T: Sequence[float]) -> float | None:
+    """Return the last distance as a multiple of the first that is not 0; None if all are 0."""
+    apart = [distance for distance in distance_T if distance > 0]
+    return apart[-1] / apart[0] if apart else None

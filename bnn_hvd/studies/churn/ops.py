@@ -1,0 +1,80 @@
+"""`churn --ops`: which operations of a training step repeat bit for bit here, and what determinism costs each."""
+
+import os
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from bnn_hvd.config import ChurnConfig
+from bnn_hvd.errors import TrainingError
+from bnn_hvd.run import records
+from bnn_hvd.studies import launch, text_table
+
+REPEATS = 20
+RANKS = (2, 4)
+HEADS = ("operation", "threads", "equal", "ulps", "as one thread", "ms", "deterministic ms", "ratio")
+Row = dict[str, Any]
+
+
+def main(config: ChurnConfig) -> int:
+    """Probe every operation under 1 and more threads, print a table, and write ops.json into --run if it is given."""
+    more = config.threads or max(2, os.cpu_count() or 2)
+    with tempfile.TemporaryDirectory() as folder:
+        found = {
+            (threads, mode): probe(Path(folder), 1, threads, mode) for threads in (1, more) for mode in ("off", "on")
+        }
+        rows = [row for threads in (1, more) for row in of_threads(threads, found)]
+        for ranks in RANKS:
+            for name, measured in probe(Path(folder), ranks, 1, "off").items():
+                rows.append(row_of(name, 1, measured, None, ""))
+    print(table(rows))
+    if config.run:
+        records.make_study_directory(Path(config.run))
+        records.write_json(Path(config.run, records.OPS), rows)
+    return 0
+
+
+def probe(folder: Path, ranks: int, threads: int, mode: str) -> dict[str, Row]:
+    """Return what one process (or one a rank) found out.
+
+    Raises:
+      TrainingError: it failed; its last line is named.
+    """
+    path, log = folder / f"{ranks}_{threads}_{mode}.json", folder / "log"
+    before = launch.launcher(ranks, threads, 0, {})
+    words = [str(launch.PYTHON), "-m", "bnn_hvd.studies.churn.probe", str(threads), mode, str(REPEATS), str(path)]
+    launch.run([*before, *words], log)
+    if not path.exists():
+        last = (log.read_text(errors="replace").strip().splitlines() or ["no output"])[-1]
+        raise TrainingError(f"the probe on {ranks} ranks with {threads} threads failed: {last}")
+    return records.read_json(path)
+
+
+def of_threads(threads: int, found: dict[tuple[int, str], dict[str, Row]]) -> list[Row]:
+    """Return the rows of one number of threads."""
+    usual, deterministic, alone = found[threads, "off"], found[threads, "on"], found[1, "off"]
+    return [row_of(name, threads, usual[name], deterministic[name], alone[name].get("digest", "")) for name in usual]
+
+
+def row_of(name: str, threads: int, usual: Row, deterministic: Row | None, alone: str) -> Row:
+    """Return one row; a time or ratio is None where there is no such mode."""
+    ms = None if deterministic is None else deterministic.get("ms")
+    return {
+        "operation": name, "threads": threads, "equal": usual.get("equal"), "ulps": usual.get("ulps"),
+        "as one thread": usual.get("digest") == alone if alone else None, "ms": usual.get("ms"),
+        "deterministic ms": ms, "ratio": ms / usual["ms"] if ms and usual.get("ms") else None,
+        "deterministic equal": None if deterministic is None else deterministic.get("equal"),
+        "deterministic mode": "none" if deterministic is None or "refused" in deterministic else "yes",
+    }  # fmt: skip
+
+
+def table(rows: list[Row]) -> str:
+    return text_table.aligned(HEADS, [[_shown(row[head]) for head in HEADS] for row in rows])
+
+
+def _shown(value: Any) -> str:
+    if value is None:
+        return "-"
+    if isinstance(value, bool):
+        return "yes" if value else "NO"
+    return f"{value:.3g}" if isinstance(value, float) else str(value)

@@ -1,0 +1,62 @@
+"""What each replica predicts of the test part. Made in this process, by the same kernels for all of them."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from bnn_hvd.config import TrainConfig
+from bnn_hvd.data.arrays import Arrays
+from bnn_hvd.distributed import machine
+from bnn_hvd.distributed.cluster import Solo
+from bnn_hvd.metrics import classification
+from bnn_hvd.prediction import predict
+from bnn_hvd.prediction.predictor import Predictor
+from bnn_hvd.run import checkpoint, records, rundir
+
+
+class Test(NamedTuple):
+    """The test part, and what each run says of it. Legend: N examples, C classes."""
+
+    arrays: Arrays
+    labels_N: np.ndarray
+    probs_NC: dict[str, np.ndarray]  # by run
+    epistemic_N: dict[str, np.ndarray]  # mutual information of label and weights, in nats, by run
+
+
+def predict_all(configs: Sequence[TrainConfig], num_draws: int) -> Test:
+    """Return the predictions of finished runs of one data set; those that are stored are not made again."""
+    arrays = predict.load_like(configs[0], rundir.read_data(Path(configs[0].run)), "")
+    found = {config.run: stored(Path(config.run), num_draws) for config in configs}
+    missing = {config.run: config for config in configs if not found[config.run]}
+    if missing:
+        machine.set_up(configs[0].threads, Solo(), deterministic=True)
+        print(f"predicting with {len(missing)} replicas", flush=True)
+    predictors: dict[str, Predictor] = {}  # by method: tracing one takes longer than using it
+    for run, config in missing.items():
+        predictor = predictors.get(config.method) or predict.restored(config, rundir.read_data(Path(run)), Solo())
+        predictors[config.method] = predictor
+        checkpoint.restore(rundir.read_checkpoint(Path(run)), predictor.state)
+        found[run] = made(predictor, arrays.x_test, num_draws)
+        records.write_npz(Path(run) / records.CHURN_PREDICTIONS, found[run] | {"num_draws": np.array(num_draws)})
+    return Test(
+        arrays,
+        arrays.y_test,
+        {run: predicted["probs_NC"] for run, predicted in found.items()},
+        {run: predicted["epistemic_N"] for run, predicted in found.items()},
+    )
+
+
+def made(predictor: Predictor, x: np.ndarray, num_draws: int) -> dict[str, np.ndarray]:
+    probs_NC, expected_entropy_N, _ = predictor.predict(x, num_draws)
+    return {"probs_NC": probs_NC, "epistemic_N": classification.entropy(probs_NC) - expected_entropy_N}
+
+
+def stored(run: Path, num_draws: int) -> dict[str, np.ndarray]:
+    """Return what is stored of a run's predictions, nothing where it is of another number of draws."""
+    path = run / records.CHURN_PREDICTIONS
+    if not path.exists():
+        return {}
+    with np.load(path) as arrays:
+        return dict(arrays) if int(arrays["num_draws"]) == num_draws else {}

@@ -1,0 +1,122 @@
+"""The runs of a study: which they are, and training those that are not finished."""
+
+import dataclasses
+import os
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from bnn_hvd import config as flags
+from bnn_hvd.config import ChurnConfig, ScaleConfig, TrainConfig
+from bnn_hvd.errors import TrainingError, UserError
+from bnn_hvd.run import records, rundir
+from bnn_hvd.studies import launch
+
+RUNS = "runs"
+Study = ScaleConfig | ChurnConfig
+
+
+class Job(NamedTuple):
+    """One training: `config` is complete, `ranks` is how many processes it takes."""
+
+    ranks: int
+    config: TrainConfig
+
+    @property
+    def name(self) -> str:
+        return Path(self.config.run).name
+
+
+def train_config(config: ScaleConfig, name: str, **changes: Any) -> TrainConfig:
+    """Return the flags of one run of the study: its own, with `changes`."""
+    values = {field.name: getattr(config, field.name) for field in dataclasses.fields(TrainConfig)}
+    return TrainConfig(**values | {"run": str(Path(config.run, RUNS, name)), "dry_run": False} | changes)
+
+
+def shown(jobs: Sequence[Job], config: Study) -> str:
+    """Return what --dry_run prints: the command of each run."""
+    return "\n".join(" ".join(command(job, config)) for job in jobs)
+
+
+def command(job: Job, config: Study) -> list[str]:
+    """Return the words that start a run; all its flags are in a file, where no launcher sees them."""
+    before = launch.launcher(job.ranks, job.config.threads, config.ranks_per_node, os.environ)
+    return [*before, str(launch.PYTHON), "-m", "bnn_hvd", "train", f"--flagfile={beside(job, '.cfg')}"]
+
+
+def beside(job: Job, suffix: str) -> Path:
+    """Return a file beside the run directory, which does not exist before training makes it."""
+    return Path(job.config.run + suffix)
+
+
+def train(jobs: Sequence[Job], config: Study) -> bool:
+    """Train what is not finished; returns whether all is.
+
+    Raises:
+      TrainingError: a run failed; its output is named.
+      UserError: a run directory that belongs to another study.
+    """
+    records.make_study_directory(Path(config.run, RUNS))
+    waiting = [job for job in jobs if not finished(job)]
+    if len(waiting) < len(jobs):
+        print(f"{len(jobs) - len(waiting)} of {len(jobs)} runs are finished already")
+    if waiting and not launch.batch_system(os.environ):
+        print(load_warning(os.getloadavg()[0], os.cpu_count() or 1), end="", file=sys.stderr, flush=True)
+    for i, job in enumerate(waiting, 1):
+        print(f"[{i}/{len(waiting)}] {job.name}", end=" ", flush=True)
+        start = time.monotonic()
+        records.write_text(beside(job, ".cfg"), flags.to_flagfile(job.config))
+        stopped = launch.run(command(job, config), beside(job, ".log"))
+        print(f"({time.monotonic() - start:.0f} s)", flush=True)
+        if not finished(job):
+            if stopped or status(job) == "interrupted":
+                return False
+            raise TrainingError(failure(job))
+        if stopped:
+            return i == len(waiting)
+    return True
+
+
+def load_warning(load: float, cores: int) -> str:
+    """Return a line that says that others use the machine, "" if they do not: ranks wait for the slowest core."""
+    if load < 0.5 * cores:
+        return ""
+    return f"bnn_hvd: warning: others use this machine (load {load:.1f}, {cores} cores): the times will be too long\n"
+
+
+def finished(job: Job) -> bool:
+    """Return whether the run is done with these very flags.
+
+    Raises:
+      UserError: it was begun with others, so that its times do not belong with those of this study.
+    """
+    path = Path(job.config.run)
+    if not (path / records.CONFIG).exists():
+        return False
+    stored = rundir.read_config(path)
+    names = [field.name for field in dataclasses.fields(TrainConfig) if field.name not in ("data_dir", "stage_dir")]
+    differing = [
+        f"--{name}: {getattr(stored, name)} there, {getattr(job.config, name)} here"
+        for name in names
+        if getattr(stored, name) != getattr(job.config, name)
+    ]
+    if differing:
+        raise UserError(f"{path} belongs to another study ({'; '.join(differing)}): give another --run")
+    return status(job) == "done"
+
+
+def status(job: Job) -> str:
+    path = Path(job.config.run, records.SUMMARY)
+    return records.read_json(path)["status"] if path.exists() else ""
+
+
+def failure(job: Job) -> str:
+    """Return what a run died of: its own error if it says one, else the last exception, else its last line."""
+    lines = [line.strip() for line in beside(job, ".log").read_text(errors="replace").splitlines() if line.strip()]
+    errors = [line[line.index("bnn_hvd: error") :] for line in lines if "bnn_hvd: error" in line]
+    raised = [line for line in lines if "Error:" in line or "Exception:" in line]
+    said = (errors[:1] or raised[-1:] or lines[-1:] or ["no output"])[0].removeprefix("bnn_hvd: error: ")
+    log = beside(job, ".log")
+    return f"{job.name} failed: {said} (all of it in {log}; the same command goes on after the finished runs)"

@@ -1,0 +1,99 @@
+"""`scale`: how training times fall with the number of ranks, and how they would on more. Needs no TensorFlow.
+
+`jobs` says which runs, `..runs` trains them, `collect` reads their directories, `model` and `predict` go past the
+machine, `bnn_hvd.plots.scaling` draws. `particles` is the study of more and more particles.
+"""
+
+import glob
+from collections.abc import Sequence
+from pathlib import Path
+
+import matplotlib
+
+from bnn_hvd.config import ScaleConfig
+from bnn_hvd.errors import EXIT_INTERRUPTED, UserError
+from bnn_hvd.plots import scaling as figures
+from bnn_hvd.plots import style
+from bnn_hvd.run import records
+from bnn_hvd.studies import runs as study_runs
+from bnn_hvd.studies.scaling import collect, jobs, model, particles, predict
+from bnn_hvd.studies.scaling.collect import Row
+from bnn_hvd.studies.scaling.model import Link
+from bnn_hvd.studies.scaling.predict import Prediction
+
+
+def main(config: ScaleConfig) -> int:
+    """Train or collect, then write scaling.csv, scaling.json, prediction.csv and the figures into --run."""
+    if not config.run:
+        raise UserError("--run is required: the directory of the study")
+    link = link_of(config)  # before hours of training
+    if config.runs:
+        paths = [Path(path) for path in sorted(glob.glob(config.runs))]
+    else:
+        todo = particles.jobs(config) if config.particles else jobs.jobs(config)
+        if config.dry_run:
+            print(study_runs.shown(todo, config))
+            return 0
+        if not study_runs.train(todo, config):
+            print("stopped early; the same command goes on from there")
+            return EXIT_INTERRUPTED
+        paths = [Path(job.config.run) for job in todo]
+    if config.particles:
+        particles.report(Path(config.run), collect.read_all(paths), config.format.lower())
+    else:
+        report(Path(config.run), collect.read_all(paths), config, link)
+    return 0
+
+
+def link_of(config: ScaleConfig) -> Link | None:
+    """Return the interconnect to predict for, None if none is given."""
+    by_hand = config.alpha_us > 0 or config.beta_gb_per_s > 0
+    if [bool(config.allreduce), bool(config.interconnect), by_hand].count(True) > 1:
+        raise UserError("--allreduce, --interconnect, and --alpha_us with --beta_gb_per_s: give one of the three")
+    if config.allreduce:
+        return model.measured(Path(config.allreduce))
+    if config.interconnect:
+        return model.named(config.interconnect.lower())
+    if not by_hand:
+        return None
+    if not config.beta_gb_per_s:
+        raise UserError("--alpha_us needs --beta_gb_per_s, the bandwidth, too")
+    return Link(1e-6 * config.alpha_us, 1e-9 / config.beta_gb_per_s, "as given")
+
+
+def report(folder: Path, runs: Sequence[collect.Run], config: ScaleConfig, link: Link | None) -> None:
+    """Write and print the results of a study."""
+    mode, rows = collect.mode(runs, config.mode.lower()), collect.rows(runs)
+    caption = f"{mode} scaling, {runs[0].data}, {runs[0].length}"
+    by_model = {row.model: [other for other in rows if other.model == row.model] for row in rows}
+    predictions = {name: predict.predict(mine, mode, link) for name, mine in by_model.items()} if link else {}
+    records.make_study_directory(folder)
+    records.write_text(folder / "scaling.json", collect.as_json(rows))
+    records.write_text(folder / "scaling.csv", collect.as_csv(rows))
+    if link:
+        everything = [prediction for mine in predictions.values() for prediction in mine]
+        records.write_text(folder / "prediction.csv", collect.as_csv(everything))
+    print(collect.table(rows))
+    print(caption + (f"; predicted for {link}" if link else ""))
+    draw(folder, by_model, predictions, caption, link, config.format.lower())
+
+
+def draw(
+    folder: Path,
+    rows: dict[str, list[Row]],
+    predictions: dict[str, list[Prediction]],
+    caption: str,
+    link: Link | None,
+    kind: str,
+) -> None:
+    """Write the two figures and print their paths; says how to get a prediction where there is none."""
+    with matplotlib.rc_context(style.RC):
+        drawn = {
+            "training_time": figures.training_time(folder, rows, caption),
+            "speed_up": figures.speed_up(folder, rows, predictions, caption, str(link)),
+        }
+        for name, figure in drawn.items():
+            style.save(figure, folder / f"{name}.{kind}")
+            print(folder / f"{name}.{kind}")
+    if not link:
+        print("no prediction: --allreduce=FILE, --interconnect=NAME, or --alpha_us and --beta_gb_per_s give one")

@@ -1,0 +1,141 @@
+"""What the chains of a run say of themselves: diagnostics.json, and their traces for the plots.
+
+Legend: M chains, T trajectories, K kept draws of each chain, P weights, V quantities traced.
+"""
+
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from bnn_hvd.inference.hmc import TRACE, Hmc
+from bnn_hvd.metrics import mcmc
+from bnn_hvd.run import records
+from bnn_hvd.training.plan import Plan
+
+MOST_OUTPUTS = 32, 32  # examples and outputs of each whose R-hat and ESS are computed
+MOST_WEIGHTS = 1000  # whose R-hat and ESS are computed; of more, as many, evenly spread
+
+
+def write(plan: Plan, method: Hmc, state: Any) -> str:
+    """Write diagnostics.json and chains.npz for the state of all chains; returns a line that sums them up."""
+    run, steps = Path(plan.config.run), int(state.step)
+    first, trace_MTV = chronological(state.slots["trace"].numpy(), steps)
+    burn_in = min(max(method.burn_in - first, 0), trace_MTV.shape[1])
+    traces = {f"{name}_MT": trace_MTV[..., i] for i, name in enumerate(TRACE)}
+    records.write_npz(run / records.CHAINS, {**traces, "first": np.array(first), "burn_in": np.array(burn_in)})
+    _, draws_MKP = chronological(state.slots["draws"].numpy(), max(steps - method.burn_in, 0) // method.every)
+    report = {
+        "num_chains": len(draws_MKP), "trajectories": steps, "burn_in": method.burn_in,
+        "leapfrog_steps": method.leapfrog_steps, "kept_draws_per_chain": draws_MKP.shape[1],
+        **of_traces(traces, burn_in), "weights": of_weights(draws_MKP), "cost": cost(plan, method),
+    }  # fmt: skip
+    if method.network.of_example and draws_MKP.shape[1]:
+        report |= {"outputs": of_outputs(plan, method, state, draws_MKP), "kept_draws_bytes": method.kept_bytes}
+    report = _without_nan(report)
+    records.write_json(run / records.DIAGNOSTICS, report)
+    return text(report)
+
+
+def chronological(ring_MR: np.ndarray, written: int) -> tuple[int, np.ndarray]:
+    """Return how many rows were overwritten, and those that are there, oldest first: ring [M, R, ...]."""
+    rows = ring_MR.shape[1]
+    if written <= rows:
+        return 0, ring_MR[:, :written]
+    return written - rows, np.roll(ring_MR, -(written % rows), axis=1)
+
+
+def of_traces(traces: dict[str, np.ndarray], burn_in: int) -> dict[str, Any]:
+    """Return what the trajectories after burn-in tell, and the divergences before."""
+    after = {name: values[:, burn_in:] for name, values in traces.items()}
+    if not after["accept_MT"].size:
+        return {}
+    return {
+        "log_posterior": quality(after["log_posterior_MT"]),
+        "acceptance": after["accept_MT"].mean(1).tolist(),
+        "step_size": after["step_size_MT"][:, -1].tolist(),
+        "divergences": int(after["divergent_MT"].sum()),
+        "divergences_in_burn_in": int(traces["divergent_MT"][:, :burn_in].sum()),
+    }
+
+
+def of_weights(draws_MKP: np.ndarray) -> dict[str, Any]:
+    """Return the worst and the median of the weights' diagnostics."""
+    chosen = np.unique(np.linspace(0, draws_MKP.shape[-1] - 1, MOST_WEIGHTS).round().astype(int))
+    each = [quality(draws_MKP[..., index]) for index in chosen]
+    values = {name: np.array([one[name] for one in each]) for name in ("r_hat", "ess_bulk", "ess_tail")}
+    if np.isnan(values["r_hat"]).all():
+        return {}
+    return {
+        "examined": len(chosen),
+        "r_hat_median": float(np.nanmedian(values["r_hat"])), "r_hat_max": float(np.nanmax(values["r_hat"])),
+        "ess_bulk_median": float(np.nanmedian(values["ess_bulk"])),
+        "ess_bulk_min": float(np.nanmin(values["ess_bulk"])), "ess_tail_min": float(np.nanmin(values["ess_tail"])),
+    }  # fmt: skip
+
+
+def of_outputs(plan: Plan, method: Hmc, state: Any, draws_MKP: np.ndarray) -> dict[str, Any]:
+    """Return what `of_weights` does, of what the network puts out for some examples.
+
+    Factors can rotate and leave it as it is: their own R-hat says little, that of the outputs all that a prediction is.
+    """
+    examples, outputs = (
+        np.unique(np.linspace(0, count - 1, most).round().astype(int))
+        for count, most in zip((plan.num_train, method.network.num_outputs), MOST_OUTPUTS, strict=True)
+    )
+    latents_MKnL = chronological(
+        state.slots["local_draws"].numpy()[:, :, examples], max(int(state.step) - method.burn_in, 0) // method.every
+    )[1]
+    x = np.arange(len(examples), dtype=np.int32)[:, None]
+    found = []
+    for draws_KP, local in zip(draws_MKP, latents_MKnL, strict=True):
+        found.append(method.forward(draws_KP, local)(x).numpy()[..., outputs].reshape(len(draws_KP), -1))
+    return of_weights(np.stack(found))
+
+
+def quality(x_MN: np.ndarray) -> dict[str, float]:
+    return {
+        "r_hat": mcmc.r_hat(x_MN),
+        "ess_bulk": mcmc.bulk_ess(x_MN),
+        "ess_tail": mcmc.tail_ess(x_MN),
+    }
+
+
+def cost(plan: Plan, method: Hmc) -> dict[str, float]:
+    """Return what a leapfrog step cost, of rank 0's calls of the loop; a step moves all chains of a rank."""
+    rows = [row for row in records.read_jsonl(Path(plan.config.run) / records.TIMINGS) if row["phase"] == "train"]
+    seconds = sum(row["seconds"] for row in rows)
+    if not seconds:
+        return {}
+    leapfrogs = sum(row["steps"] for row in rows) * method.leapfrog_steps
+    return {
+        "leapfrog_steps_per_s": leapfrogs / seconds,
+        "examples_x_gradients_per_s": leapfrogs * plan.num_train * plan.config.num_particles / seconds,
+        "communication_share": sum(row["communication_s"] for row in rows) / seconds,
+    }
+
+
+def text(report: dict[str, Any]) -> str:
+    """Return the line that `train` prints at its end."""
+    found, cost = report.get("log_posterior", {}), report["cost"]
+    if not found:
+        return "no draws yet: burn-in goes on"
+    parts = [
+        f"R-hat of the log posterior {_shown(found['r_hat'])}", f"bulk ESS {_shown(found['ess_bulk'])}",
+        f"acceptance {np.mean(report['acceptance']):.2f}", f"{report['divergences']} divergences",
+    ]  # fmt: skip
+    if cost:
+        parts.append(f"{cost['leapfrog_steps_per_s']:.1f} leapfrog steps/s")
+    return ", ".join(parts)
+
+
+def _shown(value: float | None) -> str:
+    return "unknown" if value is None else f"{value:.4g}"
+
+
+def _without_nan(value: Any) -> Any:
+    """Return the value with None, as JSON has it, for what is not known."""
+    if isinstance(value, dict):
+        return {key: _without_nan(one) for key, one in value.items()}
+    return None if isinstance(value, float) and not math.isfinite(value) else value

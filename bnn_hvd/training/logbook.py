@@ -1,0 +1,126 @@
+"""What a training run tells while it runs: jsonl rows, TensorBoard, a progress bar or plain lines.
+
+Only rank 0 writes and prints; on the other ranks every call does nothing.
+"""
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+from tqdm import tqdm
+
+from bnn_hvd.distributed.cluster import Cluster
+from bnn_hvd.models.network import Network
+from bnn_hvd.run import records
+from bnn_hvd.run.checkpoint import Progress
+from bnn_hvd.training.plan import Call, Plan
+from bnn_hvd.training.rank_times import Call as TimedCall
+
+HISTOGRAM_BINS = 80
+SHOWN_SCORES = ("accuracy", "rmse", "nll", "ece", "calibration_error", "auroc")
+OF_THIS_RANK = ("loss_here", "communication_s")  # scalars of a step that are not averaged over the ranks
+
+
+class Logbook:
+    """Rows and lines of one session of a run."""
+
+    def __init__(self, run: Path, plan: Plan, progress: Progress, ranks: Cluster):
+        self.run, self.plan, self.quiet = run, plan, not ranks.is_root
+        self._window: list[dict[str, np.ndarray]] = []
+        self.timed: list[TimedCall] = []  # on every rank, its own
+        if self.quiet:
+            return
+        for name in (records.METRICS, records.TIMINGS):
+            records.drop_rows_after(run / name, progress.step, progress.first_member)
+        rows = records.read_jsonl(run / records.METRICS)
+        self._evaluated = {(row["first_member"], row["step"]) for row in rows if row["kind"] == "eval"}
+        self._board = tf.summary.create_file_writer(str(run / records.TENSORBOARD))
+        on_terminal = sys.stderr.isatty()
+        self._bar = tqdm(total=plan.total_steps, initial=progress.step, unit="step") if on_terminal else None
+
+    def __enter__(self) -> "Logbook":
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        if not self.quiet:
+            self._board.close()
+            if self._bar:
+                self._bar.close()
+
+    def say(self, text: str) -> None:
+        if not self.quiet:
+            tqdm.write(text, file=sys.stdout)
+            sys.stdout.flush()
+
+    def time(self, progress: Progress, phase: str, seconds: float, **more: float) -> None:
+        """Note how long a phase (compile, train, eval, checkpoint) took."""
+        if phase == "train":
+            self.timed.append(TimedCall(seconds, int(more["steps"]), more["communication_s"]))
+        if not self.quiet:
+            row = {**self._position(progress), "phase": phase, "seconds": seconds, **more}
+            records.append_jsonl(self.run / records.TIMINGS, row)
+
+    def steps(self, progress: Progress, history: dict[str, np.ndarray], call: Call) -> None:
+        """Take the scalars of each step; every --log_every_steps, and after an epoch, their means become a row."""
+        if self.quiet:
+            return
+        self._window.append(history)
+        if self._bar:
+            self._bar.update(call.steps)
+        every = self.plan.config.log_every_steps
+        due = progress.step // every > (progress.step - call.steps) // every
+        if not (due or progress.offset == 0 or self.plan.finished(progress)):
+            return
+        means = {
+            name: float(np.mean(np.concatenate([part[name] for part in self._window])))
+            for name in history if name not in OF_THIS_RANK
+        }  # fmt: skip
+        self._window = []
+        if "kl" in means:
+            means["elbo"] = -means["nll"] - means["kl"] / self.plan.num_train
+        schedule = {"learning_rate": float(call.learning_rate_T[-1]), "kl_weight": float(call.kl_weight_T[-1])}
+        self._row(progress, "train", {**means, **schedule})
+        if self._bar:
+            self._bar.set_postfix(loss=f"{means['loss']:.4f}")
+        else:
+            shown = "  ".join(f"{name} {value:.4f}" for name, value in means.items())
+            self.say(f"step {progress.step}/{self.plan.total_steps}  {shown}")
+
+    def evaluation(self, progress: Progress, scores: dict[str, Any]) -> None:
+        if self.quiet:
+            return
+        # A finished run that is started again is evaluated again.
+        if (progress.first_member, progress.step) not in self._evaluated:
+            self._row(progress, "eval", scores)
+        epoch = self.plan.fractional_epoch(progress)
+        shown = "  ".join(f"{name} {scores[name]:.4f}" for name in SHOWN_SCORES if name in scores)
+        self.say(f"epoch {epoch:g}: test {shown}  ({scores['num_draws']} draws)")
+
+    def posterior(self, progress: Progress, network: Network, loc_P: np.ndarray, scale_B: np.ndarray) -> None:
+        """Write the histograms of loc and scale of each parameter."""
+        if self.quiet:
+            return
+        arrays: dict[str, np.ndarray] = {}
+        for kind, values in (("loc", network.slices(loc_P)), ("scale", network.slices(scale_B))):
+            for name, part in values.items():
+                arrays[f"{name}/{kind}_counts"], arrays[f"{name}/{kind}_edges"] = np.histogram(part, HISTOGRAM_BINS)
+        records.write_npz(self.run / records.POSTERIOR / f"step_{progress.step:08d}.npz", arrays)
+
+    def _position(self, progress: Progress) -> dict[str, int]:
+        """Return what orders the rows: particles that were added later begin at step 0 again."""
+        return {"first_member": progress.first_member, "step": progress.step}
+
+    def _row(self, progress: Progress, kind: str, values: dict[str, Any]) -> None:
+        position = {
+            "kind": kind, **self._position(progress), "epoch": self.plan.fractional_epoch(progress),
+            "examples_seen": progress.examples_seen,
+        }  # fmt: skip
+        records.append_jsonl(self.run / records.METRICS, {**position, **values})
+        # One record for all values: tf.summary.scalar takes 0.4 ms for each, as long as three steps of a small network.
+        scalars = [tf.compat.v1.Summary.Value(tag=f"{kind}/{name}", simple_value=v) for name, v in values.items()]
+        with self._board.as_default():
+            tf.summary.experimental.write_raw_pb(
+                tf.compat.v1.Summary(value=scalars).SerializeToString(), step=progress.step
+            )

@@ -1,0 +1,161 @@
+"""Which examples, seeds and step sizes each step of this rank gets: the whole course of a run.
+
+Everything here is a pure function of the configuration and the progress, so a run that stopped goes on
+as if it never had.
+"""
+
+import dataclasses
+from typing import NamedTuple
+
+import numpy as np
+
+from bnn_hvd import registry, seeds
+from bnn_hvd.config import TrainConfig, root_seed
+from bnn_hvd.data import augment, shards
+from bnn_hvd.errors import UserError
+from bnn_hvd.run.checkpoint import Progress
+from bnn_hvd.training import schedules
+
+
+class Call(NamedTuple):
+    """What one call of the compiled loop is given. Legend: T steps, B examples per rank."""
+
+    index_TB: np.ndarray  # int32, into the training part
+    seeds_T2: np.ndarray  # int64, of this rank's noise
+    learning_rate_T: np.ndarray  # float32
+    kl_weight_T: np.ndarray  # float32
+    augment_TB3: np.ndarray = augment.NOTHING  # int32: first row, first column, flip of each example
+
+    @property
+    def steps(self) -> int:
+        return len(self.index_TB)
+
+
+def finished(config: TrainConfig, progress: Progress) -> bool:
+    """Return whether a run has come to the end that its flags say."""
+    return progress.step >= config.steps if config.steps is not None else progress.epoch >= (config.epochs or 0)
+
+
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    """The course of a run on `size` ranks that train the same, as `rank` sees it."""
+
+    config: TrainConfig
+    num_train: int
+    rank: int
+    size: int
+
+    def __post_init__(self) -> None:
+        if self.full_batch:
+            if self.num_train < self.size:
+                raise UserError(f"{self.num_train} training examples can't be split over {self.size} ranks: take fewer")
+            return
+        if self.num_train < self.global_batch_size:
+            raise UserError(
+                f"{self.num_train} training examples are fewer than {self.size} ranks x batch size "
+                f"{self.config.batch_size}: lower --batch_size to at most {self.num_train // self.size}"
+            )
+        blocks = self.config.gradient_blocks
+        if blocks and (blocks % self.size or self.global_batch_size % blocks):
+            raise UserError(
+                f"--gradient_blocks={blocks} must be a multiple of the {self.size} ranks, and divide the global batch "
+                f"of {self.global_batch_size}"
+            )
+
+    @property
+    def full_batch(self) -> bool:
+        """Whether a step sees all examples, each rank its shard: a step is then an epoch."""
+        return self.config.method in registry.FULL_BATCH
+
+    @property
+    def shard(self) -> slice:
+        """The examples of this rank, if a step sees all of them."""
+        return shards.shard(self.num_train, self.rank, self.size)
+
+    @property
+    def batch_size(self) -> int:
+        """How many examples a step of this rank chooses."""
+        return 0 if self.full_batch else self.config.batch_size
+
+    @property
+    def global_batch_size(self) -> int:
+        return self.num_train if self.full_batch else self.config.batch_size * self.size
+
+    @property
+    def steps_per_epoch(self) -> int:
+        return self.num_train // self.global_batch_size
+
+    @property
+    def total_steps(self) -> int:
+        """Steps of the whole job, if it runs on this number of ranks throughout."""
+        return self.config.steps or (self.config.epochs or 0) * self.steps_per_epoch
+
+    def finished(self, progress: Progress) -> bool:
+        return finished(self.config, progress)
+
+    def fractional_epoch(self, progress: Progress) -> float:
+        return progress.epoch + progress.offset / self.num_train
+
+    def next_call(self, progress: Progress, most_steps: int) -> Call:
+        """Return the next steps: up to the end of the call, the epoch or the run, a checkpoint or a row of the log."""
+        steps = min(most_steps, self._steps_to_boundary(progress))
+        epochs = [
+            progress.epoch + (progress.offset + i * self.global_batch_size) / self.num_train for i in range(steps)
+        ]
+        index = self._index(progress, steps)
+        return Call(
+            index,
+            np.stack([self._seed(progress.step + i) for i in range(steps)]),
+            np.array([schedules.learning_rate(self.config, epoch, self.size) for epoch in epochs], np.float32),
+            np.array([schedules.kl_weight(self.config, epoch) for epoch in epochs], np.float32),
+            self._augmentation(progress.epoch)[index] if self.config.augment else augment.NOTHING,
+        )
+
+    def _index(self, progress: Progress, steps: int) -> np.ndarray:
+        """Return the examples that this rank chooses for each step: [steps, batch_size]."""
+        if self.full_batch:
+            return np.zeros([steps, 0], np.int32)
+        permutation = shards.epoch_permutation(root_seed(self.config, "shuffle"), progress.epoch, self.num_train)
+        return shards.batches(permutation, progress.offset, steps, self.config.batch_size, self.rank, self.size)
+
+    def _seed(self, step: int) -> np.ndarray:
+        """Return the seed of a step: of this rank's noise, or of the chain that all ranks make together.
+
+        Blocks of the gradient have noise of their own, whichever rank has them: theirs is that of rank 0.
+        """
+        if self.full_batch:
+            return seeds.seed(self.config.seed, "chain", step)
+        rank = 0 if self.config.gradient_blocks else self.rank
+        return seeds.seed(root_seed(self.config, "noise"), "noise", rank, step)
+
+    def _augmentation(self, epoch: int) -> np.ndarray:
+        seed, what = root_seed(self.config, "shuffle"), self.config.augment
+        return augment.of_epoch(seed, epoch, self.num_train, "crop" in what, "flip" in what)
+
+    def advance(self, progress: Progress, steps: int) -> Progress:
+        """Return the progress after `steps` more steps (of one epoch)."""
+        examples = steps * self.global_batch_size
+        offset, epoch = progress.offset + examples, progress.epoch
+        if offset + self.global_batch_size > self.num_train:  # what is left fills no batch: next epoch
+            offset, epoch = 0, epoch + 1
+        return dataclasses.replace(
+            progress, step=progress.step + steps, epoch=epoch, offset=offset,
+            examples_seen=progress.examples_seen + examples,
+        )  # fmt: skip
+
+    def checkpoint_due(self, progress: Progress) -> bool:
+        every = self.config.checkpoint_every_steps
+        return self.finished(progress) or bool(every and progress.step % every == 0)
+
+    def evaluation_due(self, progress: Progress) -> bool:
+        every = self.config.eval_every_epochs
+        return self.finished(progress) or bool(every and progress.offset == 0 and progress.epoch % every == 0)
+
+    def _steps_to_boundary(self, progress: Progress) -> int:
+        ahead = [shards.steps_left(progress.offset, self.num_train, self.global_batch_size)]
+        if self.config.steps is not None:
+            ahead.append(self.config.steps - progress.step)
+        for every in (self.config.checkpoint_every_steps, self.config.log_every_steps):
+            if every:
+                ahead.append(every - progress.step % every)
+        return min(ahead)

@@ -1,0 +1,77 @@
+"""R-hat and effective sample sizes: against series whose truth is known, and against TensorFlow Probability."""
+
+import numpy as np
+import pytest
+import tensorflow_probability as tfp
+
+from bnn_hvd.metrics import mcmc
+
+
+def autoregressive(correlation: float, chains: int = 4, count: int = 5000, seed: int = 0) -> np.ndarray:
+    """Return chains [M, N] of variance 1 whose neighbours correlate so."""
+    random = np.random.default_rng(seed)
+    x = random.normal(size=[chains, count])
+    for t in range(1, count):
+        x[:, t] = correlation * x[:, t - 1] + np.sqrt(1 - correlation**2) * x[:, t]
+    return x
+
+
+@pytest.mark.parametrize("correlation", [-0.5, 0.0, 0.5, 0.9])
+def test_the_effective_sample_size_of_an_autoregression(correlation):
+    """N (1 - rho) / (1 + rho), known from 20,000 draws to a few per cent."""
+    x = autoregressive(correlation)
+    expected = x.size * (1 - correlation) / (1 + correlation)
+    assert mcmc.ess(x) == pytest.approx(expected, rel=0.15)
+    assert mcmc.bulk_ess(x) == pytest.approx(expected, rel=0.15)
+
+
+@pytest.mark.parametrize("correlation", [0.3, 0.8])
+def test_the_effective_sample_size_is_close_to_tensorflow_probabilitys(correlation):
+    """Which cuts the sum of the autocorrelations at the first negative pair, without the monotone sequence."""
+    x = autoregressive(correlation)
+    peer = tfp.mcmc.effective_sample_size(x.T, filter_beyond_positive_pairs=True, cross_chain_dims=1).numpy()
+    assert mcmc.ess(x) == pytest.approx(peer, rel=0.1)
+
+
+def test_r_hat_is_that_of_tensorflow_probability():
+    x = autoregressive(0.5, count=100) + np.arange(4)[:, None] * 0.3
+    peer = tfp.mcmc.potential_scale_reduction(x.T, split_chains=True).numpy()
+    assert mcmc.plain_r_hat(mcmc.split(x)) ** 2 == pytest.approx(peer, rel=0.02)
+
+
+def test_chains_that_agree_have_r_hat_one():
+    assert mcmc.r_hat(autoregressive(0.5)) < 1.005
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        lambda x: x + np.array([0, 0, 0, 1])[:, None],  # another place
+        lambda x: x * np.array([1, 1, 1, 3])[:, None],  # another spread: the plain R-hat is 1
+        lambda x: x + np.linspace(0, 2, x.shape[1]),  # all drift alike: without the split it is 1
+    ],
+    ids=["place", "spread", "drift"],
+)
+def test_chains_that_disagree_have_a_larger_one(spoil):
+    assert mcmc.r_hat(spoil(autoregressive(0.5))) > 1.05
+
+
+def test_it_is_invariant_under_monotone_maps_and_stands_infinite_variance():
+    x = autoregressive(0.5)
+    assert mcmc.r_hat(np.exp(3 * x)) == pytest.approx(mcmc.r_hat(x), abs=0.02)
+    cauchy = np.random.default_rng(0).standard_cauchy([4, 2000])
+    assert mcmc.r_hat(cauchy) < 1.01
+    assert mcmc.bulk_ess(cauchy) == pytest.approx(8000, rel=0.15)
+
+
+def test_slow_tails_are_seen():
+    """The spread changes slowly, the place quickly."""
+    spread = np.exp(autoregressive(0.995))
+    x = spread * np.random.default_rng(1).normal(size=spread.shape)
+    assert mcmc.tail_ess(x) < 0.3 * mcmc.bulk_ess(x)
+
+
+def test_too_little_to_say_anything_is_no_number():
+    assert np.isnan(mcmc.r_hat(np.zeros([2, 100])))
+    assert np.isnan(mcmc.r_hat(np.zeros([2, 1])))
+    assert np.isnan(mcmc.ess(np.full([2, 100], np.nan)))

@@ -1,0 +1,163 @@
+"""`predict` and `plot` on a run that `train` left: the files, their identities, and the memory they take."""
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import running
+
+from bnn_hvd import plots
+from bnn_hvd.metrics import classification
+from bnn_hvd.run import records
+
+DRAWS, TEST_EXAMPLES = 30, 360
+MANY_DRAWS, MANY_EXAMPLES, CLASSES = 300, 40_000, 3
+# What 270 more draws would take if they were kept.
+KEPT_MB = (MANY_DRAWS - DRAWS) * MANY_EXAMPLES * CLASSES * 4 / 2**20
+
+
+@pytest.fixture(scope="module")
+def job(tmp_path_factory) -> tuple[Path, dict[str, running.Outcome]]:
+    """Two runs and predictions with them: of the digits twice, of many examples with few draws and with many."""
+    folder = tmp_path_factory.mktemp("predict")
+    data = running.write_npz(folder / "data.npz")
+    many = running.write_npz(folder / "many.npz", num_test=MANY_EXAMPLES)
+    with np.load(data) as arrays:
+        far = running.write_npz(
+            folder / "far.npz", x_test=arrays["x_test"][:25] * 0 + 0.5, y_test=arrays["y_test"][:25]
+        )
+    digits, own = f"--run={folder / 'digits'}", f"--run={folder / 'own'}"
+    learn = ("--batch_size=32", "--epochs=20", "--learning_rate=0.02")
+    first = {
+        "digits": ["train", *running.TINY, "--epochs=4", digits],
+        "own": [
+            "train",
+            "--dataset=npz",
+            f"--data_dir={data}",
+            "--model=bnn_fc_flip",
+            "--threads=1",
+            *learn,
+            own,
+        ],
+        "predict": ["predict", digits, f"--num_draws={DRAWS}", "--threads=1"],
+        "ood": ["predict", own, f"--ood_data_dir={far}", "--threads=1"],
+    }
+    done = run_all(folder / "first", first)
+    shutil.copytree(folder / "digits", folder / "again")
+    shutil.copytree(folder / "own", folder / "other")
+    other = ["predict", f"--run={folder / 'other'}", f"--data_dir={many}", "--threads=1"]
+    second = {
+        "again": ["predict", f"--run={folder / 'again'}", f"--num_draws={DRAWS}", "--threads=1"],
+        "few": [*other, f"--num_draws={DRAWS}"],
+        "many": [*other, f"--num_draws={MANY_DRAWS}"],
+    }
+    return folder, done | run_all(folder / "second", second)
+
+
+def run_all(folder: Path, commands: dict[str, list[str]]) -> dict[str, running.Outcome]:
+    outcomes = [ranks[0] for ranks in running.several(folder, *commands.values())]
+    assert [outcome.code for outcome in outcomes] == [0] * len(commands), outcomes
+    return dict(zip(commands, outcomes, strict=True))
+
+
+def predictive(run: Path) -> dict[str, np.ndarray]:
+    with np.load(run / records.PREDICTIVE, allow_pickle=False) as arrays:
+        return dict(arrays)
+
+
+def test_arrays(job):
+    found = predictive(job[0] / "digits")
+    chosen = len(found["example_index_K"])
+    shapes = {
+        "probs_NC": (TEST_EXAMPLES, 10), "labels_N": (TEST_EXAMPLES,), "predictive_entropy_N": (TEST_EXAMPLES,),
+        "expected_entropy_N": (TEST_EXAMPLES,), "mutual_information_N": (TEST_EXAMPLES,),
+        "draws_SKC": (DRAWS, chosen, 10), "examples_K": (chosen, 8, 8, 1), "class_names": (10,),
+    }  # fmt: skip
+    assert {name: found[name].shape for name in shapes} == shapes
+    assert set(found["labels_N"][found["example_index_K"]]) == set(range(10))  # every class is among the chosen
+
+
+def test_identities(job):
+    """Probabilities sum to 1; total = aleatoric + epistemic, none of them negative or more than log 10."""
+    found = predictive(job[0] / "digits")
+    np.testing.assert_allclose(found["probs_NC"].sum(1), 1, atol=1e-5)
+    total, aleatoric, epistemic = (
+        found[f"{name}_N"] for name in ("predictive_entropy", "expected_entropy", "mutual_information")
+    )
+    np.testing.assert_allclose(total, aleatoric + epistemic, atol=1e-6)
+    np.testing.assert_allclose(total, classification.entropy(found["probs_NC"]), atol=1e-6)
+    assert aleatoric.min() >= 0
+    assert epistemic.min() >= -1e-6
+    assert total.max() <= np.log(10) + 1e-6
+    assert epistemic.max() > 1e-3  # a posterior, not a point
+
+
+def test_streamed_sums_are_those_of_the_single_draws(job):
+    """The chosen examples have every draw: its mean, and the mean of its entropies, are what was streamed."""
+    found = predictive(job[0] / "digits")
+    index_K, draws_SKC = found["example_index_K"], found["draws_SKC"]
+    np.testing.assert_allclose(draws_SKC.sum(-1), 1, atol=1e-5)
+    np.testing.assert_allclose(draws_SKC.mean(0), found["probs_NC"][index_K], atol=1e-5)
+    np.testing.assert_allclose(
+        classification.entropy(draws_SKC).mean(0), found["expected_entropy_N"][index_K], atol=1e-5
+    )
+    assert np.unique(draws_SKC[:, 0, 0]).size > DRAWS // 2  # the draws differ
+
+
+def test_report(job):
+    found, report = predictive(job[0] / "digits"), running.read_json(job[0] / "digits", records.UNCERTAINTY)
+    expected = classification.summary(found["probs_NC"], found["labels_N"])
+    assert expected.keys() == {"accuracy", "top5_accuracy", "nll", "brier", "ece"}
+    assert {name: report[name] for name in expected} == pytest.approx(expected)
+    parts = [report[f"{name}_uncertainty"] for name in ("total", "aleatoric", "epistemic")]
+    assert parts[0] == pytest.approx(parts[1] + parts[2], abs=1e-6)
+    assert parts[0] == pytest.approx(found["predictive_entropy_N"].mean())
+    assert (report["num_draws"], report["num_examples"], report["ranks"]) == (DRAWS, TEST_EXAMPLES, 1)
+    printed = job[1]["predict"].stdout
+    assert f"{report['accuracy']:.4f}" in printed
+    assert str(job[0] / "digits" / records.UNCERTAINTY) in printed
+
+
+def test_predict_twice_gives_the_same_bytes(job):
+    first, again = (predictive(job[0] / name) for name in ("digits", "again"))
+    assert {name: array.tobytes() for name, array in first.items()} == {
+        name: array.tobytes() for name, array in again.items()
+    }
+
+
+def test_other_data_takes_the_place_of_the_test_part(job):
+    assert predictive(job[0] / "own")["probs_NC"].shape == (40, CLASSES)
+    assert predictive(job[0] / "other")["probs_NC"].shape == (MANY_EXAMPLES, CLASSES)
+    report = running.read_json(job[0] / "other", records.UNCERTAINTY)
+    assert report["num_examples"] == MANY_EXAMPLES
+    assert report["accuracy"] > 0.6
+
+
+def test_out_of_distribution(job):
+    report = running.read_json(job[0] / "own", records.UNCERTAINTY)
+    found = predictive(job[0] / "own")
+    names = {"auroc_entropy": "predictive_entropy", "auroc_mutual_information": "mutual_information"}
+    for key, name in names.items():
+        inside, outside = found[f"{name}_N"], found[f"ood_{name}_M"]
+        assert outside.shape == (25,)
+        assert report["ood"][key] == pytest.approx(classification.auroc(inside, outside))
+        assert f"{key:20} {report['ood'][key]:.4f}" in job[1]["ood"].stdout
+    assert report["ood"]["num_examples"] == 25
+    assert "ood" not in running.read_json(job[0] / "digits", records.UNCERTAINTY)
+
+
+def test_memory_does_not_grow_with_the_draws(job):
+    """The peak of one process, after 30 draws and after 300: kept, they would be 124 MB more."""
+    few, many = job[1]["few"].peak_mb, job[1]["many"].peak_mb
+    assert many - few < KEPT_MB / 2, (few, many)
+
+
+def test_plots(job):
+    run = job[0] / "digits"
+    outcome = running.bnn_hvd("plot", f"--run={run}")
+    assert outcome.returncode == 0, outcome.stderr
+    for name in (name for name, row in plots.FIGURES.items() if row.needs in ("", "probs_NC") and not row.optional):
+        path = run / records.PLOTS / f"{name}.png"
+        assert path.read_bytes().startswith(b"\x89PNG")
+        assert str(path) in outcome.stdout.splitlines()

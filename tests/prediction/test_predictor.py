@@ -1,0 +1,76 @@
+"""What is made of all draws of an example: block by block, rank by rank, and always the same."""
+
+import numpy as np
+import pytest
+
+from bnn_hvd import seeds
+from bnn_hvd.config import TrainConfig, resolve
+from bnn_hvd.data import standardize
+from bnn_hvd.distributed.cluster import Solo
+from bnn_hvd.inference import build as inference
+from bnn_hvd.metrics import regression
+from bnn_hvd.models.network import build
+from bnn_hvd.prediction import predictor
+from bnn_hvd.prediction.predictor import Predictor
+from bnn_hvd.targets import Units
+
+EXAMPLES, DRAWS, CHUNK = 1100, 20, predictor.DENSE_PASS.examples
+RANDOM = np.random.default_rng(0)
+X, Y = RANDOM.normal(size=[EXAMPLES, 2]).astype(np.float32), RANDOM.normal(size=EXAMPLES).astype(np.float32)
+UNITS = Units(mean=3.0, scale=2.0)
+
+
+class OneOf(Solo):
+    """One of several ranks, that gathers from itself alone."""
+
+    def __init__(self, rank: int, size: int):
+        super().__init__()
+        self.rank, self.size = rank, size
+
+
+def make(ranks: Solo, units: Units = UNITS) -> Predictor:
+    config = resolve(TrainConfig(network="mlp", hidden=4, num_blocks=1, method="vi", likelihood="heteroscedastic"))
+    method = inference.build(config, build(config, (2,), 0), 100, ranks)
+    return Predictor(method, method.init(seeds.seed(0, "init")), standardize.fit(X, "channel"), ranks, 0, units)
+
+
+def scores(ranks: Solo, sizes: list[int] | None = None) -> dict[str, np.ndarray]:
+    def of_block(draws, at):
+        if sizes is not None:
+            sizes.append(draws.mean_SN.size)
+        return regression.of_examples(draws, Y[at]) | {"quantiles_QN": np.quantile(draws.mean_SN, [0.1, 0.9], axis=0)}
+
+    return make(ranks).of_mixtures(X, DRAWS, of_block)
+
+
+def in_bytes(found: dict[str, np.ndarray]) -> dict[str, bytes]:
+    return {name: np.ascontiguousarray(values).tobytes() for name, values in found.items()}
+
+
+def test_blocks_are_bounded_and_change_nothing(monkeypatch):
+    whole = scores(Solo())
+    assert whole["quantiles_QN"].shape == (2, EXAMPLES)
+    monkeypatch.setattr(predictor, "BLOCK_VALUES", 2 * DRAWS * 2 * CHUNK)
+    sizes: list[int] = []
+    assert in_bytes(scores(Solo(), sizes)) == in_bytes(whole)
+    assert sizes == [DRAWS * 2 * CHUNK] * 2 + [DRAWS * (EXAMPLES - 4 * CHUNK)]
+
+
+@pytest.mark.parametrize("size", [2, 3])
+def test_ranks_find_their_own_examples(size):
+    parts = [scores(OneOf(rank, size)) for rank in range(size)]
+    joined = {name: np.concatenate([part[name] for part in parts], -1) for name in parts[0]}
+    assert in_bytes(joined) == in_bytes(scores(Solo()))
+
+
+def test_draws_are_in_the_units_of_the_target():
+    """A unit step of the network is a standard deviation of the target."""
+
+    def both(draws, _):
+        return {"mean_SN": draws.mean_SN, "scale_SN": draws.scale_SN}
+
+    own, learnt = (make(Solo(), units).of_mixtures(X, DRAWS, both) for units in (UNITS, Units()))
+    np.testing.assert_allclose(own["mean_SN"], 2 * learnt["mean_SN"] + 3, rtol=1e-6)
+    np.testing.assert_allclose(own["scale_SN"], 2 * learnt["scale_SN"], rtol=1e-6)
+    outputs = make(Solo()).each_draw(X, DRAWS)
+    np.testing.assert_allclose(outputs[..., 1], learnt["scale_SN"], rtol=1e-6)

@@ -1,0 +1,203 @@
+"""The course of a run: every example once an epoch, calls that end where something is due."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from bnn_hvd import seeds
+from bnn_hvd.config import TrainConfig
+from bnn_hvd.data import shards
+from bnn_hvd.errors import UserError
+from bnn_hvd.run.checkpoint import Progress
+from bnn_hvd.training import pace
+from bnn_hvd.training.plan import Plan
+
+CONFIG = TrainConfig(batch_size=4, seed=5, epochs=3, checkpoint_every_steps=0)
+
+
+def make_plan(num_train: int = 50, rank: int = 0, size: int = 1, **changes) -> Plan:
+    return Plan(dataclasses.replace(CONFIG, **changes), num_train, rank, size)
+
+
+def course(plan: Plan, most_steps: int, progress: Progress | None = None):
+    """Yield (progress before, call, progress after) to the end of the run."""
+    progress = progress or Progress()
+    while not plan.finished(progress):
+        call = plan.next_call(progress, most_steps)
+        assert 1 <= call.steps <= most_steps
+        after = plan.advance(progress, call.steps)
+        yield progress, call, after
+        progress = after
+
+
+def ends(plan: Plan, most_steps: int) -> list[int]:
+    """Return the steps at which the calls of a run end."""
+    return [after.step for _, _, after in course(plan, most_steps)]
+
+
+def test_calls_end_at_the_epoch():
+    assert make_plan().steps_per_epoch == 12  # 50 examples, 4 a step
+    assert ends(make_plan(), 100) == [12, 24, 36]
+    assert ends(make_plan(), 5) == [5, 10, 12, 17, 22, 24, 29, 34, 36]
+
+
+def test_calls_end_at_checkpoints():
+    plan = make_plan(checkpoint_every_steps=9)
+    assert ends(plan, 100) == [9, 12, 18, 24, 27, 36]
+    due = [after.step for _, _, after in course(plan, 100) if plan.checkpoint_due(after)]
+    assert due == [9, 18, 27, 36]
+
+
+def test_calls_end_with_the_run():
+    plan = make_plan(epochs=None, steps=15)
+    assert ends(plan, 100) == [12, 15]
+    assert [plan.checkpoint_due(after) for _, _, after in course(plan, 100)] == [False, True]
+    assert ends(make_plan(epochs=None, steps=12), 7) == [7, 12]
+
+
+def test_finished_under_steps_and_under_epochs():
+    by_steps, by_epochs = make_plan(epochs=None, steps=15), make_plan(epochs=2)
+    assert [by_steps.finished(Progress(step=step)) for step in (14, 15, 16)] == [False, True, True]
+    assert [by_epochs.finished(Progress(step=99, epoch=epoch)) for epoch in (0, 1, 2, 3)] == [False, False, True, True]
+    assert (by_steps.total_steps, by_epochs.total_steps) == (15, 24)
+
+
+def test_evaluation_is_due_at_the_end_of_every_kth_epoch_and_of_the_run():
+    def due(plan: Plan) -> list[int]:
+        return [after.step for _, _, after in course(plan, 7) if plan.evaluation_due(after)]
+
+    assert due(make_plan(eval_every_epochs=1)) == [12, 24, 36]
+    assert due(make_plan(eval_every_epochs=2)) == [24, 36]
+    assert due(make_plan(eval_every_epochs=0)) == [36]
+    assert due(make_plan(eval_every_epochs=1, epochs=None, steps=15)) == [12, 15]
+
+
+def test_advance_counts_examples_of_all_ranks_and_drops_what_fills_no_batch():
+    plan = make_plan(size=3)  # 12 examples a step, 4 steps an epoch, 2 left over
+    assert plan.advance(Progress(), 3) == Progress(step=3, epoch=0, offset=36, examples_seen=36)
+    assert plan.advance(Progress(), 4) == Progress(step=4, epoch=1, offset=0, examples_seen=48)
+    assert plan.fractional_epoch(Progress(epoch=2, offset=25)) == 2.5
+
+
+@pytest.mark.parametrize("size", [2, 3, 4])
+def test_the_ranks_of_a_step_together_take_the_window_of_a_single_rank(size):
+    single = list(course(make_plan(batch_size=12), 3))
+    ranks = [list(course(make_plan(batch_size=12 // size, rank=rank, size=size), 3)) for rank in range(size)]
+    for (_, alone, expected_progress), *parts in zip(single, *ranks, strict=True):
+        together = np.concatenate([call.index_TB for _, call, _ in parts], axis=1)
+        np.testing.assert_array_equal(np.sort(together, axis=1), np.sort(alone.index_TB, axis=1))
+        assert all(progress == expected_progress for _, _, progress in parts)
+
+
+def test_a_run_does_not_depend_on_how_its_steps_are_cut_into_calls():
+    def rows(most_steps: int, **changes) -> list[np.ndarray]:
+        calls = [call for _, call, _ in course(make_plan(kl_warmup_epochs=2.0, **changes), most_steps)]
+        return [np.concatenate(column) for column in zip(*calls, strict=True)]
+
+    for one, many in zip(rows(1), rows(100, checkpoint_every_steps=7), strict=True):
+        np.testing.assert_array_equal(one, many)
+
+
+def test_nor_on_a_number_of_steps_that_changes_from_call_to_call():
+    """As the time of a step does where --steps_per_call is 0."""
+    plan, progress = make_plan(kl_warmup_epochs=2.0, checkpoint_every_steps=7), Progress()
+    rng, calls = np.random.default_rng(0), []
+    while not plan.finished(progress):
+        calls.append(plan.next_call(progress, pace.steps_of_call(0, rng.uniform(0.01, 1.5))))
+        progress = plan.advance(progress, calls[-1].steps)
+    assert len({call.steps for call in calls}) > 2
+    together = [call for _, call, _ in course(make_plan(kl_warmup_epochs=2.0), 100)]
+    for cut, whole in zip(zip(*calls, strict=True), zip(*together, strict=True), strict=True):
+        np.testing.assert_array_equal(np.concatenate(cut), np.concatenate(whole))
+
+
+def test_an_epoch_is_its_permutation_in_order():
+    calls = [call for before, call, _ in course(make_plan(), 5) if before.epoch == 1]
+    used = np.concatenate([call.index_TB for call in calls]).ravel()
+    np.testing.assert_array_equal(used, shards.epoch_permutation(5, 1, 50)[:48])
+
+
+def test_each_rank_and_step_has_its_own_noise():
+    size = 3
+    plans = [make_plan(rank=rank, size=size, batch_size=2) for rank in range(size)]
+    runs = [np.concatenate([call.seeds_T2 for _, call, _ in course(plan, 5)]) for plan in plans]
+    assert len(np.unique(np.concatenate(runs), axis=0)) == size * 24  # 8 steps an epoch
+    np.testing.assert_array_equal(runs[2][13], seeds.seed(5, "noise", 2, 13))
+
+
+def test_step_sizes_follow_the_fraction_of_the_epoch():
+    plan = make_plan(size=2, lr_scaling="linear", lr_warmup_epochs=1.0, learning_rate=0.1, kl_warmup_epochs=2.0)
+    calls = [call for _, call, _ in course(plan, 4)]
+    epochs = np.concatenate([np.arange(6) * 8 / 50 + epoch for epoch in range(3)])
+    rates, weights = np.concatenate([c.learning_rate_T for c in calls]), np.concatenate([c.kl_weight_T for c in calls])
+    np.testing.assert_allclose(rates, 0.1 * (1 + np.minimum(1, epochs)), rtol=1e-6)
+    np.testing.assert_allclose(weights, np.minimum(1, epochs / 2), rtol=1e-6)
+    assert rates.dtype == weights.dtype == np.float32
+
+
+@pytest.mark.parametrize(("before", "after"), [(1, 2), (2, 1), (2, 3), (5, 1)])
+@pytest.mark.parametrize("steps_before", [1, 3])
+def test_another_number_of_ranks_goes_on_without_repeating_or_skipping_an_example(before, after, steps_before):
+    """Counted in steps instead of examples, the position in the epoch would jump."""
+    num_train = 90
+
+    def one_epoch(size: int, progress: Progress, most_steps: int) -> tuple[np.ndarray, Progress]:
+        plans = [make_plan(num_train, rank, size) for rank in range(size)]
+        calls = [plan.next_call(progress, most_steps).index_TB for plan in plans]
+        return np.concatenate(calls, axis=1).ravel(), plans[0].advance(progress, len(calls[0]))
+
+    first, progress = one_epoch(before, Progress(), steps_before)
+    assert progress.examples_seen == progress.offset == len(first)
+    second, progress = one_epoch(after, progress, 100)
+    used = np.concatenate([first, second])
+    left_over = (num_train - len(first)) % (4 * after)
+    assert len(np.unique(used)) == len(used) == num_train - left_over
+    np.testing.assert_array_equal(np.sort(used), np.sort(shards.epoch_permutation(5, 0, num_train)[: len(used)]))
+    assert (progress.epoch, progress.offset) == (1, 0)
+
+
+def test_a_rest_that_fills_no_batch_of_more_ranks_leads_to_the_next_epoch():
+    """38 of 50 examples used up by few ranks: the 12 that are left fill no batch of 5 ranks x 4."""
+    plan = make_plan(size=5)
+    rest = Progress(step=9, offset=38, examples_seen=38)
+    assert plan.advance(rest, 0) == Progress(step=9, epoch=1, offset=0, examples_seen=38)
+    fits = Progress(step=7, offset=30, examples_seen=30)
+    assert plan.advance(fits, 0) == fits
+
+
+def test_fewer_examples_than_ranks_times_batch_size_is_an_error_that_names_the_way_out():
+    make_plan(num_train=12, size=3)
+    with pytest.raises(UserError, match=r"11 training examples.*3 ranks x batch size 4.*at most 3"):
+        make_plan(num_train=11, size=3)
+
+
+def test_where_a_step_sees_all_examples_it_is_an_epoch():
+    plan = make_plan(num_train=7, method="hmc", epochs=None, steps=5, rank=1, size=2)
+    calls = list(course(plan, 100))
+    assert [after.step for _, _, after in calls] == [after.epoch for _, _, after in calls] == [1, 2, 3, 4, 5]
+    assert [call.index_TB.shape for _, call, _ in calls] == [(1, 0)] * 5
+    assert calls[-1][2].examples_seen == 5 * 7
+    assert (plan.batch_size, plan.global_batch_size, plan.shard) == (0, 7, slice(3, 7))
+
+
+def test_all_ranks_of_a_chain_have_its_seeds():
+    first, second = (make_plan(method="hmc", steps=9, epochs=None, rank=rank, size=2) for rank in range(2))
+    for plan in (first, second):
+        call = plan.next_call(Progress(step=4, epoch=4), 1)
+        np.testing.assert_array_equal(call.seeds_T2, [seeds.seed(5, "chain", 4)])
+
+
+def test_blocks_must_fit_ranks_and_batch_and_their_noise_is_that_of_rank_0():
+    changes = {"gradient_blocks": 4, "lr_scaling": "none"}
+    calls = [make_plan(rank=rank, size=2, **changes).next_call(Progress(), 3) for rank in (0, 1)]
+    np.testing.assert_array_equal(calls[0].seeds_T2, calls[1].seeds_T2)
+    with pytest.raises(UserError, match="--gradient_blocks=4 must be a multiple of the 8 ranks, and divide"):
+        make_plan(size=8, **changes)
+    with pytest.raises(UserError, match=r"--gradient_blocks=8 must .* divide the global batch of 12"):
+        make_plan(**changes | {"gradient_blocks": 8, "batch_size": 12})
+
+
+def test_more_ranks_than_examples_is_an_error():
+    with pytest.raises(UserError, match="2 training examples can't be split over 3 ranks"):
+        make_plan(num_train=2, method="hmc", steps=1, epochs=None, size=3)
