@@ -13,6 +13,7 @@ from bnn_hvd.errors import UserError
 from bnn_hvd.run import records
 from bnn_hvd.studies import runs
 from bnn_hvd.studies.scaling import collect, predict
+from bnn_hvd.studies.scaling import jobs as scaling_jobs
 from bnn_hvd.studies.scaling.model import Link, ring_s
 
 WEIGHTS = 1000
@@ -220,7 +221,7 @@ def test_mistakes(tmp_path, monkeypatch, capfd, flags, message):
 
 
 def jobs(**flags) -> list[runs.Job]:
-    return runs.jobs(ScaleConfig(**{"run": "s", "threads": 1, "repeats": 2, **flags}))
+    return scaling_jobs.jobs(ScaleConfig(**{"run": "s", "threads": 1, "repeats": 2, **flags}))
 
 
 def test_runs_are_taken_in_turns():
