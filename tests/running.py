@@ -66,7 +66,7 @@ def bnn_hvd(
 
 
 def python(
-    *args: str | Path, ranks: int = 1, env: dict[str, str] | None = None, fresh: bool = False
+    *args: str | Path, ranks: int = 1, env: dict[str, str] | None = None, fresh: bool = False, cwd: Path | None = None
 ) -> subprocess.CompletedProcess:
     """Run `python *args` to its end.
 
@@ -74,7 +74,7 @@ def python(
     """
     words = command(args, ranks) if fresh else forked(args, ranks)
     environ = environment((LIKE_HOROVODRUN if "mpiexec" in words else {}) | (env or {}))
-    return subprocess.run(words, env=environ, capture_output=True, text=True, timeout=TIMEOUT_S, check=False)
+    return subprocess.run(words, env=environ, cwd=cwd, capture_output=True, text=True, timeout=TIMEOUT_S, check=False)
 
 
 def start(*args: str | Path, ranks: int = 1) -> subprocess.Popen:

@@ -14,11 +14,7 @@ def test_a_program_has_its_words_environment_and_files(tmp_path):
     assert (job.returncode, job.stdout, job.stderr) == (0, "['-c', 'a', '--b=c'] blue False\n", "bad\n")
     script = tmp_path / "script.py"
     script.write_text("import os, sys; print(__name__, os.getcwd(), sys.argv, sys.path[0])")
-    done = subprocess.run(
-        running.forked([script, "x"], 1), cwd=tmp_path, env=running.environment(), capture_output=True, text=True,
-        check=True,
-    )  # fmt: skip
-    assert done.stdout == f"__main__ {tmp_path} {[str(script), 'x']} {tmp_path}\n"
+    assert running.python(script, "x", cwd=tmp_path).stdout == f"__main__ {tmp_path} {[str(script), 'x']} {tmp_path}\n"
 
 
 @pytest.mark.parametrize(
