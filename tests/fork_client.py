@@ -1,4 +1,4 @@
-"""Stand for a program that fork_server.py runs: `python -I -S fork_client.py SOCKET -m module --flags`.
+"""Stand for a program that fork_server.py runs: `python -I -S fork_client.py SOCKET INTERPRETER -m module --flags`.
 
 A launcher starts this in place of the program, which has its open files and environment, and ends as it does.
 """
@@ -24,9 +24,15 @@ def open_files() -> list[int]:
     return found
 
 
-def main(path: str, words: list[str]) -> None:
+def main(path: str, interpreter: str, words: list[str]) -> None:
     files = open_files()
-    asked = {"words": words, "environ": dict(os.environ), "directory": os.getcwd(), "descriptors": files}
+    asked = {
+        "interpreter": interpreter,
+        "words": words,
+        "environ": dict(os.environ),
+        "directory": os.getcwd(),
+        "descriptors": files,
+    }
     request = json.dumps(asked).encode()
     server = socket.socket(socket.AF_UNIX)
     server.connect(path)
@@ -41,4 +47,4 @@ def main(path: str, words: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], sys.argv[2:])
+    main(*sys.argv[1:3], sys.argv[3:])

@@ -29,8 +29,9 @@ MOST_FILES = 250  # that one message can carry
 
 
 class Request(NamedTuple):
-    """A program as a client asks for it: `words` is what follows `python`."""
+    """A program as a client asks for it: `words` is what follows `interpreter`."""
 
+    interpreter: str  # a program that starts others with it, as its own, has them forked too
     words: list[str]
     environ: dict[str, str]
     directory: str
@@ -120,6 +121,7 @@ def run(request: Request) -> None:
     os.environ.clear()
     os.environ.update(request.environ)
     os.chdir(request.directory)
+    sys.executable = request.interpreter
     option, *words = request.words
     if option == "-m":
         sys.path[0], sys.argv = os.getcwd(), words

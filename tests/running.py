@@ -33,8 +33,6 @@ OPEN_MPI = {
     "OMPI_MCA_btl_tcp_if_include": "lo", "OMPI_MCA_oob_tcp_if_include": "lo",
     "OMPI_MCA_rmaps_base_oversubscribe": "1",
 }  # fmt: skip
-# What horovodrun tells Open MPI in words of its own; a rank may use any core.
-LIKE_HOROVODRUN = {**OPEN_MPI, "OMPI_MCA_hwloc_base_binding_policy": "none"}
 
 # A tiny run whose course depends on all that a resumed run must restore: noise, epoch, schedule, optimizer.
 TINY = (
@@ -70,42 +68,41 @@ def python(
 ) -> subprocess.CompletedProcess:
     """Run `python *args` to its end.
 
-    fresh: in interpreters that import everything themselves, many ranks under horovodrun, as a user starts them.
+    fresh: in interpreters that import everything themselves, as a user starts them.
     """
-    words = command(args, ranks) if fresh else forked(args, ranks)
-    environ = environment((LIKE_HOROVODRUN if "mpiexec" in words else {}) | (env or {}))
-    return subprocess.run(words, env=environ, cwd=cwd, capture_output=True, text=True, timeout=TIMEOUT_S, check=False)
+    words = command(args, ranks, sys.executable if fresh else fork_interpreter())
+    return subprocess.run(
+        words, env=environment(env), cwd=cwd, capture_output=True, text=True, timeout=TIMEOUT_S, check=False
+    )
 
 
 def start(*args: str | Path, ranks: int = 1) -> subprocess.Popen:
     """Start `python *args`, fresh, and return at once; its output goes nowhere."""
     return subprocess.Popen(
-        command(args, ranks), env=environment(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+        command(args, ranks, sys.executable), env=environment(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
     )  # fmt: skip
 
 
-def command(args: Iterable[str | Path], ranks: int) -> list[str]:
-    """Return the words that start `python *args` in fresh interpreters."""
-    launcher = [sys.executable, str(HOROVODRUN), "-np", str(ranks), "--"] if ranks > 1 else []
-    return [*launcher, sys.executable, *map(str, args)]
-
-
-def forked(args: Iterable[str | Path], ranks: int) -> list[str]:
-    """Return the words that start `python *args` in forks; horovodrun itself would import TensorFlow."""
-    launcher = ["mpiexec", "-n", str(ranks)] if ranks > 1 else []
-    return [*launcher, sys.executable, "-I", "-S", str(TESTS / "fork_client.py"), fork_server(), *map(str, args)]
+def command(args: Iterable[str | Path], ranks: int, interpreter: str) -> list[str]:
+    launcher = [interpreter, str(HOROVODRUN), "-np", str(ranks), "--"] if ranks > 1 else []
+    return [*launcher, interpreter, *map(str, args)]
 
 
 @functools.cache
-def fork_server() -> str:
-    """Start the server, once, and return its socket; it ends when this process does, as its stdin then closes."""
-    path = Path(tempfile.mkdtemp(prefix="bnn_hvd_"), "socket")
-    server = subprocess.Popen(
-        [sys.executable, TESTS / "fork_server.py", path], env=environment(), stdin=subprocess.PIPE,
-        start_new_session=True,
-    )  # fmt: skip
-    wait_until(path.exists, server)
-    return str(path)
+def fork_interpreter() -> str:
+    """Start the fork server, once, and return a `python` that runs programs in forks of it.
+
+    The server ends when this process does, as its stdin is then closed.
+    """
+    folder = Path(tempfile.mkdtemp(prefix="bnn_hvd_"))
+    interpreter, socket = folder / "python", folder / "socket"
+    interpreter.write_text(f'#!/bin/sh\nexec {sys.executable} -I -S {TESTS}/fork_client.py {socket} "$0" "$@"\n')
+    interpreter.chmod(0o700)
+    (folder / "horovodrun").symlink_to(HOROVODRUN)  # where programs look for it
+    words = [sys.executable, TESTS / "fork_server.py", socket]
+    server = subprocess.Popen(words, env=environment(), stdin=subprocess.PIPE, start_new_session=True)
+    wait_until(socket.exists, server)
+    return str(interpreter)
 
 
 def environment(extra: dict[str, str] | None = None) -> dict[str, str]:

@@ -27,6 +27,13 @@ def test_a_program_ends_as_it_would(code, ends):
     assert ("ValueError: why" in job.stderr) == (ends == 1)
 
 
+def test_what_a_program_starts_is_forked_too():
+    inner = "import os, sys; print('tensorflow' in sys.modules, os.getppid())"
+    code = f"import os, subprocess, sys; print(os.getppid(), flush=True); subprocess.run([sys.executable, '-c', {inner!r}])"
+    server, inside = running.python("-c", code).stdout.splitlines()
+    assert inside == f"True {server}"
+
+
 def test_programs_have_nothing_of_each_other():
     """TensorFlow is imported, but has not begun: threads, determinism and random numbers are as in a fresh process."""
     code = (
@@ -38,7 +45,7 @@ def test_programs_have_nothing_of_each_other():
 
 def test_a_program_is_killed_with_its_client(tmp_path):
     code = f"import os, time; open({str(tmp_path / 'pid')!r}, 'w').write(str(os.getpid())); time.sleep(600)"
-    job = subprocess.Popen(running.forked(["-c", code], 1), env=running.environment())
+    job = subprocess.Popen(running.command(["-c", code], 1, running.fork_interpreter()), env=running.environment())
     pid = int(running.wait_until(lambda: (tmp_path / "pid").exists() and (tmp_path / "pid").read_text(), job))
     assert psutil.pid_exists(pid)
     job.kill()
