@@ -26,14 +26,8 @@ def open_files() -> list[int]:
 
 def main(path: str, interpreter: str, words: list[str]) -> None:
     files = open_files()
-    asked = {
-        "interpreter": interpreter,
-        "words": words,
-        "environ": dict(os.environ),
-        "directory": os.getcwd(),
-        "descriptors": files,
-    }
-    request = json.dumps(asked).encode()
+    program = {"interpreter": interpreter, "words": words, "environ": dict(os.environ), "directory": os.getcwd()}
+    request = json.dumps({**program, "descriptors": files}).encode()
     server = socket.socket(socket.AF_UNIX)
     server.connect(path)
     socket.send_fds(server, [LENGTH.pack(len(request))], files)

@@ -29,8 +29,8 @@ def test_a_program_ends_as_it_would(code, ends):
 
 def test_what_a_program_starts_is_forked_too():
     inner = "import os, sys; print('tensorflow' in sys.modules, os.getppid())"
-    code = f"import os, subprocess, sys; print(os.getppid(), flush=True); subprocess.run([sys.executable, '-c', {inner!r}])"
-    server, inside = running.python("-c", code).stdout.splitlines()
+    outer = f"print(os.getppid(), flush=True); subprocess.run([sys.executable, '-c', {inner!r}])"
+    server, inside = running.python("-c", f"import os, subprocess, sys; {outer}").stdout.splitlines()
     assert inside == f"True {server}"
 
 

@@ -18,12 +18,12 @@ STUDY = (
 def folder(tmp_path_factory):
     """The finished study, which was started again after one run had been lost."""
     folder = tmp_path_factory.mktemp("study")
-    first = running.bnn_hvd(*STUDY, f"--run={folder}", fresh=True)
+    first = running.bnn_hvd(*STUDY, f"--run={folder}")
     assert first.returncode == 0, first.stdout + first.stderr
     assert first.stdout.count("[") == 4
     shutil.rmtree(folder / "runs" / "CNN_FC_2ranks_0")
     (folder / "scaling.json").unlink()
-    again = running.bnn_hvd(*STUDY, f"--run={folder}", fresh=True)
+    again = running.bnn_hvd(*STUDY, f"--run={folder}")
     assert again.returncode == 0, again.stdout + again.stderr
     assert "3 of 4 runs are finished already\n[1/1] CNN_FC_2ranks_0" in again.stdout
     return folder
