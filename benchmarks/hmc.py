@@ -119,23 +119,26 @@ def cases(spec: dict[str, Any]) -> Iterator[Case]:
 def chain(chains: int, ranks: Any) -> Case:
     """Return the loop of `train` over so many chains."""
     from bnn_hvd import seeds
-    from bnn_hvd.config import TrainConfig, resolve
+    from bnn_hvd.config import resolve
     from bnn_hvd.data import standardize
     from bnn_hvd.data.pipeline import Shard
-    from bnn_hvd.inference import build as inference
-    from bnn_hvd.models.network import build
-    from bnn_hvd.training.plan import Plan, Progress
-    from bnn_hvd.training.train import compile_loop
+    from bnn_hvd.inference.build import build_method
+    from bnn_hvd.models.network import build_network
+    from bnn_hvd.run.checkpoint import Progress
+    from bnn_hvd.targets import Classes
+    from bnn_hvd.training.loop import compile_loop
+    from bnn_hvd.training.plan import Plan
 
     x, y = workload.training_part("linear")
-    config = resolve(TrainConfig(
-        network="linear", method="hmc", num_chains=chains, hmc_leapfrog_steps=LEAPFROGS, hmc_step_size=STEP_SIZE,
+    config = resolve(
+        architecture="linear", method="hmc", num_chains=chains, hmc_leapfrog_steps=LEAPFROGS, hmc_step_size=STEP_SIZE,
         hmc_burn_in_steps=0, hmc_kept_draws=1, steps=10**6,
-    ))  # fmt: skip
+    )  # fmt: skip
     plan = Plan(config, len(x), ranks.rank, ranks.size)
-    method = inference.build(config, build(config, x.shape[1:], 10), len(x), ranks)
+    target = Classes(10)
+    method = build_method(config, build_network(config, x.shape[1:], target), target, len(x), ranks)
     state = method.init(seeds.seed(0, "init"))
-    loop = compile_loop(method, state, Shard(x, y, standardize.fit(x, "channel"), plan.shard), plan.batch_size)
+    loop = compile_loop(method.step, state, Shard(x, y, standardize.fit(x, "channel"), plan.shard), plan.batch_size)
 
     def run(steps: int) -> None:
         for trajectory in range(max(1, steps // LEAPFROGS)):

@@ -1,6 +1,5 @@
 """What each method costs beside a point network: a training step, and a prediction, by the flagfiles of MNIST."""
 
-import dataclasses
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -16,9 +15,10 @@ NUM_DRAWS, NUM_EXAMPLES = 30, 1000  # of a prediction
 TARGET_S = 0.15
 IVON_LIMIT = 1.25
 NOTES = f"""
-Flags: `configs/mnist_METHOD.cfg` (and `--network=conv` where it says so), batch 64, one rank of one thread, the real
-loop and the real predictor, all in one process, in turns. A prediction: {NUM_DRAWS} draws of {NUM_EXAMPLES} images,
-where the method has so many to tell apart. laplace passes over the data once, after a point network was trained.
+Flags: `configs/mnist_METHOD.cfg` (and `--architecture=conv` where it says so), batch 64, one rank of one thread,
+the real loop and the real predictor, all in one process, in turns. A prediction: {NUM_DRAWS} draws of
+{NUM_EXAMPLES} images, where the method has so many to tell apart. laplace passes over the data once, after a point
+network was trained.
 """
 
 
@@ -60,13 +60,13 @@ def bars(rows: list[Row]) -> list[Bar]:
 
 def step_and_prediction(network: str, method: str, point_run: Path) -> tuple[Case, Case]:
     """Return the loop of `train` and the predictor of `predict`, as the method's flagfile sets them up."""
-    from bnn_hvd.config import TrainConfig, from_flagfile
+    from bnn_hvd.config import from_flagfile
 
     path = REPOSITORY / "configs" / f"mnist_{method}.cfg"
-    config = from_flagfile(path.read_text(), path, TrainConfig)
-    config = dataclasses.replace(config, network=network, init_from=str(point_run) if method == "laplace" else "")
+    flags = from_flagfile(path.read_text(), path)
+    flags |= {"architecture": network, "init_from": str(point_run) if method == "laplace" else ""}
     x, y = workload.training_part("conv")
-    loop, predictor = ours.loop_and_predictor(config, (x, y))
+    loop, predictor = ours.loop_and_predictor(flags, (x, y))
     return Case(network, method, loop), Case(network, method, lambda _: predictor.predict(x[:NUM_EXAMPLES], NUM_DRAWS))
 
 
@@ -76,7 +76,7 @@ def main(spec: dict[str, Any]) -> list[tuple[str, str, str, float, float]]:
     from bnn_hvd import cli
 
     point_run, data = Path(spec["folder"], "point"), workload.mnist_file(Path(spec["folder"]))
-    flags = ["--network=lenet5", "--method=point", "--dataset=mnist", "--steps=1", "--threads=1"]
+    flags = ["--architecture=lenet5", "--method=point", "--dataset=mnist", "--steps=1", "--threads=1"]
     assert cli.main(["bnn_hvd", "train", *flags, f"--data_dir={data}", f"--run={point_run}"]) == 0
     cases = [(case, step_and_prediction(*case, point_run)) for case in map(tuple, spec["cases"])]
     steps = {case: choose_steps(loop, TARGET_S) for case, (loop, _) in cases}

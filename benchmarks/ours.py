@@ -1,6 +1,5 @@
 """This project's training steps: the real loop over the real methods."""
 
-import dataclasses
 from collections.abc import Iterator
 from typing import Any
 
@@ -40,20 +39,18 @@ def start_tensorflow(threads: int, side_by_side: bool = False) -> None:
 def flags(network: str, kind: str) -> dict[str, str]:
     """Return the flags of a network: under vi all layers of vgg3 are Bayesian, of the others all but the output."""
     if kind == "point":
-        return {"network": network, "method": "point"}
+        return {"architecture": network, "method": "point"}
     layers = "all" if network == "vgg3" else "hidden"
-    return {"network": network, "method": "vi", "estimator": kind, "bayesian_layers": layers}
+    return {"architecture": network, "method": "vi", "estimator": kind, "bayesian_layers": layers}
 
 
 def training(network: str, kind: str, ranks: Any = None) -> Case:
     """Return the loop of `train` over one network, in one process or on many ranks."""
-    from bnn_hvd.config import TrainConfig
-
-    run, _ = loop_and_predictor(TrainConfig(**flags(network, kind)), workload.training_part(network), ranks)
+    run, _ = loop_and_predictor(flags(network, kind), workload.training_part(network), ranks)
     return Case(network, kind, run)
 
 
-def loop_and_predictor(config: Any, data: Any, ranks: Any = None) -> tuple[Any, Any]:
+def loop_and_predictor(flags: dict[str, Any], data: Any, ranks: Any = None) -> tuple[Any, Any]:
     """Return the loop of `train` as run(steps), and the predictor of its state; data: x, y of the training part."""
     import numpy as np
 
@@ -62,23 +59,24 @@ def loop_and_predictor(config: Any, data: Any, ranks: Any = None) -> tuple[Any, 
     from bnn_hvd.data import standardize
     from bnn_hvd.data.pipeline import Examples
     from bnn_hvd.distributed.cluster import Solo
-    from bnn_hvd.inference import build as inference
-    from bnn_hvd.models.network import build
+    from bnn_hvd.inference.build import build_method
+    from bnn_hvd.models.network import build_network
     from bnn_hvd.prediction.predictor import Predictor
+    from bnn_hvd.targets import Classes
+    from bnn_hvd.training.loop import compile_loop
     from bnn_hvd.training.plan import Call
-    from bnn_hvd.training.train import compile_loop
 
     x, y = data
-    config = resolve(dataclasses.replace(config, batch_size=workload.BATCH_SIZE))
-    method = inference.build(config, build(config, x.shape[1:], 10), len(x), ranks or Solo())
+    config, target = resolve(**flags | {"batch_size": workload.BATCH_SIZE}), Classes(10)
+    method = build_method(config, build_network(config, x.shape[1:], target), target, len(x), ranks or Solo())
     state = method.init(seeds.seed(0, "init"))
-    standardizer = standardize.fit(x, config.standardize)
-    loop = compile_loop(method, state, Examples(x, y, standardizer), config.batch_size)
+    standardizer = standardize.fit(x, config.data.standardize)
+    loop = compile_loop(method.step, state, Examples(x, y, standardizer), config.data.batch_size)
 
     index, ones = workload.batches(len(x)), np.ones(MOST_STEPS, np.float32)
     noise = np.stack([seeds.seed(0, "noise", 0, step) for step in range(MOST_STEPS)])
 
     def run(steps: int) -> None:
-        loop(Call(index[:steps], noise[:steps], config.learning_rate * ones[:steps], ones[:steps]))
+        loop(Call(index[:steps], noise[:steps], config.schedule.learning_rate * ones[:steps], ones[:steps]))
 
-    return run, Predictor(method, state, standardizer, ranks or Solo(), 0)
+    return run, Predictor(method, state, target, standardizer, ranks or Solo(), 0)

@@ -12,8 +12,8 @@ BATCH_SIZES = {SMALL: (64,), LARGE: (64, 256)}
 STEPS = {SMALL: 300, LARGE: 2}  # of a repetition
 MOST_TIMES, LEAST_GAIN = 2.5, 1.8
 NOTES = """
-A step: `--method=ensemble --network=mlp --dataset=sine` (input, two blocks of two dense layers, output), the real loop;
-ranks of one thread. Particles of one rank are computed together: their products of matrices are batched, and
+A step: `--method=ensemble --architecture=mlp --dataset=sine` (input, two blocks of two dense layers, output), the real
+loop; ranks of one thread. Particles of one rank are computed together: their products of matrices are batched, and
 their optimizer is one. On two ranks each has half of the particles, and they never communicate.
 
 Eight particles of 2048 units have 134 million weights. Beside its products a step reads or writes them about twelve
@@ -62,25 +62,26 @@ def ensemble(hidden: int, batch_size: int, members: range) -> Case:
     """Return the loop of `train` over some members of an ensemble."""
     import numpy as np
 
-    from bnn_hvd import seeds, targets
-    from bnn_hvd.config import TrainConfig, resolve
+    from bnn_hvd import seeds
+    from bnn_hvd.config import resolve
     from bnn_hvd.data import sources, standardize
     from bnn_hvd.data.pipeline import Examples
     from bnn_hvd.distributed.cluster import Solo
-    from bnn_hvd.inference import build as inference
-    from bnn_hvd.models.network import build
-    from bnn_hvd.training.plan import Plan, Progress
-    from bnn_hvd.training.train import compile_loop
+    from bnn_hvd.inference.build import build_method
+    from bnn_hvd.models.network import build_network
+    from bnn_hvd.run.checkpoint import Progress
+    from bnn_hvd.training.loop import compile_loop
+    from bnn_hvd.training.plan import Plan
 
     config = resolve(
-        TrainConfig(network="mlp", method="ensemble", dataset="sine", hidden=hidden, batch_size=batch_size, steps=10**6)
+        architecture="mlp", method="ensemble", dataset="sine", hidden=hidden, batch_size=batch_size, steps=10**6
     )
     arrays = sources.load("sine", "")
-    units = targets.fit_units(arrays.y_train, 0)
-    method = inference.build(config, build(config, (1,), 0), len(arrays.x_train), Solo(), members, units)
+    target = arrays.target()
+    method = build_method(config, build_network(config, (1,), target), target, len(arrays.x_train), Solo(), members)
     state = method.init(seeds.seed(0, "init"))
-    examples = Examples(arrays.x_train, units.standardized(arrays.y_train), standardize.fit(arrays.x_train, "channel"))
-    loop = compile_loop(method, state, examples, config.batch_size)
+    examples = Examples(arrays.x_train, target.standardized(arrays.y_train), standardize.fit(arrays.x_train, "channel"))
+    loop = compile_loop(method.step, state, examples, config.data.batch_size)
     call = Plan(config, len(arrays.x_train), 0, 1).next_call(Progress(), 10)
 
     def run(steps: int) -> None:

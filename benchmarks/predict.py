@@ -75,10 +75,8 @@ def cases(spec: dict[str, Any]) -> Iterator[Case]:
 
 
 def our_case(network: str) -> Case:
-    from bnn_hvd.config import TrainConfig
-
     x, y = (part[:NUM_EXAMPLES] for part in workload.training_part(network))
-    _, predictor = ours.loop_and_predictor(TrainConfig(**ours.flags(network, "flipout")), (x, y))
+    _, predictor = ours.loop_and_predictor(ours.flags(network, "flipout"), (x, y))
     return Case(network, "vi", lambda draws: predictor.predict(x, draws), OUR_DRAWS[network])
 
 

@@ -65,24 +65,23 @@ class Watch:
         """Replace what `bnn_hvd.training.train.main` calls."""
         from bnn_hvd.data import sources, standardize
         from bnn_hvd.distributed import cluster, machine
-        from bnn_hvd.training import train
+        from bnn_hvd.training import task, train
 
         for owner, name, phase in (
-            (sources, "load", "data: read"),
+            (sources, "load_configured", "data: read"),
             (standardize, "fit", "data: standardisation"),
             (train, "Examples", "data: to TensorFlow"),
             (cluster, "connect", "join the ranks"),
             (machine, "set_up", "start TensorFlow"),
-            (train, "build", "network"),
-            (train, "Population", "restore, broadcast"),
+            (task, "build_network", "network"),
+            (task, "Population", "restore, broadcast"),
             (train, "note_start", "run directory"),
             (train, "fit", "fit"),
         ):
             setattr(owner, name, self.timed(phase, getattr(owner, name)))
         compile_loop = train.compile_loop
 
-        def watched_loop(method: Any, *args: Any) -> Any:
-            method.step = self.timed("trace", method.step)
-            return self.timed("call", compile_loop(method, *args))
+        def watched_loop(step: Any, *args: Any) -> Any:
+            return self.timed("call", compile_loop(self.timed("trace", step), *args))
 
         train.compile_loop = watched_loop

@@ -6,12 +6,12 @@ import os
 import pkgutil
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from absl import flags
 
-from bnn_hvd import config, legacy
+from bnn_hvd import config, legacy, registry
 from bnn_hvd.distributed import launcher
 from bnn_hvd.errors import TrainingError, UserError
 
@@ -45,7 +45,7 @@ VERBS = {
     "job": Verb(config.JobConfig, "bnn_hvd.jobs:main", word="scheduler"),
 }
 
-DEFINE = {
+DEFINE: dict[Any, Any] = {  # by the type of the field
     str: flags.DEFINE_string, bool: flags.DEFINE_bool,
     int: flags.DEFINE_integer, int | None: flags.DEFINE_integer, float: flags.DEFINE_float,
 }  # fmt: skip
@@ -82,10 +82,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def parse(config_type: type, args: Sequence[str]) -> Any:
     """Return the checked (and, for training, complete) config that the flags (and `--flagfile=`s) say."""
-    own_flagfile = "flagfile" in {field.name for field in dataclasses.fields(config_type)}
-    values = KeptFlagfile() if own_flagfile else flags.FlagValues()
-    for field in dataclasses.fields(config_type):
-        DEFINE[field.type](field.name, field.default, field.metadata["help"], flag_values=values)  # type: ignore
+    fields = config.flags_of(config_type)
+    values = KeptFlagfile() if "flagfile" in fields else flags.FlagValues()
+    for name, field in fields.items():
+        DEFINE[field.type](name, field.default, field.metadata["help"], flag_values=values)
     try:
         plain = values.read_flags_from_files(list(args), force_gnu=True)
         rest = values(["bnn_hvd", *legacy.translate(plain)])
@@ -93,9 +93,7 @@ def parse(config_type: type, args: Sequence[str]) -> Any:
         raise UserError(str(error)) from None
     if len(rest) > 1:
         raise UserError(f"{rest[1]!r} is not a flag: flags begin with --")
-    parsed = config_type(**{f.name: values[f.name].value for f in dataclasses.fields(config_type)})
-    config.check(parsed)
-    return config.resolve(parsed) if config_type is config.TrainConfig else parsed
+    return config.make(config_type, **{name: values[name].value for name in fields})
 
 
 def help_text(name: str) -> str:
@@ -108,28 +106,25 @@ def help_text(name: str) -> str:
         "--flagfile=FILE reads flags from a file, one a line (see configs/).",
         "On many ranks: horovodrun -np N, mpiexec, srun or aprun in front of the same command.",
     ]
-    for section, fields in config.sections(verb.config_type):
+    for section, fields in config.sections(config.flags_of(verb.config_type)):
         lines += ["", f"{section}:"]
-        for field in fields:
-            lines += _flag_help(field)
+        for flag_name, field in fields.items():
+            lines += _flag_help(flag_name, field)
     return "\n".join(lines)
 
 
-def _flag_help(field: dataclasses.Field) -> list[str]:
+def _flag_help(name: str, field: dataclasses.Field) -> list[str]:
     default = field.default
     shown = "" if default in ("", None) else f"={str(default).lower() if field.type is bool else default}"
-    lines = [f"  --{field.name}{shown}", f"      {field.metadata['help']}"]
+    lines = [f"  --{name}{shown}", f"      {field.metadata['help']}"]
     if field.metadata["choices"]:
-        lines += [f"      {line}" for line in _choices(field)]
+        lines += [f"      {line}" for line in _choices(field.metadata["choices"])]
     return lines
 
 
-def _choices(field: dataclasses.Field) -> list[str]:
+def _choices(choices: Collection[str]) -> list[str]:
     """One line per choice where the registry says what it is, else one line with all of them."""
-    from bnn_hvd import registry
-
-    rows = {"network": registry.NETWORKS, "method": registry.METHODS, "dataset": registry.DATASETS}
-    choices = field.metadata["choices"]
-    if field.name in rows:
-        return [f"{choice:9} {rows[field.name][choice].help}" for choice in choices]
+    rows = choices if isinstance(choices, Mapping) else {}
+    if all(isinstance(rows.get(choice), registry.Row) for choice in choices):
+        return [f"{choice:9} {rows[choice].help}" for choice in choices]
     return ["one of: " + ", ".join(choices)]

@@ -1,7 +1,7 @@
 """What there is to choose from: one row per network, method, data set and named model.
 
-Rows point at their code by name, so that `--help` can list them without importing TensorFlow.
-Adding a network, a method or a data set is one new file and one new row here.
+Rows point at their code by name, so that `--help` can list them without importing TensorFlow. Adding a network, a
+method or a data set is one new file and one new row here: what is true of it is said in its file.
 """
 
 import pkgutil
@@ -12,52 +12,89 @@ from bnn_hvd.errors import UserError
 
 
 class Row(NamedTuple):
-    """`target` is `module:attribute`; `help` is the line that `--help` shows."""
+    """What `--help` shows, and where the code is, each as `module:attribute`.
+
+    options: a dataclass beside the code: its flags, and what is true of it (config/options.py); "" if it has none.
+    """
 
     target: str
     help: str
+    options: str = ""
 
+
+NORMALIZATION = "bnn_hvd.config.options:NormalizationOptions"
 
 NETWORKS = {
     "fc": Row("bnn_hvd.models.fc:fc", "dense 64, dense output"),
     "conv": Row("bnn_hvd.models.conv:conv", "conv 64 of 5x5, max-pool 2x2, dense output"),
     "lenet5": Row("bnn_hvd.models.lenet:lenet5", "conv 6 and 16 of 5x5, each with a max-pool, dense 120, 84, output"),
-    "mlp": Row("bnn_hvd.models.mlp:mlp", "dense: input, --num_blocks of two layers of --hidden, output"),
-    "vgg3": Row(
-        "bnn_hvd.models.vgg:vgg3",
-        "three blocks of two 3x3 convs and a pool (32, 64, 128), dense 128, dense output",
+    "mlp": Row(
+        "bnn_hvd.models.mlp:mlp", "dense: input, --num_blocks of two layers of --hidden, output",
+        "bnn_hvd.models.mlp:MlpOptions",
     ),
-    "linear": Row("bnn_hvd.models.linear:linear", "one dense layer: logistic or linear regression"),
-    "resnet20": Row("bnn_hvd.models.resnet:resnet20", "residual, three stages of three blocks (16, 32, 64)"),
-    "resnet18": Row("bnn_hvd.models.resnet:resnet18", "residual, four stages of two blocks (64, 128, 256, 512)"),
-    "vgg16": Row("bnn_hvd.models.vgg:vgg16", "thirteen 3x3 convs in five blocks, dense output"),
+    "vgg3": Row(
+        "bnn_hvd.models.vgg:vgg3", "three blocks of two 3x3 convs and a pool (32, 64, 128), dense 128, dense output"
+    ),
+    "linear": Row(
+        "bnn_hvd.models.linear:linear", "one dense layer: logistic or linear regression",
+        "bnn_hvd.models.linear:LinearOptions",
+    ),
+    "resnet20": Row(
+        "bnn_hvd.models.resnet:resnet20", "residual, three stages of three blocks (16, 32, 64)", NORMALIZATION
+    ),
+    "resnet18": Row(
+        "bnn_hvd.models.resnet:resnet18", "residual, four stages of two blocks (64, 128, 256, 512)", NORMALIZATION
+    ),
+    "vgg16": Row("bnn_hvd.models.vgg:vgg16", "thirteen 3x3 convs in five blocks, dense output", NORMALIZATION),
     "matrix_factorisation": Row(
         "bnn_hvd.models.factorisation:matrix_factorisation",
-        "--num_factors and a bias of each user and each item: who has watched what",
+        "--num_factors and a bias of each user and each item, for recommendation from implicit ratings",
+        "bnn_hvd.models.factorisation:MatrixFactorisationOptions",
     ),
-}
-
-SINGLE_LAYER = ("linear", "matrix_factorisation")  # networks without a hidden layer
-LOCAL = ("matrix_factorisation",)  # networks with parameters of each example, which live on its rank alone
+}  # fmt: skip
 
 METHODS = {
-    "point": Row("bnn_hvd.inference.point:Point", "one setting of the weights (maximum a posteriori)"),
-    "vi": Row("bnn_hvd.inference.vi:VI", "mean-field variational inference, a Normal per weight"),
-    "multiswag": Row("bnn_hvd.inference.swag:Swag", "--num_particles times swag (Wilson & Izmailov 2020)"),
-    "ensemble": Row("bnn_hvd.inference.point:Point", "--num_particles point networks, trained independently"),
-    "mc_dropout": Row("bnn_hvd.inference.mc_dropout:MCDropout", "one setting, and dropout also when predicting"),
-    "ivon": Row("bnn_hvd.inference.ivon:Ivon", "variational online Newton, a Normal per weight"),
-    "swag": Row("bnn_hvd.inference.swag:Swag", "a Normal through the places that gradient descent visits"),
-    "laplace": Row("bnn_hvd.inference.laplace:Laplace", "a Normal over the last layer of a trained point network"),
-    "svgd": Row("bnn_hvd.inference.svgd:Svgd", "Stein variational gradient descent: particles that keep apart"),
-    "hmc": Row("bnn_hvd.inference.hmc:Hmc", "Hamiltonian Monte Carlo: --num_chains chains of draws from the posterior"),
-}
-
-# Methods that are nothing without particles; any other becomes an ensemble of itself by --num_particles.
-POPULATIONS = ("ensemble", "multiswag", "svgd", "hmc")
-INTERACTING = ("svgd",)  # its particles can't be trained one after the other
-BATCH_NORM = ("point", "ensemble", "vi")  # whose draws share running means and variances (--normalization=batch)
-FULL_BATCH = ("hmc",)  # a step sees all examples, each rank its shard of them
+    "point": Row(
+        "bnn_hvd.inference.point:Point", "one value of each weight (maximum a posteriori)",
+        "bnn_hvd.inference.point:PointOptions",
+    ),
+    "vi": Row(
+        "bnn_hvd.inference.vi:VI", "mean-field variational inference, a Normal per weight",
+        "bnn_hvd.inference.vi:VIOptions",
+    ),
+    "multiswag": Row(
+        "bnn_hvd.inference.swag:Swag", "--num_particles times swag (Wilson & Izmailov 2020)",
+        "bnn_hvd.inference.swag:MultiSwagOptions",
+    ),
+    "ensemble": Row(
+        "bnn_hvd.inference.point:Point", "--num_particles point networks, trained independently",
+        "bnn_hvd.inference.point:DeepEnsembleOptions",
+    ),
+    "mc_dropout": Row(
+        "bnn_hvd.inference.mc_dropout:MCDropout", "point, with dropout also when predicting",
+        "bnn_hvd.inference.mc_dropout:MCDropoutOptions",
+    ),
+    "ivon": Row(
+        "bnn_hvd.inference.ivon:Ivon", "variational online Newton, a Normal per weight",
+        "bnn_hvd.inference.ivon:IvonOptions",
+    ),
+    "swag": Row(
+        "bnn_hvd.inference.swag:Swag", "a Normal fitted to the weights along the path of gradient descent",
+        "bnn_hvd.inference.swag:SwagOptions",
+    ),
+    "laplace": Row(
+        "bnn_hvd.inference.laplace:Laplace", "a Normal over the last layer of a trained point network",
+        "bnn_hvd.inference.laplace:LaplaceOptions",
+    ),
+    "svgd": Row(
+        "bnn_hvd.inference.svgd:Svgd", "Stein variational gradient descent: particles that repel each other",
+        "bnn_hvd.inference.svgd:SvgdOptions",
+    ),
+    "hmc": Row(
+        "bnn_hvd.inference.hmc:Hmc", "Hamiltonian Monte Carlo: --num_chains Markov chains on the whole data",
+        "bnn_hvd.inference.hmc:HmcOptions",
+    ),
+}  # fmt: skip
 
 DATASETS = {
     "digits": Row("bnn_hvd.data.sources:digits", "scikit-learn's 1,797 digits of 8x8, embedded"),
@@ -65,37 +102,40 @@ DATASETS = {
     "cifar10": Row("bnn_hvd.data.sources:cifar10", "folder of python or binary batches, or an .npz"),
     "cifar100": Row("bnn_hvd.data.sources:cifar100", "folder of python or binary files, or an .npz; fine labels"),
     "sine": Row("bnn_hvd.data.sine:sine", "a sine with noise that grows, embedded: regression"),
-    "table": Row("bnn_hvd.data.table:table", "your own .csv (with a header) or .npz of columns, for regression"),
+    "table": Row(
+        "bnn_hvd.data.table:table", "your own .csv (with a header) or .npz of columns, for regression",
+        "bnn_hvd.data.table:TableOptions",
+    ),
     "synthetic_ratings": Row(
-        "bnn_hvd.data.ratings:synthetic_ratings", "--num_users x --num_items of who watched what, from known factors"
+        "bnn_hvd.data.ratings:synthetic_ratings", "implicit ratings of --num_users x --num_items, from known factors",
+        "bnn_hvd.data.ratings:SyntheticRatingsOptions",
     ),
     "movielens": Row(
-        "bnn_hvd.data.movielens:movielens", "folder with u.data (ml-100k), ratings.dat (ml-1m) or ratings.csv"
+        "bnn_hvd.data.movielens:movielens", "folder with u.data (ml-100k), ratings.dat (ml-1m) or ratings.csv",
+        "bnn_hvd.data.ratings:RatingsOptions",
     ),
     "npz": Row("bnn_hvd.data.sources:npz", "your own .npz with x_train, y_train, x_test, y_test"),
-}
-
-RATINGS = ("synthetic_ratings", "movielens")  # of users and items
+}  # fmt: skip
 
 # A named model is short for these flags.
 MODELS: dict[str, dict[str, str]] = {
     "BNN_FC_flip": {
-        "network": "fc", "method": "vi", "estimator": "flipout", "bayesian_layers": "hidden",
+        "architecture": "fc", "method": "vi", "estimator": "flipout", "bayesian_layers": "hidden",
     },
     "BNN_FC_nonflip": {
-        "network": "fc", "method": "vi", "estimator": "reparam", "bayesian_layers": "hidden",
+        "architecture": "fc", "method": "vi", "estimator": "reparam", "bayesian_layers": "hidden",
     },
     "BNN_conv_flip": {
-        "network": "conv", "method": "vi", "estimator": "flipout", "bayesian_layers": "hidden",
+        "architecture": "conv", "method": "vi", "estimator": "flipout", "bayesian_layers": "hidden",
     },
     "BNN_conv_nonflip": {
-        "network": "conv", "method": "vi", "estimator": "reparam", "bayesian_layers": "hidden",
+        "architecture": "conv", "method": "vi", "estimator": "reparam", "bayesian_layers": "hidden",
     },
     "CIFAR10_BNN_model": {
-        "network": "vgg3", "method": "vi", "estimator": "flipout", "bayesian_layers": "all",
+        "architecture": "vgg3", "method": "vi", "estimator": "flipout", "bayesian_layers": "all",
     },
-    "CNN_conv": {"network": "conv", "method": "point"},
-    "CNN_FC": {"network": "fc", "method": "point"},
+    "CNN_conv": {"architecture": "conv", "method": "point"},
+    "CNN_FC": {"architecture": "fc", "method": "point"},
 }  # fmt: skip
 
 

@@ -1,54 +1,111 @@
-"""What is predicted: classes or a real number, by which likelihood, in which units."""
+"""What is predicted of an example: a class, a real value, or implicit ratings of items."""
 
-from dataclasses import dataclass
-from typing import Any
+import dataclasses
+from typing import Any, ClassVar
 
 import numpy as np
 
-from bnn_hvd.config import TrainConfig
 from bnn_hvd.errors import UserError
 
 
-@dataclass(frozen=True)
-class Units:
-    """Real targets are learnt as (y - mean) / scale, with the moments of the training part; classes as they are."""
+@dataclasses.dataclass(frozen=True)
+class Target:
+    """One kind of target: what a network puts out for it, and which likelihoods there are."""
 
+    likelihoods: ClassVar[tuple[str, ...]]  # the first is the default
+
+    def num_outputs(self, likelihood: str) -> int:
+        """Return O, the number of a network's outputs for an example."""
+        raise NotImplementedError
+
+    def standardized(self, y: np.ndarray) -> np.ndarray:
+        """Return y as it is learnt."""
+        return y
+
+    def likelihood(self, asked: str, noise_scale: float = 0.0) -> str:
+        """Return the likelihood that was asked for (--likelihood), or the default of this kind of target.
+
+        Raises:
+          UserError: one of another kind of target, or a fixed noise where there is none.
+        """
+        kind = asked or self.likelihoods[0]
+        if kind not in self.likelihoods:
+            raise UserError(f"--likelihood={kind} does not fit these data, which have {self}: leave it out")
+        if noise_scale and kind != "gaussian":
+            raise UserError(f"--noise_scale={noise_scale} is of --likelihood=gaussian, not of {kind}: leave it out")
+        return kind
+
+
+@dataclasses.dataclass(frozen=True)
+class Classes(Target):
+    """A class number, 0 to count - 1; y is int32 [N]."""
+
+    likelihoods = ("categorical",)
+    count: int
+
+    def num_outputs(self, likelihood: str) -> int:
+        return self.count
+
+    def __str__(self) -> str:
+        return f"{self.count} classes"
+
+
+@dataclasses.dataclass(frozen=True)
+class RealValues(Target):
+    """A real number; y is float32 [N], learnt as (y - mean) / scale with the moments of the training part."""
+
+    likelihoods = ("gaussian", "heteroscedastic")
     mean: float = 0.0
     scale: float = 1.0
 
+    @classmethod
+    def fitted(cls, y_train: np.ndarray) -> "RealValues":
+        """Return the units of a training part; a constant target keeps its scale."""
+        return cls(float(np.mean(y_train)), float(np.std(y_train)) or 1.0)
+
+    def num_outputs(self, likelihood: str) -> int:
+        return 2 if likelihood == "heteroscedastic" else 1
+
     def standardized(self, y: np.ndarray) -> np.ndarray:
-        return y if self == Units() else ((y - self.mean) / self.scale).astype(np.float32)
+        return y if self == RealValues() else ((y - self.mean) / self.scale).astype(np.float32)
+
+    def __str__(self) -> str:
+        return "real targets"
 
 
-def fit_units(y_train: np.ndarray, num_classes: int, standardize: bool = True) -> Units:
-    """Return the units that targets are learnt in; a constant target keeps its scale. Whole numbers are as they are."""
-    as_they_are = num_classes or not standardize or y_train.dtype.kind == "i"
-    return Units() if as_they_are else Units(float(np.mean(y_train)), float(np.std(y_train)) or 1.0)
+@dataclasses.dataclass(frozen=True)
+class ImplicitRatings(Target):
+    """Whether a user has rated each item; y is int8 [N, I]: 1 (yes), -1 (no) or 0 (not known)."""
+
+    likelihoods = ("bernoulli",)
+    num_items: int
+
+    def num_outputs(self, likelihood: str) -> int:
+        return self.num_items
+
+    def __str__(self) -> str:
+        return f"implicit ratings of {self.num_items} items"
 
 
-def kind_of(config: TrainConfig, num_classes: int, num_items: int = 0) -> str:
-    """Return --likelihood, or what the data ask for: classes, what users have watched of items, or real targets.
-
-    Raises:
-      UserError: classes for a regression, real targets for a classification, or fixed noise where there is none.
-    """
-    kind = config.likelihood or ("categorical" if num_classes else "bernoulli" if num_items else "gaussian")
-    if (kind == "categorical") != bool(num_classes) or (kind == "bernoulli") != bool(num_items):
-        has = f"{num_classes} classes" if num_classes else "watched or not" if num_items else "real targets"
-        raise UserError(f"--likelihood={kind} does not fit --dataset={config.dataset}, which has {has}: leave it out")
-    if config.noise_scale and kind != "gaussian":
-        raise UserError(f"--noise_scale={config.noise_scale} is of --likelihood=gaussian, not of {kind}: leave it out")
-    return kind
+def learns_noise(likelihood: str, noise_scale: float) -> bool:
+    """Return whether a standard deviation of the noise is learnt that is the same for all examples."""
+    return likelihood == "gaussian" and not noise_scale
 
 
-def num_outputs(config: TrainConfig, num_classes: int, num_items: int = 0) -> tuple[int, bool]:
-    """Return how many outputs the network has, and whether a noise that is learnt goes with them."""
-    kind = kind_of(config, num_classes, num_items)
-    return num_classes or num_items or (
-        2 if kind == "heteroscedastic" else 1
-    ), kind == "gaussian" and not config.noise_scale
+def from_dict(described: dict[str, Any]) -> Target:
+    """Return the target that data.json describes."""
+    if described["num_classes"]:
+        return Classes(described["num_classes"])
+    if described["num_items"]:
+        return ImplicitRatings(described["num_items"])
+    return RealValues(**described["target_units"])
 
 
-def from_dict(described: dict[str, Any]) -> Units:
-    """Return the units that data.json holds."""
-    return Units(**described["target_units"])
+def to_dict(target: Target) -> dict[str, Any]:
+    """Return what data.json says of a target."""
+    units = target if isinstance(target, RealValues) else RealValues()
+    return {
+        "num_classes": target.count if isinstance(target, Classes) else 0,
+        "num_items": target.num_items if isinstance(target, ImplicitRatings) else 0,
+        "target_units": dataclasses.asdict(units),
+    }

@@ -119,6 +119,6 @@ def draws(indices: Any, root: int = 0) -> Any:
     import tensorflow as tf
 
     from bnn_hvd import seeds
-    from bnn_hvd.inference.objective import Draws
+    from bnn_hvd.inference.method import Draws
 
     return Draws(tf.constant(list(indices)), tf.constant(np.stack([seeds.seed(root, "draw", i) for i in indices])))

@@ -3,6 +3,7 @@
 import ast
 import functools
 import graphlib
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -48,7 +49,6 @@ NEVER = {  # who, and what it imports nowhere, not even inside a function
     "bnn_hvd.models": ["bnn_hvd.distributed", "bnn_hvd.data"],
     "bnn_hvd.noise": ["bnn_hvd"],
     "bnn_hvd.metrics": ["bnn_hvd"],
-    "bnn_hvd.inference": ["bnn_hvd.seeds"],
 }
 MODULES = {
     ".".join(path.relative_to(PACKAGE.parent).with_suffix("").parts).removesuffix(".__init__"): path
@@ -97,6 +97,16 @@ def test_what_is_heavy_or_special_is_imported_in_one_place(module):
         for who, whats in NEVER.items():
             forbidden = belongs(module, who) and any(belongs(name, what) for what in whats)
             assert not forbidden or belongs(name, who), (module, name)
+
+
+def test_seeds_are_derived_in_one_place():
+    """A step has one seed: what it is for is said to `seeds.derive`, and nobody adds numbers to it by hand."""
+    by_hand = re.compile(r"\bseeds?(_\w+)?( \+ |\[.*\] \+ )|\+ (\w+\.)?seeds?\b")
+    for module, path in MODULES.items():
+        lines = path.read_text().splitlines()
+        assert module == "bnn_hvd.seeds" or not [line for line in lines if by_hand.search(line)], module
+        if belongs(module, "bnn_hvd.inference"):
+            assert not [line for line in lines if "seeds.seed(" in line], f"{module} makes a seed of its own"
 
 
 def test_methods_never_import_each_other():

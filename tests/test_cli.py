@@ -69,7 +69,7 @@ def test_unknown_flag_with_the_nearest(refused, words, nearest):
     [
         ("--model=BNN_conv", registry.MODELS),
         ("--dataset=imagenet", registry.DATASETS),
-        ("--network=rnn", registry.NETWORKS),
+        ("--architecture=rnn", registry.NETWORKS),
         ("--method=mcmc", registry.METHODS),
         ("--optimizer=lbfgs", ["adam", "sgd"]),
     ],
@@ -86,7 +86,7 @@ def test_unknown_name_with_the_list(refused, flag, known):
         (["--batch_size=many"], "batch_size"),
         (["--epochs=2", "--steps=3"], "--epochs and --steps"),
         (["--seed=-1"], "--seed=-1 must be at least 0"),
-        (["--model=CNN_FC", "--network=conv"], "contradicts --model=CNN_FC"),
+        (["--model=CNN_FC", "--architecture=conv"], "contradicts --model=CNN_FC"),
         (["--steps=3", "more"], "'more' is not a flag"),
         (["--flagfile=missing.cfg"], "missing.cfg"),
         (["predict"], "--run is required"),
@@ -149,10 +149,12 @@ def job(tmp_path_factory):
     good = running.write_npz(folder / "good.npz")
     (folder / "file").write_text("in the way")
     train = [
-        "train", "--dataset=npz", "--network=fc", "--method=point", "--batch_size=32", "--steps=3", "--threads=1",
+        "train", "--dataset=npz", "--architecture=fc", "--method=point", "--batch_size=32", "--steps=3", "--threads=1",
     ]  # fmt: skip
     train_good = [*train, f"--data_dir={good}"]
-    (folder / "flags.cfg").write_text("# comment\n--network=fc\n--seed=5\n--batch_size=32\n--steps=70\n--threads=1\n")
+    (folder / "flags.cfg").write_text(
+        "# comment\n--architecture=fc\n--seed=5\n--batch_size=32\n--steps=70\n--threads=1\n"
+    )
     trained = running.several(folder / "trained", [*train_good, f"--run={folder / 'run'}"])
     for name in ("empty", "none", "truncated", "half"):
         shutil.copytree(folder / "run", folder / name)

@@ -1,4 +1,4 @@
-"""One frozen dataclass per verb; every flag is generated from a field, defaults and help included.
+"""What can be set: one frozen dataclass per verb; every flag is generated from a field, defaults and help included.
 
 A field without a fixed default (None or "") is filled in by `resolve`, so that what is written to
 `config.cfg` repeats the run. `identity` marks the flags that make a run what it is: a run directory
@@ -6,10 +6,9 @@ can be continued only with the same ones.
 """
 
 from bnn_hvd.config.flagfile import from_flagfile, parse, to_flagfile
-from bnn_hvd.config.flags import check, flag, sections
-from bnn_hvd.config.model import ESTIMATORS
-from bnn_hvd.config.resolution import DEFAULT_PARTICLES, differences, model_name, resolve, root_seed
-from bnn_hvd.config.train import TrainConfig
+from bnn_hvd.config.flags import Fields, check, fields_of, flag, sections
+from bnn_hvd.config.resolution import DEFAULT_PARTICLES, differences, fill, model_name, resolve
+from bnn_hvd.config.train import TrainConfig, compose, default_options, to_flags, train_flags
 from bnn_hvd.config.verbs import (
     ChurnConfig,
     JobConfig,
@@ -18,12 +17,14 @@ from bnn_hvd.config.verbs import (
     PrepareDataConfig,
     PruneConfig,
     ScaleConfig,
+    flags_of,
+    make,
 )
 
 __all__ = [
     "DEFAULT_PARTICLES",
-    "ESTIMATORS",
     "ChurnConfig",
+    "Fields",
     "JobConfig",
     "PlotConfig",
     "PredictConfig",
@@ -32,13 +33,20 @@ __all__ = [
     "ScaleConfig",
     "TrainConfig",
     "check",
+    "compose",
+    "default_options",
     "differences",
+    "fields_of",
+    "fill",
     "flag",
+    "flags_of",
     "from_flagfile",
+    "make",
     "model_name",
     "parse",
     "resolve",
-    "root_seed",
     "sections",
     "to_flagfile",
+    "to_flags",
+    "train_flags",
 ]

@@ -1,11 +1,13 @@
 """A flag is a dataclass field: its default, its section of the help, its choices and bounds."""
 
 import dataclasses
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 from bnn_hvd import registry
 from bnn_hvd.errors import UserError
+
+Fields = dict[str, dataclasses.Field]  # by the name of the flag
 
 
 def flag(
@@ -13,38 +15,56 @@ def flag(
     section: str,
     help: str,
     *,
-    choices: Sequence[str] = (),
+    name: str = "",
+    choices: Collection[str] = (),
     minimum: float | None = None,
+    below: float | None = None,
     identity: bool = True,
     required: bool = False,
+    exclusive: bool = False,
 ) -> Any:
     """A dataclass field that becomes a command-line flag.
 
-    `minimum` is a bound that `resolve` checks; `choices` are compared without regard to case. `identity`
-    marks the flags that make a run what it is.
+    name: of the flag, where it is not the field's. choices: compared without regard to case. minimum, below: bounds
+    that `check` looks at. identity: whether the flag makes a run what it is. exclusive: whether it is refused where
+    another method or data set is chosen than the one that has it.
     """
     metadata = {
-        "section": section, "help": help, "choices": tuple(choices), "minimum": minimum, "identity": identity,
-        "required": required,
+        "name": name, "section": section, "help": help, "choices": choices, "minimum": minimum, "below": below,
+        "identity": identity, "required": required, "exclusive": exclusive,
     }  # fmt: skip
     return dataclasses.field(default=default, metadata=metadata)
 
 
-def check(config: Any) -> None:
-    """Raise UserError unless every field is within its choices and bounds."""
-    for field in dataclasses.fields(config):
-        value, meta = getattr(config, field.name), field.metadata
+def fields_of(config_type: type) -> Fields:
+    """Return the flags of one dataclass; fields without a section are no flags."""
+    fields = [field for field in dataclasses.fields(config_type) if "section" in field.metadata]
+    return {field.metadata["name"] or field.name: field for field in fields}
+
+
+def check(fields: Fields, values: Mapping[str, Any]) -> None:
+    """Raise UserError unless every value is within the choices and bounds of its flag."""
+    for name, field in fields.items():
+        value, meta = values[name], field.metadata
         if meta["choices"] and value:
-            registry.known(dict.fromkeys(meta["choices"]), value, f"--{field.name}")
+            registry.known(dict.fromkeys(meta["choices"]), value, f"--{name}")
         if meta["minimum"] is not None and value is not None and not value >= meta["minimum"]:
-            raise UserError(f"--{field.name}={value} must be at least {meta['minimum']:g}")
+            raise UserError(f"--{name}={value} must be at least {meta['minimum']:g}")
+        if meta["below"] is not None and value is not None and not value < meta["below"]:
+            raise UserError(f"--{name}={value} must be below {meta['below']:g}")
         if meta["required"] and not value:
-            raise UserError(f"--{field.name} is required: {meta['help']}")
+            raise UserError(f"--{name} is required: {meta['help']}")
 
 
-def sections(config_type: type) -> Iterable[tuple[str, list[dataclasses.Field]]]:
-    """Yield (section, fields) in the order of the fields."""
-    grouped: dict[str, list[dataclasses.Field]] = {}
-    for field in dataclasses.fields(config_type):
-        grouped.setdefault(field.metadata["section"], []).append(field)
+def canonical(field: dataclasses.Field, value: Any) -> Any:
+    """Spell a choice as the registry does: --model=bnn_fc_flip is BNN_FC_flip."""
+    choices = field.metadata["choices"]
+    return registry.known(dict.fromkeys(choices), value) if choices and value else value
+
+
+def sections(fields: Fields) -> Iterable[tuple[str, Fields]]:
+    """Yield (section, its flags), both in the order of the fields."""
+    grouped: dict[str, Fields] = {}
+    for name, field in fields.items():
+        grouped.setdefault(field.metadata["section"], {})[name] = field
     return grouped.items()

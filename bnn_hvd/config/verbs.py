@@ -1,9 +1,50 @@
 """One frozen dataclass for each verb but `train`."""
 
 import dataclasses
+from typing import Any
 
-from bnn_hvd.config.flags import flag
-from bnn_hvd.config.train import TrainConfig
+from bnn_hvd.config.flags import Fields, check, fields_of, flag
+from bnn_hvd.config.options import Values
+from bnn_hvd.config.resolution import resolve
+from bnn_hvd.config.train import TrainConfig, train_flags
+
+
+def flags_of(config_type: type) -> Fields:
+    """Return the flags of a verb: its own, and for a study those of its runs, some with the study's own default."""
+    if config_type is TrainConfig:
+        return train_flags()
+    own = fields_of(config_type)
+    runs = next((field for field in dataclasses.fields(config_type) if field.name == "train"), None)
+    if runs is None:
+        return own
+    return own | {
+        name: _with_default(field, runs.metadata["defaults"].get(name, field.default))
+        for name, field in train_flags().items() if name not in own
+    }  # fmt: skip
+
+
+def make(config_type: type, **given: Any) -> Any:
+    """Return the checked configuration of a verb from some of its flags; that of training is complete.
+
+    Raises:
+      UserError: a value out of bounds, flags that contradict each other, or one that is required and missing.
+    """
+    if config_type is TrainConfig:
+        return resolve(**given)
+    fields = flags_of(config_type)
+    if unknown := set(given) - set(fields):
+        raise TypeError(f"unknown flags: {', '.join(sorted(unknown))}")
+    values = {name: field.default for name, field in fields.items()} | given
+    check(fields, values)
+    own = fields_of(config_type)
+    runs = {name: value for name, value in values.items() if name not in own}
+    return config_type(**{name: values[name] for name in own}, **({"train": runs} if runs else {}))
+
+
+def _with_default(field: dataclasses.Field, default: Any) -> dataclasses.Field:
+    changed = dataclasses.field(default=default, metadata=field.metadata)
+    changed.name, changed.type = field.name, field.type
+    return changed
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,7 +81,9 @@ class PruneConfig:
         "together (of those with scales, if there are)", choices=("layer", "global"),
     )  # fmt: skip
     num_draws: int = flag(30, "run", "posterior draws of each score", minimum=1)
-    write_fraction: float = flag(0.5, "written", "part of the weights that the written run lacks, in [0, 1)", minimum=0)
+    write_fraction: float = flag(
+        0.5, "written", "part of the weights that the written run lacks, in [0, 1)", minimum=0, below=1
+    )
     criterion: str = flag(
         "", "written", "what its weights were ranked by: the signal-to-noise ratio |loc| / scale, or |loc| (default: "
         "snr where there are scales)", choices=("snr", "magnitude"),
@@ -86,17 +129,21 @@ class JobConfig:
 
 
 @dataclasses.dataclass(frozen=True)
-class ScaleConfig(TrainConfig):
+class ScaleConfig:
     """Train models on more and more ranks, or collect such runs: training times, speed-up, prediction.
 
     The flags of `train` are those of its runs.
     """
 
+    train: Values = dataclasses.field(default_factory=dict, metadata={"defaults": {}})
+
     run: str = flag("", "study", "directory of the study (required). Started again on it, the study goes on")
     models: str = flag("BNN_conv_flip,CNN_conv", "study", "the models, a,b; each takes the place of --model")
     ranks: str = flag("1,2", "study", "the numbers of ranks, a,b")
     particles: str = flag(
-        "", "study", "2,4,8: instead, train so many particles of the --network and --method of train: seconds per epoch"
+        "",
+        "study",
+        "2,4,8: instead, train so many particles of --architecture and --method: seconds per epoch",
     )
     mode: str = flag(
         "strong", "study", "strong: --batch_size is the global batch, divided among the ranks (and the learning rate "
@@ -117,11 +164,16 @@ class ScaleConfig(TrainConfig):
 
 
 @dataclasses.dataclass(frozen=True)
-class ChurnConfig(TrainConfig):
+class ChurnConfig:
     """Train replicas that differ in one thing (seeds, order, hardware), and say how much their predictions differ.
 
-    The flags of `train` are those of its runs; --batch_size is the global batch.
+    The flags of `train` are those of its runs; --batch_size is the global batch. All checkpoints are kept: the weights
+    over training.
     """
+
+    train: Values = dataclasses.field(default_factory=dict, metadata={
+        "defaults": {"optimizer": "sgd", "momentum": 0.0, "checkpoint_every_steps": 100}
+    })  # fmt: skip
 
     run: str = flag("", "study", "directory of the study (required). Started again on it, the study goes on")
     replicas: int = flag(3, "study", "trainings of each cell", minimum=2)
@@ -146,10 +198,3 @@ class ChurnConfig(TrainConfig):
     num_draws: int = flag(30, "study", "posterior draws of each replica's prediction", minimum=1)
     ranks_per_node: int = flag(0, "study", "in an allocation; 0: as the batch system places them", minimum=0)
     format: str = flag("png", "study", "file format of the figures", choices=("png", "pdf", "svg"))
-
-    optimizer: str = flag("sgd", "objective", "update rule", choices=("adam", "sgd"))
-    momentum: float = flag(0.0, "objective", "momentum of sgd, in [0, 1)", minimum=0)
-    checkpoint_every_steps: int = flag(
-        100, "machine", "steps between checkpoints, all of which are kept: the weights over training", minimum=1,
-        identity=False,
-    )  # fmt: skip

@@ -4,6 +4,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from bnn_hvd.targets import Classes, ImplicitRatings, RealValues, Target
+
 
 @dataclass(frozen=True, eq=False)
 class Catalogue:
@@ -42,7 +44,10 @@ class Arrays:
     truth_grid: np.ndarray | None = None
     catalogue: Catalogue | None = None
 
-    @property
-    def num_items(self) -> int:
-        """Return I, or 0 where the targets are something else."""
-        return len(self.catalogue.titles) if self.catalogue else 0
+    def target(self, standardize: bool = True) -> Target:
+        """Return what is predicted; real values in the units of the training part, if they are to be standardised."""
+        if self.num_classes:
+            return Classes(self.num_classes)
+        if self.catalogue:
+            return ImplicitRatings(len(self.catalogue.titles))
+        return RealValues.fitted(self.y_train) if standardize else RealValues()

@@ -3,14 +3,47 @@
 A row of the data is a user; its target is a row of the matrix. Legend: U users, I items, D factors, G genres.
 """
 
+import dataclasses
+
 import numpy as np
 
+from bnn_hvd.config import fill
+from bnn_hvd.config.flags import flag
+from bnn_hvd.config.options import DataOptions, FactorOptions, HeldOutOptions, Values
 from bnn_hvd.data.arrays import Arrays, Catalogue
 from bnn_hvd.errors import UserError
 
 WATCHED, NOT_WATCHED, UNKNOWN = 1, -1, 0  # what a target says of an item: y z is then the log odds of what is known
 MOST_ENTRIES = 1 << 29  # int8 each, in both parts
 BLOCK_ENTRIES = 1 << 24  # that are drawn at a time
+
+
+@dataclasses.dataclass(frozen=True)
+class RatingsOptions(HeldOutOptions, DataOptions):
+    """Flags of implicit ratings: there is one network for them, and one method for that network."""
+
+    ratings = True
+
+    num_users: int | None = flag(
+        None, "data", "users of synthetic_ratings (default 3500); of movielens, only so many, those with the most "
+        "ratings", minimum=1,
+    )  # fmt: skip
+    num_items: int | None = flag(None, "data", "and items (default 2500); of movielens, the most watched", minimum=1)
+
+    @classmethod
+    def fill(cls, values: Values) -> None:
+        fill(values, architecture="matrix_factorisation", method="hmc")
+        values["standardize"] = "none"
+
+
+@dataclasses.dataclass(frozen=True)
+class SyntheticRatingsOptions(FactorOptions, RatingsOptions):
+    """Flags of ratings that are drawn from known factors."""
+
+    @classmethod
+    def fill(cls, values: Values) -> None:
+        super().fill(values)
+        fill(values, num_users=3500, num_items=2500)
 
 
 def arrays(watched_UI: np.ndarray, catalogue: Catalogue, test_fraction: float, source: str) -> Arrays:

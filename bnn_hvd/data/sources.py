@@ -3,6 +3,7 @@
 Adding a data set is one function here and one row in registry.DATASETS.
 """
 
+import dataclasses
 import inspect
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -11,12 +12,13 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from bnn_hvd import registry
+from bnn_hvd.config import default_options
+from bnn_hvd.config.data import DataConfig
 from bnn_hvd.data import formats
 from bnn_hvd.data.arrays import Arrays
 from bnn_hvd.errors import UserError
 
 NUM_TEST_DIGITS = 360
-READERS_FLAGS = ("target", "test_fraction", "num_users", "num_items", "num_factors")
 IDX_STEMS = {"x_train": "train-images", "y_train": "train-labels", "x_test": "t10k-images", "y_test": "t10k-labels"}
 
 FINE_CLASSES = """
@@ -61,36 +63,25 @@ CIFAR100 = CifarFiles(
 )
 
 
-def load(dataset: str, data_dir: str, target: str = "", test_fraction: float = 0.2, **size: int | None) -> Arrays:
+def load(dataset: str, data_dir: str, **flags: Any) -> Arrays:
     """Read the data set that the flags --dataset and --data_dir name, and check it.
 
-    target, test_fraction, size: further flags; a reader is given those that are its keyword-only arguments.
+    flags: of its options, where they differ from their defaults; a reader is given them as keyword arguments.
 
     Raises:
       UserError: files that are missing or broken, or data that can't be trained on.
     """
-    reader = registry.load(registry.DATASETS, dataset)
-    if target and dataset != "table":
-        raise UserError(f"--target={target} is a column of a table, not of --dataset={dataset}: leave it out")
-    given = {"target": target, "test_fraction": test_fraction, **size}
+    reader, options = registry.load(registry.DATASETS, dataset), default_options("data", dataset)
+    given = dataclasses.replace(options, **flags)
     takes = [p.name for p in inspect.signature(reader).parameters.values() if p.kind is p.KEYWORD_ONLY]
-    arrays = reader(data_dir, **{name: given[name] for name in takes})
+    arrays = reader(data_dir, **{name: getattr(given, name) for name in takes})
     check(arrays, str(_absolute(data_dir)) if data_dir else dataset)
     return arrays
 
 
-def flags(config: Any) -> dict[str, Any]:
-    """Return the flags of `train` that `load` hands on to a reader."""
-    return {name: getattr(config, name) for name in READERS_FLAGS}
-
-
-def describe(arrays: Arrays) -> dict[str, Any]:
-    """Return what must be known of the data to predict with a network trained on it, for data.json."""
-    return {
-        "num_train": len(arrays.x_train), "num_test": len(arrays.x_test), "num_classes": arrays.num_classes,
-        "class_names": list(arrays.class_names), "example_shape": list(arrays.x_train.shape[1:]),
-        "input_names": list(arrays.input_names), "num_items": arrays.num_items,
-    }  # fmt: skip
+def load_configured(config: DataConfig, data_dir: str = "") -> Arrays:
+    """Read the data set of a configuration, or other data in its format."""
+    return load(config.dataset, data_dir or config.data_dir, **dataclasses.asdict(config.options))
 
 
 def digits(path: str) -> Arrays:

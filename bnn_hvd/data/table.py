@@ -7,8 +7,17 @@ from pathlib import Path
 
 import numpy as np
 
+from bnn_hvd.config.flags import flag
+from bnn_hvd.config.options import DataOptions, HeldOutOptions
 from bnn_hvd.data.arrays import Arrays
 from bnn_hvd.errors import UserError
+
+
+@dataclasses.dataclass(frozen=True)
+class TableOptions(HeldOutOptions, DataOptions):
+    """Flags of a table."""
+
+    target: str = flag("", "data", "column of a table that is to be predicted", exclusive=True)
 
 
 def table(path: str, *, target: str, test_fraction: float = 0.2) -> Arrays:

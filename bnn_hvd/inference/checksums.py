@@ -1,4 +1,4 @@
-"""Where two trainings part: a checksum of gradient and weights after each step, and planted differences.
+"""Where two trainings begin to differ: checksums of gradient and weights after each step, and planted differences.
 
 A checksum is the sum of the bits of all numbers, as int32 times odd numbers of their places, modulo 2^32: sums
 of integers come out the same in any order, and one flipped bit always changes it.
@@ -15,63 +15,72 @@ from bnn_hvd.config import TrainConfig
 from bnn_hvd.data.pipeline import Batch
 from bnn_hvd.errors import UserError
 from bnn_hvd.inference import parameter_index
-from bnn_hvd.inference.descent import State
-from bnn_hvd.inference.objective import Controls
+from bnn_hvd.inference.method import Controls, Method, Scalars, State
 from bnn_hvd.inference.optimizers import Optimizer
 from bnn_hvd.models.network import Network
 from bnn_hvd.run import records
 from bnn_hvd.run.checkpoint import Progress
 
-WATCHED = ("gradient", "weights")
+Step = Callable[[State, Batch, Controls], Scalars]
+CHECKED = ("gradient", "weights")
 HALVES = ("low", "high")  # of 32 bits: each is exact in the float32 that a step's scalars are
 
 
-class WatchedOptimizer:
+class WatchedOptimizer(Optimizer):
     """An update rule that notes the gradient it is given; at `nudge_step` it gets one that is an ulp off."""
 
     def __init__(self, optimizer: Optimizer, nudge_step: int):
-        self.optimizer, self.nudge_step, self.slots = optimizer, nudge_step, optimizer.slots
+        self.optimizer, self.nudge_step = optimizer, nudge_step
         self.seen = tf.Variable(0, dtype=tf.int32, trainable=False)
 
-    def apply(self, params, slots, gradient, learning_rate, step) -> None:  # type: ignore[no-untyped-def]
+    def slots(self, params: tf.Variable) -> dict[str, tf.Variable]:
+        return self.optimizer.slots(params)
+
+    def apply(
+        self, params: tf.Variable, slots: dict[str, tf.Variable], gradient: tf.Tensor, learning_rate: tf.Tensor,
+        step: tf.Tensor,
+    ) -> None:  # fmt: skip
         if self.nudge_step:
             gradient = tf.cond(tf.equal(step + 1, self.nudge_step), lambda: nudged(gradient), lambda: gradient)
         self.seen.assign(checksum(gradient))
         self.optimizer.apply(params, slots, gradient, learning_rate, step)
 
 
-class Watched:
-    """A method whose step also returns the checksums, in halves; everything else is the method's own."""
+def with_checksums(method: Method, config: TrainConfig) -> Step:
+    """Return the step of a method; with --checksums it also returns the checksums, in halves.
 
-    def __init__(self, method: Any, optimizer: WatchedOptimizer | None):
-        self._method, self._optimizer = method, optimizer
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._method, name)
-
-    def step(self, state: State, batch: Batch, controls: Controls) -> dict[str, tf.Tensor]:
-        scalars = self._method.step(state, batch, controls)
-        seen = self._optimizer.seen.read_value() if self._optimizer else tf.constant(0)
-        for name, bits in zip(WATCHED, (seen, checksum(tf.convert_to_tensor(state.params))), strict=True):
-            low, high = tf.bitwise.bitwise_and(bits, 0xFFFF), tf.bitwise.right_shift(bits, 16)
-            scalars |= {f"{name}_low": tf.cast(low, tf.float32), f"{name}_high": tf.cast(high, tf.float32)}
-        return scalars
-
-
-def watch(method: Any, config: TrainConfig) -> WatchedOptimizer | None:
-    """Put a watch on the method's optimizer, if the flags ask for one.
+    With --nudge_step, or --checksums, the method gets an optimizer that sees each gradient.
 
     Raises:
       UserError: a gradient to change, of a method that has no optimizer.
     """
-    if not (config.checksums or config.nudge_step):
+    watched = watch(method, config)
+    if not config.machine.checksums:
+        return method.step
+
+    def step(state: State, batch: Batch, controls: Controls) -> Scalars:
+        scalars = method.step(state, batch, controls)
+        seen = watched.seen.read_value() if watched else tf.constant(0)
+        for name, bits in zip(CHECKED, (seen, checksum(tf.convert_to_tensor(state.params))), strict=True):
+            low, high = tf.bitwise.bitwise_and(bits, 0xFFFF), tf.bitwise.right_shift(bits, 16)
+            scalars |= {f"{name}_low": tf.cast(low, tf.float32), f"{name}_high": tf.cast(high, tf.float32)}
+        return scalars
+
+    return step
+
+
+def watch(method: Method, config: TrainConfig) -> WatchedOptimizer | None:
+    """Wrap the optimizer of a method, if the flags ask for it and there is one."""
+    if not (config.machine.checksums or config.machine.nudge_step):
         return None
-    if not hasattr(method, "optimizer"):
-        if config.nudge_step:
-            raise UserError(f"--nudge_step needs a method with an optimizer, and --method={config.method} has none")
+    if method.optimizer is None:
+        if config.machine.nudge_step:
+            raise UserError(
+                f"--nudge_step needs a method with an optimizer, and --method={config.method.name} has none"
+            )
         return None
-    method.optimizer = WatchedOptimizer(method.optimizer, config.nudge_step)
-    return method.optimizer
+    method.optimizer = watched = WatchedOptimizer(method.optimizer, config.machine.nudge_step)
+    return watched
 
 
 def checksum(x: tf.Tensor) -> tf.Tensor:
@@ -95,15 +104,15 @@ def flip_bit(state: State, config: TrainConfig, network: Network) -> None:
     Raises:
       UserError: there is no such bit.
     """
-    if config.flip_bit < 0:
+    if config.machine.flip_bit < 0:
         return
-    if config.flip_bit > 31:
-        raise UserError(f"--flip_bit={config.flip_bit} must be at most 31: weights have 32 bits")
+    if config.machine.flip_bit > 31:
+        raise UserError(f"--flip_bit={config.machine.flip_bit} must be at most 31: weights have 32 bits")
     index_P = np.arange(network.num_parameters)
     first = network.slices(index_P)[f"{network.layers[-1]}/kernel"][0]
     params = state.params.numpy()
-    place = parameter_index.of_theta(config.method, network)[first]
-    params.view(np.uint32)[..., place] ^= np.uint32(1 << config.flip_bit)
+    place = parameter_index.of_theta(config.method.options, network)[first]
+    params.view(np.uint32)[..., place] ^= np.uint32(1 << config.machine.flip_bit)
     state.params.assign(params)
 
 
@@ -116,7 +125,7 @@ def writing(loop: Callable[..., Any], run: Path, progress: Progress, is_root: bo
     def watched_loop(call: Any) -> dict[str, np.ndarray]:
         nonlocal step
         history = loop(call)
-        parts = {name: [history.pop(f"{name}_{half}").astype(np.int64) for half in HALVES] for name in WATCHED}
+        parts = {name: [history.pop(f"{name}_{half}").astype(np.int64) for half in HALVES] for name in CHECKED}
         sums = {name: (low + (high << 16)) & 0xFFFFFFFF for name, (low, high) in parts.items()}
         if is_root:
             records.append_jsonl(path, *(

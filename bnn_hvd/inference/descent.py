@@ -1,41 +1,17 @@
-"""Gradient descent on a flat parameter vector, data-parallel: what point and vi share."""
+"""Gradient descent on a flat parameter vector, data-parallel: what most methods share."""
 
 from collections.abc import Callable
-from types import SimpleNamespace
-from typing import Any
 
 import tensorflow as tf
 
 from bnn_hvd.data.pipeline import Batch
 from bnn_hvd.distributed.cluster import Cluster
 from bnn_hvd.inference import clock, compression, gradient_blocks
-from bnn_hvd.inference.objective import Controls
+from bnn_hvd.inference.method import Controls, Picked, Scalars, State
 from bnn_hvd.inference.optimizers import Optimizer
-from bnn_hvd.models.network import STATISTICS, Network
+from bnn_hvd.models.network import STATISTICS
 
-Scalars = dict[str, tf.Tensor]
 NEW_STATISTICS = 0.1  # weight of a step's statistics of batch norms among the running ones
-
-
-class State(tf.Module):
-    """Everything that training changes.
-
-    Attributes:
-      params: what is learnt, one flat vector [P], or [M, P] for M members.
-      slots: what the optimizer and the method keep beside it, by name; with M members, [M, ...].
-      step: steps done, int64.
-      example_axis: of the variables that have an axis of this rank's examples, which one that is, by name.
-    """
-
-    def __init__(self, params: tf.Tensor, optimizer: Optimizer | None = None, network: Network | None = None):
-        super().__init__()
-        self.params = tf.Variable(params, name="params")
-        self.slots = optimizer.slots(self.params) if optimizer else {}
-        if network and network.initial_statistics.size:
-            each = tf.broadcast_to(network.initial_statistics, [*params.shape[:-1], network.initial_statistics.size])
-            self.slots[STATISTICS] = tf.Variable(each, name="batch_statistics")
-        self.step = tf.Variable(0, dtype=tf.int64, name="step")
-        self.example_axis: dict[str, int] = {}
 
 
 def descend(
@@ -89,7 +65,7 @@ def average_in(state: State, statistics: tf.Tensor) -> None:
     running.assign_add(weight * (statistics - running))
 
 
-def statistics_of(state: Any) -> dict[str, tf.Tensor]:
+def statistics_of(state: State | Picked) -> dict[str, tf.Tensor]:
     """Return the running statistics, as weights of the network; nothing without batch norms."""
     return {STATISTICS: tf.convert_to_tensor(state.slots[STATISTICS])} if STATISTICS in state.slots else {}
 
@@ -118,9 +94,3 @@ def averaged(cluster: Cluster, tensors: list[tf.Tensor], scalars: Scalars) -> tu
     )
     here = {"loss_here": scalars["loss"], "communication_s": communication_s}
     return tensors, {**dict(zip(scalars, tf.unstack(means), strict=True)), **here}
-
-
-def picked(state: State, index_S: tf.Tensor) -> Any:
-    """Return a state to draw from, that has member index_S[s] in place s of its leading axis."""
-    slots = {name: tf.gather(slot, index_S) for name, slot in state.slots.items()}
-    return SimpleNamespace(params=tf.gather(state.params, index_S), slots=slots, step=state.step)

@@ -3,55 +3,64 @@
 The posterior is an equal mixture of the members'. With swag it is multi-SWAG (Wilson & Izmailov 2020).
 """
 
-from typing import Any
-
 import numpy as np
 import tensorflow as tf
 
+from bnn_hvd import seeds
 from bnn_hvd.data.pipeline import Batch
-from bnn_hvd.inference.descent import State, picked
-from bnn_hvd.inference.objective import Controls, Draws
+from bnn_hvd.inference.method import Controls, Draws, Forward, Marginals, Method, Picked, Scalars, State
+from bnn_hvd.inference.optimizers import Optimizer
 
 
-class Ensemble:
-    """Members `members` of an ensemble of `method`. Member m differs from a run without members by its seeds alone.
+class Ensemble(Method):
+    """Members `members` of an ensemble of `base`. Member m differs from a run without members by its seeds alone.
 
     Member 0 has the seeds of that run. A member's training depends neither on how many there are nor on
     which rank it is.
     """
 
-    def __init__(self, method: Any, members: range):
-        self.method, self.members, self.network, self.likelihood = method, members, method.network, method.likelihood
+    def __init__(self, base: Method, members: range):
+        self._base, self.members, self.network, self.likelihood = base, members, base.network, base.likelihood
+
+    @property
+    def base(self) -> Method:
+        return self._base
+
+    @property
+    def optimizer(self) -> Optimizer | None:
+        return self._base.optimizer
+
+    @optimizer.setter
+    def optimizer(self, optimizer: Optimizer | None) -> None:
+        self._base.optimizer = optimizer
 
     def with_members(self, members: range) -> "Ensemble":
-        """Return the method for a state that is whole in one place, of these members."""
-        return Ensemble(self.method.alone() if hasattr(self.method, "alone") else self.method, members)
+        return Ensemble(self._base.alone(), members)
 
     def init(self, seed: np.ndarray) -> State:
-        return self.method.init(seed + self._offsets())
+        return self._base.init(self._seeds(seed))
 
-    def step(self, state: State, batch: Batch, controls: Controls) -> dict[str, tf.Tensor]:
-        return self.method.step(state, batch, controls._replace(seed=controls.seed + self._offsets()))
+    def step(self, state: State, batch: Batch, controls: Controls) -> Scalars:
+        return self._base.step(state, batch, controls._replace(seed=self._seeds(controls.seed)))
 
     def num_reduced(self) -> int:
-        return self.method.num_reduced()
+        return self._base.num_reduced()
 
     def num_draws(self, requested: int) -> int:
         """Return equally many draws of each member, and at least what was asked for where they can be told apart."""
-        each = self.method.num_draws(-(-requested // len(self.members)))
+        each = self._base.num_draws(-(-requested // len(self.members)))
         return each * len(self.members)
 
-    def draw(self, state: State, draws: Draws):  # type: ignore[no-untyped-def]
+    def draw(self, state: State | Picked, draws: Draws) -> Forward:
         """Return the network with the draws dealt to the members in turn."""
+        assert isinstance(state, State)
         count = len(self.members)
         member, index = draws.index % count, draws.index // count
-        if hasattr(self.method, "picked"):  # a chain has been at many places
-            return self.method.draw(self.method.picked(state, member, index), Draws(index, draws.seeds))
-        return self.method.draw(picked(state, member), Draws(index, draws.seeds))
+        return self._base.draw(self._base.picked(state, member, index), Draws(index, draws.seeds))
 
-    def marginals(self, state: State) -> tuple[np.ndarray, np.ndarray]:
-        return self.method.marginals(state)
+    def marginals(self, state: State) -> Marginals:
+        return self._base.marginals(state)
 
-    def _offsets(self) -> np.ndarray:
-        """Return what makes one seed [2] a seed for each member [M, 2]."""
-        return np.array([[member, 0] for member in self.members], np.int64)
+    def _seeds(self, seed: tf.Tensor | np.ndarray) -> tf.Tensor | np.ndarray:
+        """Return a seed for each member [M, 2]."""
+        return seeds.derive(seed, member=np.array(self.members, np.int64))

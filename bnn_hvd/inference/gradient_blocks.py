@@ -16,12 +16,12 @@ from typing import NamedTuple
 
 import tensorflow as tf
 
+from bnn_hvd import seeds
 from bnn_hvd.data.pipeline import Batch
 from bnn_hvd.distributed.cluster import Cluster
-from bnn_hvd.inference.objective import Controls
+from bnn_hvd.inference.method import Controls
 
 Part = Callable[[Batch, Controls], tuple[list[tf.Tensor], dict[str, tf.Tensor]]]
-SEEDS = 1 << 32  # from the seeds of one block to those of the next: layers and members add small numbers to them
 
 
 class Sums(NamedTuple):
@@ -55,7 +55,7 @@ def sums(cluster: Cluster, batch: Batch, controls: Controls, part: Part) -> Sums
     def one(place: tf.Tensor) -> tf.Tensor:
         rows = Batch(*(tf.gather(tf.reshape(v, [-1, count, *v.shape[1:]]), place, axis=1) for v in batch))
         block = tf.cast(cluster.rank + cluster.size * place, tf.int64)
-        tensors, scalars = part(rows, controls._replace(seed=controls.seed + block * tf.constant([0, SEEDS], tf.int64)))
+        tensors, scalars = part(rows, controls._replace(seed=seeds.derive(controls.seed, block=block)))
         shapes[:], names[:] = [tensor.shape for tensor in tensors], scalars
         flat = [tf.reshape(tensor, [tensor.shape.num_elements()]) for tensor in tensors]
         return tf.concat([*flat, tf.stack(list(scalars.values()))], 0)

@@ -5,25 +5,25 @@ each has L parameters for itself.
 """
 
 import copy
+import dataclasses
 from collections.abc import Callable
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
-from bnn_hvd.config import TrainConfig
+from bnn_hvd.config import TrainConfig, fill, flag
+from bnn_hvd.config.options import MethodOptions, Values
 from bnn_hvd.data import shards
 from bnn_hvd.data.pipeline import Batch
 from bnn_hvd.distributed.cluster import Cluster, Solo
 from bnn_hvd.errors import UserError
 from bnn_hvd.inference import hamiltonian
-from bnn_hvd.inference.descent import State
 from bnn_hvd.inference.hamiltonian import StepSize
 from bnn_hvd.inference.init_from import trained_theta
 from bnn_hvd.inference.likelihoods import Likelihood
 from bnn_hvd.inference.log_posterior import LOCAL, Local, LogPosterior
-from bnn_hvd.inference.objective import Controls, Draws
+from bnn_hvd.inference.method import Controls, Draws, Forward, Marginals, Method, Picked, State
 from bnn_hvd.models.layers import Wide
 from bnn_hvd.models.network import Network
 
@@ -36,7 +36,85 @@ OUTPUT_BYTES = 2 << 20  # of the outputs of a chunk, where an example has very m
 MOST_BYTES = 1 << 35  # of the draws that a run keeps, where examples have parameters of their own
 
 
-class Hmc:
+@dataclasses.dataclass(frozen=True)
+class HmcOptions(MethodOptions):
+    """Flags of hmc. Chains are what particles are elsewhere."""
+
+    needs_particles = True
+    full_batch = True
+
+    num_chains: int | None = flag(
+        None, "--method=hmc", "Markov chains (default 1); may be raised on a finished run", minimum=1, identity=False,
+        exclusive=True,
+    )  # fmt: skip
+    chain_groups: int = flag(
+        1, "--method=hmc", "groups of ranks with chains of their own; the data are split over the ranks of a group",
+        minimum=1, identity=False,
+    )  # fmt: skip
+    hmc_leapfrog_steps: int = flag(
+        50, "--method=hmc", "leapfrog steps of a trajectory; a training step is one trajectory", minimum=1
+    )
+    hmc_jitter: float = flag(
+        0.0, "--method=hmc", "each trajectory's length is --hmc_leapfrog_steps times a number within 1 +- this, in "
+        "[0, 1)", minimum=0, below=1,
+    )  # fmt: skip
+    hmc_step_size: float = flag(
+        0.001, "--method=hmc", "step size of the leapfrog that the adaptation begins with", minimum=1e-12
+    )
+    hmc_burn_in_steps: int | None = flag(
+        None, "--method=hmc", "trajectories in which the step size adapts and nothing is kept (default: half of them)",
+        minimum=0,
+    )  # fmt: skip
+    hmc_target_accept: float = flag(
+        0.8, "--method=hmc", "acceptance that the step size adapts to, in (0, 1); longer trajectories want more",
+        minimum=0.01, below=1,
+    )  # fmt: skip
+    hmc_keep_every_steps: int = flag(
+        1, "--method=hmc", "trajectories from one draw that is kept to the next", minimum=1
+    )
+    hmc_kept_draws: int | None = flag(
+        None, "--method=hmc", "draws of each chain that are kept, the last ones (default: all after burn-in)", minimum=1
+    )
+    hmc_float64_accept: bool = flag(
+        False, "--method=hmc", "compute the accept test in float64: two more passes over the data per trajectory"
+    )
+    chunk_examples: int = flag(
+        0, "--method=hmc", "examples that go forward and back through the network at once; 0: what fits into a cache",
+        minimum=0, identity=False,
+    )  # fmt: skip
+
+    @property
+    def rank_groups(self) -> int:
+        return self.chain_groups
+
+    @classmethod
+    def fill(cls, values: Values) -> None:
+        for name, needed, why in (
+            ("kl_weight", 1.0, "draws from the posterior as it is"),
+            ("kl_warmup_epochs", 0.0, "draws from the posterior as it is"),
+            ("compression", "none", "needs the gradient as it is"),
+            ("augment", "", "takes the data as they are"),
+        ):
+            if values[name] != needed:
+                raise UserError(f"hmc {why}: leave --{name}={values[name]} out")
+        chains, particles = values["num_chains"], values["num_particles"]
+        if chains and particles and chains != particles:
+            raise UserError(
+                f"--num_chains={chains} and --num_particles={particles} mean the same of hmc: give one of them"
+            )
+        values["num_chains"] = values["num_particles"] = chains or particles or 1
+        total = values["steps"] or values["epochs"] or 10
+        fill(values, hmc_burn_in_steps=total // 2)
+        kept = (total - values["hmc_burn_in_steps"]) // values["hmc_keep_every_steps"]
+        if kept < 1 and not values["hmc_kept_draws"]:
+            raise UserError(
+                f"of {total} steps, {values['hmc_burn_in_steps']} of them burn-in, none is kept: raise --steps, or "
+                "lower --hmc_burn_in_steps or --hmc_keep_every_steps"
+            )
+        fill(values, hmc_kept_draws=kept)
+
+
+class Hmc(Method):
     """M chains theta [M, P]. A step is one trajectory of leapfrogs on the data of all ranks, accepted or not.
 
     The target is log prior + log likelihood, as they are: no batches, no temperature, no learning rate. During
@@ -52,21 +130,22 @@ class Hmc:
 
     def __init__(self, network: Network, likelihood: Likelihood, num_train: int, cluster: Cluster, config: TrainConfig):
         self.network, self.likelihood, self.num_train, self.cluster = network, likelihood, num_train, cluster
-        self.prior_scale, self.init_from = config.prior_scale, config.init_from
+        options = config.method.options_as(HmcOptions)
+        self.prior_scale, self.init_from = config.network.prior_scale, config.method.init_from
         has_conv = any(len(p.shape) == 4 for p in network.parameters)
-        self.chunk_examples = config.chunk_examples or (CONV_CHUNK if has_conv else 0)
+        self.chunk_examples = options.chunk_examples or (CONV_CHUNK if has_conv else 0)
         if network.of_example and not self.chunk_examples:
-            together = max(1, (config.num_chains or 1) // config.chain_groups)
+            together = max(1, (options.num_chains or 1) // options.chain_groups)
             self.chunk_examples = max(1, OUTPUT_BYTES // (4 * together * network.num_outputs))
-        self.first_step_size, self.target_accept = config.hmc_step_size, config.hmc_target_accept
-        self.leapfrog_steps, self.float64_accept = config.hmc_leapfrog_steps, config.hmc_float64_accept
-        self.jitter = config.hmc_jitter
-        self.burn_in, self.every = config.hmc_burn_in_steps or 0, config.hmc_keep_every_steps
-        self.rows = config.hmc_kept_draws or 1
-        self.kept_bytes = 4 * (config.num_chains or 1) * self.rows * self._num_of_draw()
+        self.first_step_size, self.target_accept = options.hmc_step_size, options.hmc_target_accept
+        self.leapfrog_steps, self.float64_accept = options.hmc_leapfrog_steps, options.hmc_float64_accept
+        self.jitter = options.hmc_jitter
+        self.burn_in, self.every = options.hmc_burn_in_steps or 0, options.hmc_keep_every_steps
+        self.rows = options.hmc_kept_draws or 1
+        self.kept_bytes = 4 * (options.num_chains or 1) * self.rows * self._num_of_draw()
         if network.of_example and self.kept_bytes > MOST_BYTES:
             raise UserError(
-                f"{self.rows} draws of {config.num_chains} chains, with the parameters of {num_train} examples, are "
+                f"{self.rows} draws of {options.num_chains} chains, with the parameters of {num_train} examples, are "
                 f"{self.kept_bytes / 2**30:.0f} GiB: keep fewer, by --hmc_kept_draws or --hmc_keep_every_steps"
             )
         self.order = spread(self.rows)
@@ -204,7 +283,7 @@ class Hmc:
         """Return how many rows of the ring are filled after so many steps."""
         return tf.clip_by_value((step - self.burn_in) // self.every, 0, self.rows)
 
-    def picked(self, state: State, chain_S: tf.Tensor, index_S: tf.Tensor) -> SimpleNamespace:
+    def picked(self, state: State, chain_S: tf.Tensor, index_S: tf.Tensor) -> Picked:
         """Return a state with draw index_S[s] of chain chain_S[s] in place s; before any is kept, where the chain is.
 
         Few draws are spread over the whole chain.
@@ -216,12 +295,12 @@ class Hmc:
         def at(ring: str, now: tf.Tensor) -> tf.Tensor:
             return tf.where(kept > 0, tf.gather_nd(state.slots[ring], place_S2), tf.gather(now, chain_S))
 
-        local = at("local_draws", state.slots["local"]) if self.network.of_example else None
-        return SimpleNamespace(params=at("draws", state.params), local=local)
+        local = {"local": at("local_draws", state.slots["local"])} if self.network.of_example else {}
+        return Picked(at("draws", state.params), local, state.step)
 
-    def draw(self, state: Any, draws: Draws):  # type: ignore[no-untyped-def]
+    def draw(self, state: State | Picked, draws: Draws) -> Forward:
         """Return the networks of the S draws picked."""
-        return self.forward(tf.convert_to_tensor(state.params), state.local)
+        return self.forward(tf.convert_to_tensor(state.params), state.slots.get("local"))
 
     def forward(self, theta_SP: tf.Tensor, local_SnL: tf.Tensor | None = None) -> Callable[[tf.Tensor], tf.Tensor]:
         """Return x [N, ...] -> outputs [S, N, O] of settings of the parameters, with those of n examples."""
@@ -230,13 +309,13 @@ class Hmc:
             return lambda x: self.network.apply(weights, x)
         return lambda x: self.network.apply(weights | self._of_examples(local_SnL, x), x)
 
-    def marginals(self, state: State) -> tuple[np.ndarray, np.ndarray]:
+    def marginals(self, state: State) -> Marginals:
         """Return mean and standard deviation of what is kept; before there are two, where the chains are."""
         kept = int(self.num_kept(state.step))
         draws = state.slots["draws"].numpy()[:, :kept].reshape(-1, self.network.num_parameters)
         if len(draws) < 2:
-            return state.params.numpy().mean(0), np.zeros(0, np.float32)
-        return draws.mean(0), np.maximum(draws.std(0, ddof=1), TINY)
+            return Marginals(state.params.numpy().mean(0), np.zeros(0, np.float32))
+        return Marginals(draws.mean(0), np.maximum(draws.std(0, ddof=1), TINY))
 
     def _write(self, state: State, q: tf.Tensor, trace_MV: tf.Tensor) -> None:
         """Move the chains, and write the rows of the rings that are due."""

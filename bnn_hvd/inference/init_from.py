@@ -22,6 +22,6 @@ def trained_theta(run: str, network: Network) -> np.ndarray:
     if theta.shape != (network.num_parameters,):
         raise UserError(
             f"--init_from={run} has parameters of shape {list(theta.shape)}, this network has "
-            f"{network.num_parameters}: give the --network and the --method=point that belong together"
+            f"{network.num_parameters}: give the --architecture and the --method=point that belong together"
         )
     return theta

@@ -1,22 +1,37 @@
 """Variational online Newton: a Normal per weight at the cost of one gradient (Shen et al. 2024, algorithm 1)."""
 
+import dataclasses
+
 import numpy as np
 import tensorflow as tf
 
 from bnn_hvd import noise
-from bnn_hvd.config import TrainConfig
+from bnn_hvd.config import TrainConfig, flag
+from bnn_hvd.config.options import MethodOptions
 from bnn_hvd.data.pipeline import Batch
 from bnn_hvd.distributed.cluster import Cluster
-from bnn_hvd.inference.descent import State, gradient_of, over_batch
+from bnn_hvd.inference.descent import gradient_of, over_batch
 from bnn_hvd.inference.likelihoods import Likelihood
-from bnn_hvd.inference.objective import Controls, Draws
+from bnn_hvd.inference.method import Controls, Draws, Forward, Marginals, Method, Picked, Scalars, State
 from bnn_hvd.models.network import Network
 
 # With no weight of the KL at all there would be no noise, and the curvature could not be seen.
 LEAST_KL_WEIGHT = 1e-2
 
 
-class Ivon:
+@dataclasses.dataclass(frozen=True)
+class IvonOptions(MethodOptions):
+    """Flags of ivon."""
+
+    ivon_hess_init: float = flag(
+        0.5, "--method=ivon", "curvature per example at the start; ivon needs a --learning_rate of about 0.1",
+        minimum=1e-12,
+    )  # fmt: skip
+    ivon_beta1: float = flag(0.9, "--method=ivon", "momentum of the gradient, in [0, 1)", minimum=0, below=1)
+    ivon_beta2: float = flag(0.9999, "--method=ivon", "memory of the curvature, in [0, 1)", minimum=0, below=1)
+
+
+class Ivon(Method):
     """loss = mean_n -log p(y_n | x_n, theta), theta drawn from q = N(mean, sigma^2) for all weights.
 
     A step goes down E_q[loss] + kl_weight * KL(q || p) / num_train, by natural gradients. With
@@ -32,8 +47,9 @@ class Ivon:
 
     def __init__(self, network: Network, likelihood: Likelihood, num_train: int, cluster: Cluster, config: TrainConfig):
         self.network, self.likelihood, self.num_train, self.cluster = network, likelihood, num_train, cluster
-        self.prior_scale, self.kl_weight = config.prior_scale, config.kl_weight
-        self.hess_init, self.beta1, self.beta2 = config.ivon_hess_init, config.ivon_beta1, config.ivon_beta2
+        options = config.method.options_as(IvonOptions)
+        self.prior_scale, self.kl_weight = config.network.prior_scale, config.schedule.kl_weight
+        self.hess_init, self.beta1, self.beta2 = options.ivon_hess_init, options.ivon_beta1, options.ivon_beta2
 
     def init(self, seed: np.ndarray) -> State:
         state = State(self.network.initial(seed))
@@ -43,7 +59,7 @@ class Ivon:
         }
         return state
 
-    def step(self, state: State, batch: Batch, controls: Controls) -> dict[str, tf.Tensor]:
+    def step(self, state: State, batch: Batch, controls: Controls) -> Scalars:
         """Both the gradient and its product with the noise are averaged: each rank has noise of its own."""
         mean, hess = tf.convert_to_tensor(state.params), tf.convert_to_tensor(state.slots["hess"])
         ess, delta = self._ess_and_delta(controls.kl_weight)
@@ -65,18 +81,15 @@ class Ivon:
     def num_reduced(self) -> int:
         return 2 * self.network.num_parameters  # the gradient, and its product with the noise
 
-    def num_draws(self, requested: int) -> int:
-        return requested
-
-    def draw(self, state: State, draws: Draws):  # type: ignore[no-untyped-def]
+    def draw(self, state: State | Picked, draws: Draws) -> Forward:
         """Return the network with S draws of all weights."""
         mean, hess = tf.convert_to_tensor(state.params), tf.convert_to_tensor(state.slots["hess"])
         eps_SP = noise.normals(draws.seeds, self.network.num_parameters)
         weights = self.network.unflatten(mean + eps_SP * self._sigma(hess))
         return lambda x: self.network.apply(weights, x)
 
-    def marginals(self, state: State) -> tuple[np.ndarray, np.ndarray]:
-        return state.params.numpy(), self._sigma(tf.convert_to_tensor(state.slots["hess"])).numpy()
+    def marginals(self, state: State) -> Marginals:
+        return Marginals(state.params.numpy(), self._sigma(tf.convert_to_tensor(state.slots["hess"])).numpy())
 
     def _ess_and_delta(self, kl_weight: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """Return the effective sample size, and the prior's precision per example of it."""

@@ -1,20 +1,22 @@
 """Last-layer Laplace approximation of a finished point run (MacKay 1992; Daxberger et al. 2021)."""
 
+import dataclasses
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
 from bnn_hvd import noise
-from bnn_hvd.config import TrainConfig
+from bnn_hvd.config import TrainConfig, fill, flag
+from bnn_hvd.config.options import MethodOptions, Values
 from bnn_hvd.data.pipeline import Batch
 from bnn_hvd.distributed.cluster import Cluster
 from bnn_hvd.errors import UserError
-from bnn_hvd.inference.descent import State, over_batch
+from bnn_hvd.inference.descent import over_batch
 from bnn_hvd.inference.init_from import trained_theta
 from bnn_hvd.inference.likelihoods import Likelihood
 from bnn_hvd.inference.map_loss import MaximumAPosteriori
-from bnn_hvd.inference.objective import Controls, Draws
+from bnn_hvd.inference.method import Controls, Draws, Forward, Method, Picked, Scalars, State
 from bnn_hvd.models.layers import Inputs
 from bnn_hvd.models.network import Network
 
@@ -22,7 +24,24 @@ MOST_WEIGHTS = 5000  # whose full matrix is 100 MB, in each checkpoint too
 MOST_INPUTS = 2048  # of kron: each pass of draws factorises a matrix of that size for every class
 
 
-class Laplace:
+@dataclasses.dataclass(frozen=True)
+class LaplaceOptions(MethodOptions):
+    """Flags of laplace."""
+
+    laplace_structure: str = flag(
+        "full", "--method=laplace", "curvature of the last layer: all of it, or a Kronecker product",
+        choices=("full", "kron"),
+    )  # fmt: skip
+
+    @classmethod
+    def fill(cls, values: Values) -> None:
+        if not values["init_from"]:
+            raise UserError("--method=laplace needs --init_from, the run directory of a point run")
+        if values["steps"] is None:
+            fill(values, epochs=1)  # each example is seen once
+
+
+class Laplace(Method):
     """theta stays the one of --init_from; its last layer W [D + 1, C], kernel and bias, gets q = N(W, precision^-1).
 
         precision = sum_n h_n h_n^T (x) H_n + I / prior_scale^2       (full)
@@ -35,16 +54,17 @@ class Laplace:
 
     def __init__(self, network: Network, likelihood: Likelihood, num_train: int, cluster: Cluster, config: TrainConfig):
         self.network, self.likelihood, self.num_train, self.cluster = network, likelihood, num_train, cluster
-        self.prior_scale, self.init_from = config.prior_scale, config.init_from
-        self.full = config.laplace_structure == "full"
-        self.objective = MaximumAPosteriori(network, likelihood, num_train, config.prior_scale)
+        self.prior_scale, self.init_from = config.network.prior_scale, config.method.init_from
+        self.full = config.method.options_as(LaplaceOptions).laplace_structure == "full"
+        self.objective = MaximumAPosteriori(network, likelihood, num_train, self.prior_scale)
         self.kernel, self.bias = (f"{network.layers[-1]}/{kind}" for kind in ("kernel", "bias"))
         inputs, self.outputs = next(p.shape for p in network.parameters if p.name == self.kernel)
         self.inputs = inputs + 1
         if self.inputs > MOST_INPUTS:
             raise UserError(
-                f"the last layer of --network={config.network} has {self.inputs - 1} inputs, and laplace takes at most "
-                f"{MOST_INPUTS - 1}: take a network with a smaller layer before its output, as lenet5 or vgg3"
+                f"the last layer of --architecture={config.network.architecture} has {self.inputs - 1} inputs, and "
+                f"laplace takes at most {MOST_INPUTS - 1}: take a network with a smaller layer before its output, as "
+                "lenet5 or vgg3"
             )
         if self.full and self.inputs * self.outputs > MOST_WEIGHTS:
             raise UserError(
@@ -61,7 +81,7 @@ class Laplace:
         state.slots |= {k: tf.Variable(tf.zeros([n, n]), name=f"laplace_{k}") for k, n in sizes.items()}
         return state
 
-    def step(self, state: State, batch: Batch, controls: Controls) -> dict[str, tf.Tensor]:
+    def step(self, state: State, batch: Batch, controls: Controls) -> Scalars:
         theta = tf.convert_to_tensor(state.params)
 
         def part(batch: Batch, controls: Controls) -> tuple[list[tf.Tensor], dict[str, tf.Tensor]]:
@@ -76,10 +96,7 @@ class Laplace:
     def num_reduced(self) -> int:
         return (self.inputs * self.outputs) ** 2 if self.full else self.inputs**2 + self.outputs**2
 
-    def num_draws(self, requested: int) -> int:
-        return requested
-
-    def draw(self, state: State, draws: Draws):  # type: ignore[no-untyped-def]
+    def draw(self, state: State | Picked, draws: Draws) -> Forward:
         """Return the network with S draws of its last layer."""
         weights: dict[str, Any] = self.network.unflatten(tf.convert_to_tensor(state.params))
         eps = tf.reshape(noise.normals(draws.seeds, self.inputs * self.outputs), [-1, self.inputs, self.outputs])
@@ -87,9 +104,6 @@ class Laplace:
         weights[self.kernel] = weights[self.kernel] + change[:, :-1]
         weights[self.bias] = weights[self.bias] + change[:, -1]
         return lambda x: self.network.apply(weights, x)
-
-    def marginals(self, state: State) -> tuple[np.ndarray, np.ndarray]:
-        return state.params.numpy(), np.zeros(0, np.float32)
 
     def _factors(self, theta: tf.Tensor, batch: Batch) -> list[tf.Tensor]:
         """Return the means over the batch of what the precision is made of."""
@@ -104,14 +118,14 @@ class Laplace:
         size = self.inputs * self.outputs
         return [tf.reshape(tf.einsum("nd,nebc->dbec", h_ND, curved), [size, size]) / count]
 
-    def _full_draws(self, state: State, eps: tf.Tensor) -> tf.Tensor:
+    def _full_draws(self, state: State | Picked, eps: tf.Tensor) -> tf.Tensor:
         """L^-T eps, with L the Cholesky factor of the precision, has its inverse as covariance."""
         precision = self.num_train * state.slots["full"] + tf.eye(eps.shape[1] * eps.shape[2]) / self.prior_scale**2
         flat = tf.reshape(eps, [eps.shape[0], -1])
         solved = tf.linalg.triangular_solve(tf.linalg.cholesky(precision), tf.transpose(flat), adjoint=True)
         return tf.reshape(tf.transpose(solved), eps.shape)
 
-    def _kron_draws(self, state: State, eps: tf.Tensor) -> tf.Tensor:
+    def _kron_draws(self, state: State | Picked, eps: tf.Tensor) -> tf.Tensor:
         """In the basis of the output factor's eigenvectors the precision is one block per eigenvalue."""
         values_C, vectors_CC = tf.linalg.eigh(state.slots["outputs"])
         blocks = self.num_train * tf.maximum(values_C, 0.0)[:, None, None] * state.slots["inputs"]

@@ -8,9 +8,8 @@ from typing import Protocol
 
 import tensorflow as tf
 
-from bnn_hvd import targets
-from bnn_hvd.config import TrainConfig
-from bnn_hvd.targets import Units
+from bnn_hvd.config.data import DataConfig
+from bnn_hvd.targets import RealValues, Target
 
 MAX_LOG_SCALE = 15.0
 
@@ -116,12 +115,12 @@ class Gaussian(Likelihood):
         return outputs[..., 0], tf.clip_by_value(outputs[..., 1], -MAX_LOG_SCALE, MAX_LOG_SCALE)
 
 
-def make(config: TrainConfig, num_classes: int, units: Units, num_items: int = 0) -> Likelihood:
-    """Return the likelihood of data with so many classes or items (0: real targets, learnt in `units`)."""
-    kind = targets.kind_of(config, num_classes, num_items)
-    if kind in ("categorical", "bernoulli"):
+def make(config: DataConfig, target: Target) -> Likelihood:
+    """Return the likelihood that the flags name, or the default of this kind of target."""
+    kind = target.likelihood(config.likelihood, config.noise_scale)
+    if not isinstance(target, RealValues):
         return Categorical() if kind == "categorical" else Bernoulli()
-    return Gaussian(config.noise_scale / units.scale if kind == "gaussian" else 0.0, units.scale)
+    return Gaussian(config.noise_scale / target.scale if kind == "gaussian" else 0.0, target.scale)
 
 
 def _for_each(outputs: tf.Tensor, y_N: tf.Tensor) -> tf.Tensor:

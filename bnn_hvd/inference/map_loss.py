@@ -7,7 +7,8 @@ import tensorflow as tf
 
 from bnn_hvd.data.pipeline import Batch
 from bnn_hvd.inference.likelihoods import Likelihood
-from bnn_hvd.inference.objective import Controls, with_log_prior
+from bnn_hvd.inference.log_prior import with_log_prior
+from bnn_hvd.inference.method import Controls, Scalars
 from bnn_hvd.models.network import Network
 
 WeightsOf = Callable[[tf.Tensor], Mapping[str, Any]]
@@ -22,7 +23,7 @@ class MaximumAPosteriori:
 
     def scalars(
         self, theta: tf.Tensor, batch: Batch, controls: Controls, weights_of: WeightsOf | None = None
-    ) -> dict[str, tf.Tensor]:
+    ) -> Scalars:
         """Return the loss and what is logged beside it, [] or [M] for theta [P] or [M, P]; and batch statistics.
 
         weights_of: makes of theta what the network runs with (default: theta as it is).

@@ -1,39 +1,58 @@
 """Monte Carlo dropout: the noise of training, kept for prediction (Gal & Ghahramani 2016)."""
 
+import dataclasses
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
-from bnn_hvd.config import TrainConfig
+from bnn_hvd import seeds
+from bnn_hvd.config import TrainConfig, flag
+from bnn_hvd.config.options import MethodOptions
 from bnn_hvd.data.pipeline import Batch
 from bnn_hvd.distributed.cluster import Cluster
 from bnn_hvd.inference import optimizers
-from bnn_hvd.inference.descent import State, descend
+from bnn_hvd.inference.descent import descend
 from bnn_hvd.inference.likelihoods import Likelihood
 from bnn_hvd.inference.map_loss import MaximumAPosteriori
-from bnn_hvd.inference.objective import Controls, Draws
+from bnn_hvd.inference.method import Controls, Draws, Forward, Method, Picked, Scalars, State
+from bnn_hvd.inference.optimizers import Optimizer
 from bnn_hvd.models.layers import Dropout
 from bnn_hvd.models.network import Network
 
 
-class MCDropout:
+@dataclasses.dataclass(frozen=True)
+class MCDropoutOptions(MethodOptions):
+    """Flags of mc_dropout."""
+
+    prunable = True
+
+    dropout_rate: float = flag(
+        0.1, "--method=mc_dropout", "part of each layer's inputs (but the first one's) that is dropped, in [0, 1)",
+        minimum=0, below=1,
+    )  # fmt: skip
+
+
+class MCDropout(Method):
     """Descends the loss of `MaximumAPosteriori` with dropout on the input of every layer but the first.
 
     A draw is one mask for each layer and each example of the pass: the i-th example has the i-th row of the
     masks of its draw, whatever other draws are beside it.
     """
 
+    optimizer: Optimizer
+
     def __init__(self, network: Network, likelihood: Likelihood, num_train: int, cluster: Cluster, config: TrainConfig):
-        self.network, self.likelihood, self.cluster, self.rate = network, likelihood, cluster, config.dropout_rate
-        self.objective = MaximumAPosteriori(network, likelihood, num_train, config.prior_scale)
-        self.optimizer = optimizers.make(config.optimizer, config.momentum)
+        self.network, self.likelihood, self.cluster = network, likelihood, cluster
+        self.rate = config.method.options_as(MCDropoutOptions).dropout_rate
+        self.objective = MaximumAPosteriori(network, likelihood, num_train, config.network.prior_scale)
+        self.optimizer = optimizers.make(config.schedule)
         self.dropped = network.layers[1:] if self.rate else []
 
     def init(self, seed: np.ndarray) -> State:
         return State(self.network.initial(seed), self.optimizer)
 
-    def step(self, state: State, batch: Batch, controls: Controls) -> dict[str, tf.Tensor]:
+    def step(self, state: State, batch: Batch, controls: Controls) -> Scalars:
         def loss_of(theta: tf.Tensor, batch: Batch, controls: Controls) -> dict[str, tf.Tensor]:
             return self.objective.scalars(theta, batch, controls, lambda theta: self._weights(theta, controls.seed))
 
@@ -45,7 +64,7 @@ class MCDropout:
     def num_draws(self, requested: int) -> int:
         return requested if self.dropped else 1
 
-    def draw(self, state: State, draws: Draws):  # type: ignore[no-untyped-def]
+    def draw(self, state: State | Picked, draws: Draws) -> Forward:
         """Return the network with S draws of the masks."""
         theta = tf.convert_to_tensor(state.params)
         weights = self._weights(theta, draws.seeds)
@@ -53,12 +72,9 @@ class MCDropout:
             return lambda x: self.network.apply(weights, x)
         return lambda x: self.network.apply(weights, x)[None]
 
-    def marginals(self, state: State) -> tuple[np.ndarray, np.ndarray]:
-        return state.params.numpy(), np.zeros(0, np.float32)
-
     def _weights(self, theta: tf.Tensor, seed: tf.Tensor) -> dict[str, Any]:
         weights: dict[str, Any] = self.network.unflatten(theta)
         for index, layer in enumerate(self.dropped, start=1):
             kernel = f"{layer}/kernel"
-            weights[kernel] = Dropout(weights[kernel], self.rate, seed + [0, index])
+            weights[kernel] = Dropout(weights[kernel], self.rate, seeds.derive(seed, layer=index))
         return weights

@@ -4,6 +4,8 @@ from typing import Protocol
 
 import tensorflow as tf
 
+from bnn_hvd.config.schedule import ScheduleConfig
+
 
 class Optimizer(Protocol):
     def slots(self, params: tf.Variable) -> dict[str, tf.Variable]:
@@ -16,7 +18,7 @@ class Optimizer(Protocol):
         """Change `params` and `slots`; `step` counts from 0."""
 
 
-class Adam:
+class Adam(Optimizer):
     """Adam (Kingma & Ba 2015) with its published constants."""
 
     beta1, beta2, epsilon = 0.9, 0.999, 1e-8
@@ -24,7 +26,10 @@ class Adam:
     def slots(self, params: tf.Variable) -> dict[str, tf.Variable]:
         return {name: tf.Variable(tf.zeros_like(params), name=f"adam_{name}") for name in ("mean", "square")}
 
-    def apply(self, params, slots, gradient, learning_rate, step) -> None:  # type: ignore[no-untyped-def]
+    def apply(
+        self, params: tf.Variable, slots: dict[str, tf.Variable], gradient: tf.Tensor, learning_rate: tf.Tensor,
+        step: tf.Tensor,
+    ) -> None:  # fmt: skip
         count = tf.cast(step + 1, tf.float32)
         tf.raw_ops.ResourceApplyAdam(
             var=params.handle, m=slots["mean"].handle, v=slots["square"].handle,
@@ -33,7 +38,7 @@ class Adam:
         )  # fmt: skip
 
 
-class SGD:
+class SGD(Optimizer):
     """Stochastic gradient descent with (heavy-ball) momentum."""
 
     def __init__(self, momentum: float):
@@ -42,7 +47,10 @@ class SGD:
     def slots(self, params: tf.Variable) -> dict[str, tf.Variable]:
         return {"velocity": tf.Variable(tf.zeros_like(params), name="sgd_velocity")} if self.momentum else {}
 
-    def apply(self, params, slots, gradient, learning_rate, step) -> None:  # type: ignore[no-untyped-def]
+    def apply(
+        self, params: tf.Variable, slots: dict[str, tf.Variable], gradient: tf.Tensor, learning_rate: tf.Tensor,
+        step: tf.Tensor,
+    ) -> None:  # fmt: skip
         if not self.momentum:
             params.assign_sub(learning_rate * gradient)
             return
@@ -51,5 +59,5 @@ class SGD:
         )
 
 
-def make(name: str, momentum: float) -> Optimizer:
-    return Adam() if name == "adam" else SGD(momentum)
+def make(config: ScheduleConfig) -> Optimizer:
+    return Adam() if config.optimizer == "adam" else SGD(config.momentum)

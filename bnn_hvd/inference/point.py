@@ -1,31 +1,53 @@
 """One setting of the weights: maximum a posteriori, the baseline of every Bayesian method."""
 
+import dataclasses
+
 import numpy as np
 import tensorflow as tf
 
 from bnn_hvd.config import TrainConfig
+from bnn_hvd.config.options import MethodOptions
 from bnn_hvd.data.pipeline import Batch
 from bnn_hvd.distributed.cluster import Cluster
 from bnn_hvd.inference import optimizers
-from bnn_hvd.inference.descent import State, descend, statistics_of
+from bnn_hvd.inference.descent import descend, statistics_of
 from bnn_hvd.inference.likelihoods import Likelihood
 from bnn_hvd.inference.map_loss import MaximumAPosteriori
-from bnn_hvd.inference.objective import Controls, Draws
+from bnn_hvd.inference.method import Controls, Draws, Forward, Method, Picked, Scalars, State
+from bnn_hvd.inference.optimizers import Optimizer
 from bnn_hvd.models.network import Network
 
 
-class Point:
+@dataclasses.dataclass(frozen=True)
+class PointOptions(MethodOptions):
+    """What holds of point; it has no flags of its own."""
+
+    takes_batch_norm = True
+    deterministic = True
+    prunable = True
+
+
+class DeepEnsembleOptions(PointOptions):
+    """What holds of ensemble, the members of which are point networks."""
+
+    needs_particles = True
+    deterministic = False
+
+
+class Point(Method):
     """Descends the loss of `MaximumAPosteriori`."""
+
+    optimizer: Optimizer
 
     def __init__(self, network: Network, likelihood: Likelihood, num_train: int, cluster: Cluster, config: TrainConfig):
         self.network, self.likelihood, self.cluster = network, likelihood, cluster
-        self.objective = MaximumAPosteriori(network, likelihood, num_train, config.prior_scale)
-        self.optimizer = optimizers.make(config.optimizer, config.momentum)
+        self.objective = MaximumAPosteriori(network, likelihood, num_train, config.network.prior_scale)
+        self.optimizer = optimizers.make(config.schedule)
 
     def init(self, seed: np.ndarray) -> State:
         return State(self.network.initial(seed), self.optimizer, self.network)
 
-    def step(self, state: State, batch: Batch, controls: Controls) -> dict[str, tf.Tensor]:
+    def step(self, state: State, batch: Batch, controls: Controls) -> Scalars:
         return descend(state, batch, controls, self.objective.scalars, self.optimizer, self.cluster)
 
     def num_reduced(self) -> int:
@@ -34,13 +56,10 @@ class Point:
     def num_draws(self, requested: int) -> int:
         return 1  # every draw is the same network
 
-    def draw(self, state: State, draws: Draws):  # type: ignore[no-untyped-def]
+    def draw(self, state: State | Picked, draws: Draws) -> Forward:
         """Return the network itself, as S equal draws of which one is computed; or the S members picked."""
         theta = tf.convert_to_tensor(state.params)
         weights = self.network.unflatten(theta) | statistics_of(state)
         if len(theta.shape) == 2:
             return lambda x: self.network.apply(weights, x)
         return lambda x: self.network.apply(weights, x)[None]
-
-    def marginals(self, state: State) -> tuple[np.ndarray, np.ndarray]:
-        return state.params.numpy(), np.zeros(0, np.float32)

@@ -1,22 +1,35 @@
 """Stein variational gradient descent: particles that climb the posterior and keep apart (Liu & Wang 2016)."""
 
+import dataclasses
+
 import numpy as np
 import tensorflow as tf
 
 from bnn_hvd.config import TrainConfig
+from bnn_hvd.config.options import MethodOptions
 from bnn_hvd.data.pipeline import Batch
 from bnn_hvd.distributed.cluster import Cluster
 from bnn_hvd.inference import optimizers
-from bnn_hvd.inference.descent import State, averaged, gradient_of
+from bnn_hvd.inference.descent import averaged, gradient_of
 from bnn_hvd.inference.likelihoods import Likelihood
 from bnn_hvd.inference.map_loss import MaximumAPosteriori
-from bnn_hvd.inference.objective import Controls, Draws
+from bnn_hvd.inference.method import Controls, Draws, Forward, Marginals, Method, Picked, Scalars, State
+from bnn_hvd.inference.optimizers import Optimizer
 from bnn_hvd.models.network import Network
 
 TINY = 1e-30
 
 
-class Svgd:
+@dataclasses.dataclass(frozen=True)
+class SvgdOptions(MethodOptions):
+    """What holds of svgd; it has no flags of its own."""
+
+    needs_particles = True
+    interacting = True
+    prunable = True
+
+
+class Svgd(Method):
     """M particles theta [M, P] on this rank, moved along `svgd_direction` of all ranks' particles.
 
     The score of a particle is the gradient of log p(data, theta), tempered as the loss of
@@ -27,17 +40,19 @@ class Svgd:
     its `concat` reaches the ranks that have others.
     """
 
+    optimizer: Optimizer
+
     def __init__(self, network: Network, likelihood: Likelihood, num_train: int, cluster: Cluster, config: TrainConfig):
         self.network, self.likelihood, self.num_train, self.cluster = network, likelihood, num_train, cluster
-        self.num_particles = config.num_particles
-        self.objective = MaximumAPosteriori(network, likelihood, num_train, config.prior_scale)
-        self.optimizer = optimizers.make(config.optimizer, config.momentum)
+        self.num_particles = config.method.num_particles
+        self.objective = MaximumAPosteriori(network, likelihood, num_train, config.network.prior_scale)
+        self.optimizer = optimizers.make(config.schedule)
 
     def init(self, seed: np.ndarray) -> State:
         assert seed.ndim == 2, "particles have the axis M"
         return State(self.network.initial(seed), self.optimizer)
 
-    def step(self, state: State, batch: Batch, controls: Controls) -> dict[str, tf.Tensor]:
+    def step(self, state: State, batch: Batch, controls: Controls) -> Scalars:
         theta = tf.convert_to_tensor(state.params)
         gradient, scalars = gradient_of(lambda theta: self.objective.scalars(theta, batch, controls), theta)
         (gradient,), scalars = averaged(self.cluster, [gradient], scalars)
@@ -52,17 +67,17 @@ class Svgd:
     def num_draws(self, requested: int) -> int:
         return 1  # of each particle
 
-    def draw(self, state: State, draws: Draws):  # type: ignore[no-untyped-def]
+    def draw(self, state: State | Picked, draws: Draws) -> Forward:
         """Return the networks of the S particles picked."""
         weights = self.network.unflatten(tf.convert_to_tensor(state.params))
         return lambda x: self.network.apply(weights, x)
 
-    def marginals(self, state: State) -> tuple[np.ndarray, np.ndarray]:
+    def marginals(self, state: State) -> Marginals:
         """Return the mean of the particles, and their standard deviation where there are several."""
         theta = state.params.numpy()
         if len(theta) == 1:
-            return theta[0], np.zeros(0, np.float32)
-        return theta.mean(0), np.maximum(theta.std(0, ddof=1), TINY)
+            return Marginals(theta[0], np.zeros(0, np.float32))
+        return Marginals(theta.mean(0), np.maximum(theta.std(0, ddof=1), TINY))
 
     def _direction(self, theta: tf.Tensor, scores: tf.Tensor) -> tf.Tensor:
         shape, first = [self.num_particles, theta.shape[1]], self.cluster.first_row

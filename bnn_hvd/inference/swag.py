@@ -1,23 +1,47 @@
 """SWAG: a Normal through the places that descent with a constant step size visits (Maddox et al. 2019)."""
 
+import dataclasses
+
 import numpy as np
 import tensorflow as tf
 
-from bnn_hvd import noise
-from bnn_hvd.config import TrainConfig
+from bnn_hvd import noise, seeds
+from bnn_hvd.config import TrainConfig, flag
+from bnn_hvd.config.options import MethodOptions
 from bnn_hvd.data.pipeline import Batch
 from bnn_hvd.distributed.cluster import Cluster
 from bnn_hvd.inference import optimizers
-from bnn_hvd.inference.descent import State, descend
+from bnn_hvd.inference.descent import descend
 from bnn_hvd.inference.likelihoods import Likelihood
 from bnn_hvd.inference.map_loss import MaximumAPosteriori
-from bnn_hvd.inference.objective import Controls, Draws
+from bnn_hvd.inference.method import Controls, Draws, Forward, Marginals, Method, Picked, Scalars, State
+from bnn_hvd.inference.optimizers import Optimizer
 from bnn_hvd.models.network import Network
 
 TINY = 1e-30
+LOW_RANK = 1  # purpose of a seed: the part of a draw along the deviations
 
 
-class Swag:
+@dataclasses.dataclass(frozen=True)
+class SwagOptions(MethodOptions):
+    """Flags of swag."""
+
+    swag_rank: int = flag(20, "--method=swag", "deviations that are kept: the rank of the covariance", minimum=2)
+    swag_start_steps: int | None = flag(
+        None, "--method=swag", "step from which weights are collected (default: half of the training)", minimum=1
+    )
+    swag_every_steps: int | None = flag(
+        None, "--method=swag", "steps from one collection to the next (default: an epoch)", minimum=1
+    )
+
+
+class MultiSwagOptions(SwagOptions):
+    """What holds of multiswag, the members of which are swag's."""
+
+    needs_particles = True
+
+
+class Swag(Method):
     """Descends the loss of `MaximumAPosteriori`, and collects theta after some of the steps.
 
     Of n collected ones, with `mean` and `variance` over all of them (dividing by n) and the deviations D [K', P]
@@ -28,10 +52,13 @@ class Swag:
     Collected is after step `start`, and every `every` steps from there. Before, a draw is theta as it stands.
     """
 
+    optimizer: Optimizer
+
     def __init__(self, network: Network, likelihood: Likelihood, num_train: int, cluster: Cluster, config: TrainConfig):
-        self.network, self.likelihood, self.cluster, self.rank = network, likelihood, cluster, config.swag_rank
-        self.objective = MaximumAPosteriori(network, likelihood, num_train, config.prior_scale)
-        self.optimizer = optimizers.make(config.optimizer, config.momentum)
+        self.network, self.likelihood, self.cluster = network, likelihood, cluster
+        self.rank = config.method.options_as(SwagOptions).swag_rank
+        self.objective = MaximumAPosteriori(network, likelihood, num_train, config.network.prior_scale)
+        self.optimizer = optimizers.make(config.schedule)
         self.start, self.every = collection(config, num_train, cluster.size)
 
     def init(self, seed: np.ndarray) -> State:
@@ -45,7 +72,7 @@ class Swag:
         }
         return state
 
-    def step(self, state: State, batch: Batch, controls: Controls) -> dict[str, tf.Tensor]:
+    def step(self, state: State, batch: Batch, controls: Controls) -> Scalars:
         scalars = descend(state, batch, controls, self.objective.scalars, self.optimizer, self.cluster)
         beyond = state.step - self.start  # descend has counted the step
         due = tf.logical_and(beyond >= 0, tf.equal(beyond % self.every, 0))
@@ -55,23 +82,20 @@ class Swag:
     def num_reduced(self) -> int:
         return self.network.num_parameters
 
-    def num_draws(self, requested: int) -> int:
-        return requested
-
-    def draw(self, state: State, draws: Draws):  # type: ignore[no-untyped-def]
+    def draw(self, state: State | Picked, draws: Draws) -> Forward:
         """Return the network at S draws: mean + sqrt(variance / 2) z1 + D^T z2 / sqrt(2 (K' - 1))."""
         mean, scale, deviations = self._normal(state)
         z1_SP = noise.normals(draws.seeds, self.network.num_parameters)
-        z2_SK = noise.normals(draws.seeds + [0, 1], self.rank)
+        z2_SK = noise.normals(seeds.derive(draws.seeds, purpose=LOW_RANK), self.rank)
         low_rank = tf.matmul(z2_SK, deviations) if len(deviations.shape) == 2 else combine(z2_SK, deviations)
         weights = self.network.unflatten(mean + scale * z1_SP + low_rank)
         return lambda x: self.network.apply(weights, x)
 
-    def marginals(self, state: State) -> tuple[np.ndarray, np.ndarray]:
+    def marginals(self, state: State) -> Marginals:
         mean, scale, deviations = self._normal(state)
         if not np.all(state.slots["swag_count"].numpy()):
-            return mean.numpy(), np.zeros(0, np.float32)
-        return mean.numpy(), tf.sqrt(scale**2 + tf.reduce_sum(deviations**2, -2)).numpy()
+            return Marginals(mean.numpy(), np.zeros(0, np.float32))
+        return Marginals(mean.numpy(), tf.sqrt(scale**2 + tf.reduce_sum(deviations**2, -2)).numpy())
 
     def _collect(self, state: State) -> tf.Tensor:
         """Welford's updates: a mean of squares less the square of the mean would keep few digits in float32."""
@@ -86,7 +110,7 @@ class Swag:
         state.slots["swag_count"].assign_add(tf.ones_like(state.slots["swag_count"]))
         return tf.constant(True)
 
-    def _normal(self, state: State) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+    def _normal(self, state: State | Picked) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
         """Return mean, standard deviations [..., P] and scaled deviations [..., K, P]; their covariances add up."""
         count = state.slots["swag_count"][..., None]
         mean = tf.where(count > 0, state.slots["swag_mean"], state.params)
@@ -105,7 +129,8 @@ def collection(config: TrainConfig, num_train: int, ranks: int) -> tuple[int, in
 
     By default, the second half of the training, once per epoch.
     """
-    epoch = max(num_train // (config.batch_size * ranks), 1)
-    half = (config.steps or (config.epochs or 0) * epoch) // 2
-    start = half if config.swag_start_steps is None else config.swag_start_steps
-    return max(start, 1), config.swag_every_steps or epoch
+    options = config.method.options_as(SwagOptions)
+    epoch = max(num_train // (config.data.batch_size * ranks), 1)
+    half = (config.run.steps or (config.run.epochs or 0) * epoch) // 2
+    start = half if options.swag_start_steps is None else options.swag_start_steps
+    return max(start, 1), options.swag_every_steps or epoch

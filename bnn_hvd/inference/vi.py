@@ -1,30 +1,82 @@
 """Mean-field variational inference: a Normal per weight (Graves 2011; Blundell et al. 2015)."""
 
+import dataclasses
 import math
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
-from bnn_hvd import noise
-from bnn_hvd.config import TrainConfig
+from bnn_hvd import noise, seeds
+from bnn_hvd.config import TrainConfig, fill, flag
+from bnn_hvd.config.options import MethodOptions, Values
 from bnn_hvd.data.pipeline import Batch
 from bnn_hvd.distributed.cluster import Cluster
+from bnn_hvd.errors import UserError
 from bnn_hvd.inference import optimizers
-from bnn_hvd.inference.descent import State, descend, statistics_of
+from bnn_hvd.inference.descent import descend, statistics_of
 from bnn_hvd.inference.init_from import trained_theta
 from bnn_hvd.inference.likelihoods import Likelihood
 from bnn_hvd.inference.mean_field import for_each_member, perturb, variance
-from bnn_hvd.inference.objective import Controls, Draws
+from bnn_hvd.inference.method import Controls, Draws, Forward, Marginals, Method, Picked, Scalars, State
+from bnn_hvd.inference.optimizers import Optimizer
 from bnn_hvd.inference.scale_mixture import ScaleMixture
 from bnn_hvd.models.layers import Flipout, LocalReparam
 from bnn_hvd.models.network import Network, split
 
 Parts = dict[str, tf.Tensor]  # by parameter name
 LEAST_SCALE = 1e-6  # of a weight whose initial scale is relative to its mean
+ESTIMATORS = ("flipout", "reparam", "local_reparam")
 
 
-class VI:
+@dataclasses.dataclass(frozen=True)
+class VIOptions(MethodOptions):
+    """Flags of vi."""
+
+    takes_batch_norm = True
+    has_scales = True
+    prunable = True
+
+    estimator: str = flag("", "--method=vi", "gradient estimator (default flipout)", choices=ESTIMATORS)
+    prior: str = flag(
+        "normal", "--method=vi", "of each weight: N(0, prior_scale^2), or a mixture of that with a narrow Normal",
+        choices=("normal", "scale_mixture"), exclusive=True,
+    )  # fmt: skip
+    prior_narrow_scale: float = flag(
+        0.0025, "--method=vi", "standard deviation of the mixture's narrow part", minimum=1e-12
+    )
+    prior_wide_weight: float = flag(
+        0.5, "--method=vi", "weight of the mixture's wide part, in (0, 1)", minimum=1e-12, below=1
+    )
+    prior_mean: str = flag(
+        "zero", "--method=vi", "where the prior is centred: at 0, or at the weights of --init_from (MOPED)",
+        choices=("zero", "init_from"), exclusive=True,
+    )  # fmt: skip
+    init_scale: float = flag(
+        0.01, "--method=vi", "standard deviation that each weight's posterior starts with", minimum=1e-12
+    )
+    init_relative_scale: float = flag(
+        0.0, "--method=vi", "or, with --init_from, so many times the size of the weight there, as 0.1; 0: --init_scale",
+        minimum=0,
+    )  # fmt: skip
+
+    @classmethod
+    def fill(cls, values: Values) -> None:
+        fill(values, estimator=ESTIMATORS[0])
+        if values["prior"] == "scale_mixture" and values["estimator"] == "local_reparam":
+            raise UserError(
+                "--prior=scale_mixture needs draws of the weights, and --estimator=local_reparam draws activations: "
+                "take flipout or reparam"
+            )
+        if values["prior_mean"] == "init_from" and not values["init_from"]:
+            raise UserError("--prior_mean=init_from needs --init_from, the run directory of a point run")
+
+    @classmethod
+    def variant(cls, values: Values) -> str:
+        return str(values["estimator"])
+
+
+class VI(Method):
     """loss = mean_n -log p(y_n | x_n, w) + kl_weight * KL(q || p) / num_train, in nats per example.
 
     q(w) = N(loc, scale^2) for the Bayesian weights; the others are points without a prior. The flat
@@ -35,15 +87,18 @@ class VI:
     al. 2020), which the state keeps.
     """
 
+    optimizer: Optimizer
+
     def __init__(self, network: Network, likelihood: Likelihood, num_train: int, cluster: Cluster, config: TrainConfig):
         self.network, self.likelihood, self.num_train, self.cluster = network, likelihood, num_train, cluster
-        self.prior_scale, self.estimator = config.prior_scale, config.estimator
+        options = config.method.options_as(VIOptions)
+        self.prior_scale, self.estimator = config.network.prior_scale, options.estimator
         self.mixture = None
-        if config.prior == "scale_mixture":
-            self.mixture = ScaleMixture(config.prior_wide_weight, config.prior_scale, config.prior_narrow_scale)
-        self.init_scale, self.init_relative_scale = config.init_scale, config.init_relative_scale
-        self.init_from, self.centred = config.init_from, config.prior_mean == "init_from"
-        self.optimizer = optimizers.make(config.optimizer, config.momentum)
+        if options.prior == "scale_mixture":
+            self.mixture = ScaleMixture(options.prior_wide_weight, self.prior_scale, options.prior_narrow_scale)
+        self.init_scale, self.init_relative_scale = options.init_scale, options.init_relative_scale
+        self.init_from, self.centred = config.method.init_from, options.prior_mean == "init_from"
+        self.optimizer = optimizers.make(config.schedule)
 
     def init(self, seed: np.ndarray) -> State:
         bayesian, rest = self.network.num_bayesian, self.network.num_parameters - self.network.num_bayesian
@@ -59,7 +114,7 @@ class VI:
             state.slots["prior_mean"] = tf.Variable(loc, name="prior_mean")
         return state
 
-    def step(self, state: State, batch: Batch, controls: Controls) -> dict[str, tf.Tensor]:
+    def step(self, state: State, batch: Batch, controls: Controls) -> Scalars:
         prior_mean = tf.convert_to_tensor(state.slots["prior_mean"]) if self.centred else None
 
         def loss_of(params: tf.Tensor, batch: Batch, controls: Controls) -> dict[str, tf.Tensor]:
@@ -75,10 +130,7 @@ class VI:
     def num_reduced(self) -> int:
         return self.network.num_parameters + self.network.num_bayesian + self.network.initial_statistics.size
 
-    def num_draws(self, requested: int) -> int:
-        return requested
-
-    def draw(self, state: State, draws: Draws):  # type: ignore[no-untyped-def]
+    def draw(self, state: State | Picked, draws: Draws) -> Forward:
         """Return the network with S draws of the Bayesian weights; what all draws share stays single."""
         loc, log_scale, points = self._parts(tf.convert_to_tensor(state.params))
         eps_SB = noise.normals(draws.seeds, loc.shape[-1])
@@ -86,10 +138,10 @@ class VI:
         weights |= points | statistics_of(state)
         return lambda x: self.network.apply(weights, x)
 
-    def marginals(self, state: State) -> tuple[np.ndarray, np.ndarray]:
+    def marginals(self, state: State) -> Marginals:
         bayesian = self.network.num_bayesian
         loc, log_scale, points = np.split(state.params.numpy(), [bayesian, 2 * bayesian], axis=-1)
-        return np.concatenate([loc, points], axis=-1), np.exp(log_scale)
+        return Marginals(np.concatenate([loc, points], axis=-1), np.exp(log_scale))
 
     def _parts(self, params: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, Parts]:
         """Return loc [..., B], log scale [..., B], and the points by name: one split, as each level would copy."""
@@ -121,7 +173,7 @@ class VI:
     def _flipout(self, locs: Parts, perturbations: Parts, seed: tf.Tensor) -> dict[str, Any]:
         """A bias has no input whose sign could decorrelate the examples: it is drawn as it is."""
         return {
-            p.name: Flipout(locs[p.name], perturbations[p.name], seed + [0, index])
+            p.name: Flipout(locs[p.name], perturbations[p.name], seeds.derive(seed, layer=index))
             if p.is_kernel
             else locs[p.name] + perturbations[p.name]
             for index, p in enumerate(self.network.bayesian, start=1)
@@ -132,8 +184,8 @@ class VI:
         weights: dict[str, Any] = {}
         for index, p in enumerate(self.network.bayesian, start=1):
             if p.is_kernel and len(p.shape) == 2:
-                weights[p.name] = LocalReparam(locs[p.name], variances[p.name], seed + [0, index])
+                weights[p.name] = LocalReparam(locs[p.name], variances[p.name], seeds.derive(seed, layer=index))
             else:
-                eps = tf.reshape(noise.normals(seed + [0, index], p.size), locs[p.name].shape)
+                eps = tf.reshape(noise.normals(seeds.derive(seed, layer=index), p.size), locs[p.name].shape)
                 weights[p.name] = locs[p.name] + tf.sqrt(variances[p.name]) * eps
         return weights

@@ -1,10 +1,26 @@
 """Probabilistic matrix factorisation (Salakhutdinov & Mnih 2008): a user and an item each have factors and a bias."""
 
+import dataclasses
 import math
 
 import tensorflow as tf
 
+from bnn_hvd.config.flags import flag
+from bnn_hvd.config.options import FactorOptions, NetworkOptions
 from bnn_hvd.models.network import Layers
+
+
+@dataclasses.dataclass(frozen=True)
+class MatrixFactorisationOptions(FactorOptions, NetworkOptions):
+    """Flags of matrix_factorisation."""
+
+    single_layer = True
+    local_latents = True
+
+    factor_scale: float = flag(
+        0.0, "network", "standard deviation of the prior of matrix_factorisation's factors; 0: such that the product "
+        "of a user's and an item's has --prior_scale", minimum=0,
+    )  # fmt: skip
 
 
 def matrix_factorisation(

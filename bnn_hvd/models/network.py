@@ -14,10 +14,11 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from bnn_hvd import registry, targets
-from bnn_hvd.config import TrainConfig
+from bnn_hvd import registry
+from bnn_hvd.config import TrainConfig, to_flags
 from bnn_hvd.errors import UserError
 from bnn_hvd.models import layers
+from bnn_hvd.targets import Target, learns_noise
 
 CACHE_LINE = 16  # floats
 STATISTICS = "batch statistics"  # among the weights of a network with batch norm; in training there are none
@@ -78,7 +79,9 @@ class Layers:
     def conv(self, name: str, x: tf.Tensor, filters: int, width: int, pool: bool = False, stride: int = 1) -> tf.Tensor:
         """SAME convolution; `pool`: with a max-pool of 2x2 after it."""
         if len(x.shape) < 4:
-            raise UserError(f"this network takes images, and the data are vectors of {x.shape[-1]}: try --network=fc")
+            raise UserError(
+                f"this network takes images, and the data are vectors of {x.shape[-1]}: try --architecture=fc"
+            )
         return layers.conv(x, *self._weights(name, (width, width, x.shape[-1], filters)), pool, stride)
 
     def activate(self, name: str, x: tf.Tensor, normalization: str) -> tf.Tensor:
@@ -137,8 +140,6 @@ class Network:
       parameters: in the order of the flat vector: Bayesian ones first, odd sizes last (see `split`).
       layers: names of the layers, in the order in which the forward function comes by them.
       bayesian, points: those that have a distribution under vi, and the others.
-      num_classes: 0 for other targets.
-      num_items: of what users have watched; 0 for other targets.
       of_example: the parameters that each example has for itself; they are in none of the above.
       num_of_example: L, how many numbers that is.
       num_parameters: P, the length of the flat vector.
@@ -153,11 +154,8 @@ class Network:
         num_outputs: int,
         bayesian_layers: str = "hidden",
         bayesian_biases: bool = False,
-        num_classes: int | None = None,
-        num_items: int = 0,
     ):
-        self.forward, self.num_outputs, self.num_items = forward, num_outputs, num_items
-        self.num_classes = num_outputs if num_classes is None else num_classes
+        self.forward, self.num_outputs = forward, num_outputs
         asked_for = self._declare(example_shape)
         declared = [p for p in asked_for if not p.of_example]
         self.of_example = [p for p in asked_for if p.of_example]
@@ -273,20 +271,21 @@ def _named_parts(flat: tf.Tensor, parameters: list[Parameter]) -> dict[str, tf.T
     return {p.name: tf.reshape(part, [*flat.shape[:-1], *p.shape]) for p, part in zip(parameters, parts, strict=True)}
 
 
-def build(config: TrainConfig, example_shape: tuple[int, ...], num_classes: int, num_items: int = 0) -> Network:
-    """Return the network that the flags name, for classes, for items that are watched or not, or for real targets.
+def build_network(config: TrainConfig, example_shape: tuple[int, ...], target: Target) -> Network:
+    """Return the network that the flags name, for a target.
 
     The keyword arguments of its function are flags of their names.
     """
-    num_outputs, learned_noise = targets.num_outputs(config, num_classes, num_items)
-    function = registry.load(registry.NETWORKS, config.network)
+    likelihood = target.likelihood(config.data.likelihood, config.data.noise_scale)
+    function, flags = registry.load(registry.NETWORKS, config.network.architecture), to_flags(config)
     takes = [p.name for p in inspect.signature(function).parameters.values() if p.kind is p.KEYWORD_ONLY]
-    forward = functools.partial(function, **{name: getattr(config, name) for name in takes})
-    if learned_noise:
+    forward = functools.partial(function, **{name: flags[name] for name in takes})
+    if learns_noise(likelihood, config.data.noise_scale):
         forward = functools.partial(_with_noise, forward)
     return Network(
-        forward, example_shape, num_outputs, config.bayesian_layers, config.bayesian_biases, num_classes, num_items
-    )
+        forward, example_shape, target.num_outputs(likelihood), config.network.bayesian_layers,
+        config.network.bayesian_biases,
+    )  # fmt: skip
 
 
 def _with_noise(forward: Callable[[Layers, tf.Tensor], tf.Tensor], net: Layers, x: tf.Tensor) -> tf.Tensor:

@@ -15,8 +15,8 @@ Result = tuple[Found, dict[str, Any]]  # for predictive.npz, and what uncertaint
 
 def predict(predictor: Predictor, arrays: Arrays, config: PredictConfig) -> Result:
     """Return the arrays of predictive.npz and the content of uncertainty.json, on every rank."""
-    probs_NC, expected_entropy_N, votes_NC = predictor.predict(arrays.x_test, config.num_draws)
-    found = distribution(probs_NC, expected_entropy_N)
+    means = predictor.predict(arrays.x_test, config.num_draws)
+    found = distribution(means)
     found |= of_draws(predictor, arrays.x_test, config)
     index_K = classification.choose_examples(arrays.y_test, found["predictive_entropy_N"])
     chosen = {
@@ -24,13 +24,13 @@ def predict(predictor: Predictor, arrays: Arrays, config: PredictConfig) -> Resu
         "draws_SKC": predictor.each_draw(arrays.x_test[index_K], config.num_draws),
         "class_names": np.array(arrays.class_names),
     }  # fmt: skip
-    single = float(votes_NC[np.arange(len(arrays.y_test)), arrays.y_test].mean())
+    single = float(means["votes"][np.arange(len(arrays.y_test)), arrays.y_test].mean())
     return found | chosen, measures(found, arrays.y_test) | {"single_draw_accuracy": single}
 
 
 def outside(predictor: Predictor, ood: Arrays, config: PredictConfig, inside: Found) -> Result:
     """Return the arrays of other data, and how well uncertainty tells them from the test part."""
-    found = distribution(*predictor.predict(ood.x_test, config.num_draws)[:2])
+    found = distribution(predictor.predict(ood.x_test, config.num_draws))
     arrays = {f"ood_{name.replace('_N', '_M')}": values for name, values in found.items() if name != "probs_NC"}
     return arrays, separation(inside, found)
 
@@ -45,14 +45,14 @@ def of_draws(predictor: Predictor, x: np.ndarray, config: PredictConfig) -> Foun
     return named | wanted.labels()
 
 
-def distribution(probs_NC: np.ndarray, expected_entropy_N: np.ndarray) -> Found:
+def distribution(means: Found) -> Found:
     """Return the arrays of predictive.npz: total uncertainty = aleatoric + epistemic, in nats."""
-    predictive_entropy_N = classification.entropy(probs_NC)
+    predictive_entropy_N = classification.entropy(means["probs"])
     return {
-        "probs_NC": probs_NC,
+        "probs_NC": means["probs"],
         "predictive_entropy_N": predictive_entropy_N,
-        "expected_entropy_N": expected_entropy_N,
-        "mutual_information_N": predictive_entropy_N - expected_entropy_N,
+        "expected_entropy_N": means["entropy"],
+        "mutual_information_N": predictive_entropy_N - means["entropy"],
     }
 
 

@@ -1,44 +1,40 @@
-"""`predict`: posterior draws -> the predictive distribution, and how sure it is."""
+"""`predict`: posterior draws -> the predictive distribution, and how uncertain it is."""
 
-import dataclasses
 from pathlib import Path
-from typing import Any
+from types import ModuleType
 
-from bnn_hvd import seeds, targets
+from bnn_hvd import seeds
 from bnn_hvd.config import PredictConfig, TrainConfig
-from bnn_hvd.data import sources
-from bnn_hvd.data.arrays import Arrays
-from bnn_hvd.data.standardize import Standardizer
+from bnn_hvd.data.description import Description
 from bnn_hvd.distributed import cluster, machine
 from bnn_hvd.distributed.cluster import Cluster, Solo
 from bnn_hvd.errors import UserError
-from bnn_hvd.inference import build as inference
+from bnn_hvd.inference.build import build_method
 from bnn_hvd.metrics import fidelity
-from bnn_hvd.models.network import build
+from bnn_hvd.models.network import build_network
 from bnn_hvd.prediction import classes, ratings, reals
+from bnn_hvd.prediction.other_data import load_like
 from bnn_hvd.prediction.predictor import Predictor
 from bnn_hvd.prediction.reference import read_reference
 from bnn_hvd.run import checkpoint, records, rundir
 from bnn_hvd.run.records import Stopwatch
+from bnn_hvd.targets import Classes, ImplicitRatings, RealValues, Target
+
+KINDS: dict[type[Target], ModuleType] = {Classes: classes, RealValues: reals, ImplicitRatings: ratings}
 
 
 def main(config: PredictConfig) -> int:
     """Predict the test part of a run's data, or of other data; returns the exit code."""
     run = Path(config.run)
-    trained = rundir.read_config(run)
-    described = rundir.read_data(run)
-    arrays = load_like(trained, described, config.data_dir)
-    ood = load_like(trained, described, config.ood_data_dir, same_classes=False) if config.ood_data_dir else None
-    if config.reference and not described["num_classes"]:
-        raise UserError("--reference compares probabilities of classes, and this run has none: leave it out")
-    if config.users and not arrays.num_items:
-        raise UserError(f"--users={config.users} is of ratings, and this run is of something else: leave it out")
+    trained, known = rundir.read_config(run), read_description(run)
+    check_kind(config, known.target)
+    arrays = load_like(trained, known, config.data_dir)
+    ood = load_like(trained, known, config.ood_data_dir, same_classes=False) if config.ood_data_dir else None
     reference_NC = read_reference(Path(config.reference), arrays.y_test) if config.reference else None
 
     ranks = cluster.connect()
     threads = machine.set_up(config.threads, ranks)
-    predictor = restored(trained, described, ranks)
-    kind = classes if described["num_classes"] else ratings if arrays.num_items else reals
+    predictor, kind = restored(trained, known, ranks), KINDS[type(known.target)]
     watch = Stopwatch()
     found, report = kind.predict(predictor, arrays, config)
     report |= {
@@ -60,51 +56,27 @@ def main(config: PredictConfig) -> int:
     return 0
 
 
-def restored(trained: TrainConfig, described: dict[str, Any], ranks: Cluster) -> Predictor:
+def read_description(run: Path) -> Description:
+    """Return what is known of the data that a run was trained on."""
+    return Description.from_dict(rundir.read_data(run))
+
+
+def check_kind(config: PredictConfig, target: Target) -> None:
+    """Raise UserError for flags that are of another kind of target."""
+    if config.reference and not isinstance(target, Classes):
+        raise UserError("--reference compares probabilities of classes, and this run has none: leave it out")
+    if config.users and not isinstance(target, ImplicitRatings):
+        raise UserError(f"--users={config.users} is of ratings, and this run is of something else: leave it out")
+
+
+def restored(trained: TrainConfig, known: Description, ranks: Cluster) -> Predictor:
     """Return the predictor of a run as it was last saved; of particles that are being added, those that are there."""
-    num_items = described.get("num_items", 0)  # runs of before have none
-    network = build(trained, tuple(described["example_shape"]), described["num_classes"], num_items)
-    stored = rundir.read_checkpoint(Path(trained.run))
-    if trained.num_particles:
-        trained = dataclasses.replace(trained, num_particles=checkpoint.num_particles(stored))
-    trained = dataclasses.replace(
-        trained, init_from=""
-    )  # that run may be gone: what began with it is in the checkpoint
-    units = targets.from_dict(described)
-    method = inference.build(trained, network, described["num_train"], Solo(), units=units)  # the state is whole here
-    state = method.init(seeds.seed(trained.seed, "init"))
+    stored = rundir.read_checkpoint(trained.folder)
+    if trained.method.num_particles:
+        trained = trained.replace(num_particles=checkpoint.num_particles(stored))
+    trained = trained.replace(init_from="")  # that run may be gone: what began with it is in the checkpoint
+    network = build_network(trained, known.example_shape, known.target)
+    method = build_method(trained, network, known.target, known.num_train, Solo())  # the state is whole here
+    state = method.init(seeds.seed(trained.run.seed, "init"))
     checkpoint.restore(stored, state)
-    standardizer = Standardizer.from_dict(described["standardizer"])
-    return Predictor(method, state, standardizer, ranks, trained.seed, units)
-
-
-def load_like(trained: TrainConfig, described: dict[str, Any], data_dir: str, same_classes: bool = True) -> Arrays:
-    """Read other data in the format of the run's own (or the run's own), that its network can take.
-
-    Raises:
-      UserError: examples of another shape, columns in another order, or labels that the run does not know.
-    """
-    if data_dir and trained.dataset == "digits":  # they are built in: other data for them come as an .npz
-        arrays = sources.load("npz", data_dir)
-    else:
-        arrays = sources.load(trained.dataset, data_dir or trained.data_dir, **sources.flags(trained))
-    shape, largest = list(arrays.x_test.shape[1:]), int(arrays.y_test.max(initial=0)) if arrays.num_classes else 0
-    if shape != described["example_shape"]:
-        raise UserError(
-            f"{data_dir} has examples of shape {shape}, the run was trained on {described['example_shape']}"
-        )
-    size = [len(arrays.x_train), arrays.num_items]
-    if arrays.num_items and size != [described["num_train"], described["num_items"]]:
-        raise UserError(
-            f"{data_dir or trained.data_dir} has {size[0]} users and {size[1]} items, the run was trained on "
-            f"{described['num_train']} and {described['num_items']}: its parameters are of these"
-        )
-    names = described.get("input_names", list(arrays.input_names))  # runs of before have none
-    if names != list(arrays.input_names):
-        raise UserError(
-            f"{data_dir} has the columns {', '.join(arrays.input_names)}, the run was trained on {', '.join(names)}: "
-            "bring them into that order"
-        )
-    if same_classes and arrays.num_classes and largest >= described["num_classes"]:
-        raise UserError(f"{data_dir} has the label {largest}, the run knows {described['num_classes']} classes")
-    return arrays
+    return Predictor(method, state, known.target, known.standardizer, ranks, trained.run.seed)

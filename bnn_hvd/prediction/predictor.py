@@ -17,10 +17,10 @@ from bnn_hvd.data import shards
 from bnn_hvd.data.pipeline import standardize_with
 from bnn_hvd.data.standardize import Standardizer
 from bnn_hvd.distributed.cluster import Cluster
-from bnn_hvd.inference.objective import Draws
+from bnn_hvd.inference.method import Draws, Method, State
 from bnn_hvd.metrics import classification, ratings, regression
 from bnn_hvd.metrics.regression import Mixture
-from bnn_hvd.targets import Units
+from bnn_hvd.targets import Classes, ImplicitRatings, RealValues, Target
 
 
 class PassSize(NamedTuple):
@@ -36,42 +36,53 @@ DENSE_PASS, CONV_PASS = PassSize(draws=16, examples=250), PassSize(draws=1, exam
 BLOCK_VALUES = 1 << 21  # S x N x O in memory at a time, beside what is kept of them
 
 Found = dict[str, np.ndarray]  # arrays by name, as for predictive.npz
-OfChunk = Callable[..., tuple[tf.Tensor, ...]]  # outputs [S, N, O], more of the N examples -> sums over S, [N, ...]
+
+
+class Sums(NamedTuple):
+    """What is added up over the draws, by name.
+
+    of_chunk: outputs [S, N, O], more of the N examples -> sums over S, [N, ...]. A function of a module: what is made
+      anew is compiled anew.
+    """
+
+    names: tuple[str, ...]
+    of_chunk: Callable[..., tuple[tf.Tensor, ...]]
 
 
 class Predictor:
     """The predictive distribution of a state, as it stands whenever it is asked."""
 
     def __init__(
-        self, method: Any, state: Any, standardizer: Standardizer, ranks: Cluster, seed: int, units: Units | None = None
+        self, method: Method, state: State, target: Target, standardizer: Standardizer, ranks: Cluster, seed: int
     ):
-        self.method, self.state, self.ranks, self.seed, self.units = method, state, ranks, seed, units or Units()
+        self.method, self.state, self.target, self.ranks, self.seed = method, state, target, ranks, seed
         self.standardize = standardize_with(standardizer)
         has_conv = any(len(p.shape) == 4 for p in method.network.parameters)
         self.size = CONV_PASS if has_conv else DENSE_PASS
-        self._sums = tf.function(self._sums_of_pass, autograph=False)  # traced once for each `of_chunk`
+        self._sums = tf.function(self._sums_of_pass, autograph=False)  # traced once for each `Sums`
         self._each = tf.function(self._each_of_pass, autograph=False)
 
-    def predict(self, x: np.ndarray, num_draws: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Return the means over the draws, on every rank: of the probabilities [N, C], of the entropy [N], and of
-        which class is the most probable one [N, C]."""
-        probs, entropy, votes = self.means(of_classes, 3, num_draws, x)
-        return probs.astype(np.float32), entropy, votes
+    def predict(self, x: np.ndarray, num_draws: int) -> Found:
+        """Return the means over the draws, on every rank: `probs` [N, C], `entropy` [N], and `votes` [N, C], the part
+        of the draws of which a class is the most probable one."""
+        found = self.means(OF_CLASSES, num_draws, x)
+        return found | {"probs": found["probs"].astype(np.float32)}
 
-    def means(self, of_chunk: OfChunk, count: int, num_draws: int, x: np.ndarray, *more: np.ndarray) -> Any:
-        """Return the means over the draws of the `count` arrays that `of_chunk` adds up, [N, ...], on every rank.
+    def means(self, sums: Sums, num_draws: int, x: np.ndarray, *more: np.ndarray) -> Found:
+        """Return the means over the draws of the arrays that `sums` adds up, [N, ...] by name, on every rank.
 
-        of_chunk: a function of a module: it is compiled once. more: what else it is given of each example.
+        more: what else it is given of each example.
         """
         num_draws = self.method.num_draws(num_draws)
         dealt = [self._deal(part) for part in (x, *more)]
         chunks, mine = [chunks for chunks, _ in dealt], dealt[0][1]
-        totals: list[Any] = [0.0] * count
+        totals: list[Any] = [0.0] * len(sums.names)
         for draws in self._passes(num_draws) if len(mine) else ():
-            sums = self._sums(of_chunk, count, chunks, draws)
-            totals = [total + of_pass.numpy().astype(np.float64) for total, of_pass in zip(totals, sums, strict=True)]
+            of_passes = self._sums(sums, chunks, draws)
+            totals = [total + part.numpy().astype(np.float64) for total, part in zip(totals, of_passes, strict=True)]
         parts = self.ranks.gather([total[: len(mine)] / num_draws for total in totals] if len(mine) else None)
-        return tuple(np.concatenate(of_ranks) for of_ranks in zip(*filter(None, parts), strict=True))
+        joined = (np.concatenate(of_ranks) for of_ranks in zip(*filter(None, parts), strict=True))
+        return dict(zip(sums.names, joined, strict=True))
 
     def each_draw(self, x: np.ndarray, num_draws: int) -> np.ndarray:
         """Return what every single draw predicts, on every rank: probabilities [S, N, C], or [S, N, 2] for a
@@ -103,14 +114,16 @@ class Predictor:
 
     def _mixture(self, draws_SNO: np.ndarray) -> Mixture:
         mean_SN, scale_SN = np.moveaxis(draws_SNO.astype(np.float64), -1, 0)
-        return Mixture(mean_SN * self.units.scale + self.units.mean, scale_SN * self.units.scale)
+        units = self.target
+        assert isinstance(units, RealValues), "only real values have a mixture of Normals"
+        return Mixture(mean_SN * units.scale + units.mean, scale_SN * units.scale)
 
     def score(self, x: np.ndarray, y_N: np.ndarray, num_draws: int) -> dict[str, Any]:
         """Return the scores of the mean over the draws, on every rank."""
-        if self.method.network.num_classes:
-            scores = classification.summary(self.predict(x, num_draws)[0], y_N)
-        elif self.method.network.num_items:
-            scores = ratings.summary(self.means(of_items, 1, num_draws, x)[0], y_N)
+        if isinstance(self.target, Classes):
+            scores = classification.summary(self.predict(x, num_draws)["probs"].astype(np.float32), y_N)
+        elif isinstance(self.target, ImplicitRatings):
+            scores = ratings.summary(self.means(OF_ITEMS, num_draws, x)["probs"], y_N)
         else:
             found = self.of_mixtures(x, num_draws, lambda draws, at: regression.of_examples(draws, y_N[at]))
             scores = regression.summary(found, y_N)
@@ -133,17 +146,16 @@ class Predictor:
             for first in range(0, num_draws, self.size.draws)
         ]
 
-    def _sums_of_pass(
-        self, of_chunk: OfChunk, count: int, chunks: list[tf.Tensor], draws: Draws
-    ) -> tuple[tf.Tensor, ...]:
-        """Return the sums of `of_chunk` over S draws, for all chunks."""
+    def _sums_of_pass(self, sums: Sums, chunks: list[tf.Tensor], draws: Draws) -> tuple[tf.Tensor, ...]:
+        """Return the sums over S draws, for all chunks."""
         forward = self.method.draw(self.state, draws)
 
         def one_chunk(parts: list[tf.Tensor]) -> tuple[tf.Tensor, ...]:
-            return of_chunk(forward(self.standardize(parts[0])), *parts[1:])
+            return sums.of_chunk(forward(self.standardize(parts[0])), *parts[1:])
 
-        sums = tf.map_fn(one_chunk, chunks, fn_output_signature=(tf.float32,) * count, parallel_iterations=1)
-        return tuple(tf.reshape(part, [-1, *part.shape[2:]]) for part in sums)
+        signature = (tf.float32,) * len(sums.names)
+        found = tf.map_fn(one_chunk, chunks, fn_output_signature=signature, parallel_iterations=1)
+        return tuple(tf.reshape(part, [-1, *part.shape[2:]]) for part in found)
 
     def _each_of_pass(self, chunks: tf.Tensor, draws: Draws) -> tf.Tensor:
         """Return what each draw predicts, for all chunks: [S, N, O]."""
@@ -167,5 +179,9 @@ def of_classes(outputs_SNC: tf.Tensor) -> tuple[tf.Tensor, ...]:
 
 
 def of_items(outputs_SNI: tf.Tensor) -> tuple[tf.Tensor, ...]:
-    """Return the sums over S draws of the probabilities that items were watched [N, I]."""
+    """Return the sums over S draws of the probabilities that items are rated [N, I]."""
     return (tf.reduce_sum(tf.sigmoid(outputs_SNI), 0),)
+
+
+OF_CLASSES = Sums(("probs", "entropy", "votes"), of_classes)
+OF_ITEMS = Sums(("probs",), of_items)

@@ -14,7 +14,7 @@ from bnn_hvd.data.arrays import Arrays, Catalogue
 from bnn_hvd.errors import UserError
 from bnn_hvd.inference.likelihoods import log_loss
 from bnn_hvd.metrics import ratings
-from bnn_hvd.prediction.predictor import Found, Predictor
+from bnn_hvd.prediction.predictor import Found, Predictor, Sums
 from bnn_hvd.run import records
 
 Result = tuple[Found, dict[str, Any]]  # for predictive.npz, and what uncertainty.json says of it
@@ -32,10 +32,11 @@ def predict(predictor: Predictor, arrays: Arrays, config: PredictConfig) -> Resu
     if config.mode != "mean" or config.quantiles or config.ood_data_dir:
         raise UserError("--mode, --quantiles and --ood_data_dir are not of ratings: leave them out")
     chosen = choose(arrays, config.users)
-    probs_UI, loss_U = predictor.means(of_entries, 2, config.num_draws, arrays.x_test, arrays.y_test)
+    means = predictor.means(OF_ENTRIES, config.num_draws, arrays.x_test, arrays.y_test)
+    probs_UI = means["probs"]
     held_out_UI = arrays.y_test != 0
     report: dict[str, Any] = ratings.summary(probs_UI, arrays.y_test)
-    report["single_draw_nll"] = float(loss_U.sum() / held_out_UI.sum())
+    report["single_draw_nll"] = float(means["loss"].sum() / held_out_UI.sum())
     if arrays.catalogue.truth_UI is not None:
         truth_nll = ratings.nll(arrays.catalogue.truth_UI[held_out_UI], arrays.y_test[held_out_UI] > 0)
         report |= {"truth_nll": truth_nll, "nll_over_truth": report["nll"] / truth_nll}
@@ -75,17 +76,17 @@ def recommend(predictor: Predictor, arrays: Arrays, chosen: dict[int, str], num_
     catalogue, rows_K = arrays.catalogue, np.array(list(chosen))
     assert catalogue is not None
     seen_KI = np.maximum(arrays.y_train[rows_K], arrays.y_test[rows_K]) > 0
-    share_KI, probs_KI = predictor.means(of_first, 2, num_draws, arrays.x_test[rows_K], seen_KI)
+    means = predictor.means(OF_FIRST, num_draws, arrays.x_test[rows_K], seen_KI)
     num_draws = predictor.method.num_draws(num_draws)
-    votes_KI = np.rint(share_KI * num_draws).astype(np.int64)
+    votes_KI = np.rint(means["votes"] * num_draws).astype(np.int64)
     rated_U = num_rated(arrays)
     users = [
         {"user": catalogue.users[row], "why": why, "num_ratings": int(rated_U[row])}
-        | distribution(votes_KI[k], probs_KI[k], catalogue)
+        | distribution(votes_KI[k], means["probs"][k], catalogue)
         for k, (row, why) in enumerate(chosen.items())
     ]
     found = {"recommended_row_K": rows_K, "recommended_votes_KI": votes_KI, "recommended_seen_KI": seen_KI}
-    return found, {"num_draws": num_draws, "num_items": arrays.num_items, "users": users}
+    return found, {"num_draws": num_draws, "num_items": len(catalogue.titles), "users": users}
 
 
 def distribution(votes_I: np.ndarray, probs_I: np.ndarray, catalogue: Catalogue) -> dict[str, Any]:
@@ -112,6 +113,10 @@ def of_first(outputs_SNI: tf.Tensor, seen_NI: tf.Tensor) -> tuple[tf.Tensor, ...
     first_SN = tf.argmax(tf.where(seen_NI, -np.inf, outputs_SNI), -1)
     votes_SNI = tf.one_hot(first_SN, outputs_SNI.shape[-1]) * unseen_NI
     return tf.reduce_sum(votes_SNI, 0), tf.reduce_sum(tf.sigmoid(outputs_SNI), 0)
+
+
+OF_ENTRIES = Sums(("probs", "loss"), of_entries)
+OF_FIRST = Sums(("votes", "probs"), of_first)
 
 
 def text(report: dict[str, Any]) -> list[str]:

@@ -1,6 +1,5 @@
 """Opening a run directory: for training, or to read what a training left there."""
 
-import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +11,7 @@ from bnn_hvd.run import checkpoint, records
 
 def check_same_run(train_config: TrainConfig) -> None:
     """Raise UserError, naming the flags, if the run directory belongs to another configuration."""
-    run = Path(train_config.run)
+    run = train_config.folder
     if not (run / records.CONFIG).exists():
         return
     differing = config.differences(read_config(run), train_config)
@@ -25,7 +24,7 @@ def check_same_run(train_config: TrainConfig) -> None:
 
 def describe(train_config: TrainConfig, data: dict[str, Any]) -> None:
     """Write the configuration and the description of the data into the run directory."""
-    run = Path(train_config.run)
+    run = train_config.folder
     records.write_text(run / records.CONFIG, config.to_flagfile(train_config))
     records.write_json(run / records.DATA, data)
 
@@ -35,8 +34,8 @@ def read_config(run: Path) -> TrainConfig:
     path = run / records.CONFIG
     if not path.exists():
         raise UserError(f"{run.absolute()} is not a run directory: it has no {records.CONFIG}; `train` makes one")
-    stored = config.resolve(config.from_flagfile(path.read_text(), path, TrainConfig))
-    return dataclasses.replace(stored, run=str(run))
+    flags = config.from_flagfile(path.read_text(), path)
+    return config.resolve(**flags | {"run": str(run)})
 
 
 def read_data(run: Path) -> dict[str, Any]:

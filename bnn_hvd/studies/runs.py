@@ -1,6 +1,5 @@
 """The runs of a study: which they are, and training those that are not finished."""
 
-import dataclasses
 import os
 import sys
 import time
@@ -10,6 +9,7 @@ from typing import Any, NamedTuple
 
 from bnn_hvd import config as flags
 from bnn_hvd.config import ChurnConfig, ScaleConfig, TrainConfig
+from bnn_hvd.config.options import Values
 from bnn_hvd.errors import TrainingError, UserError
 from bnn_hvd.run import records, rundir
 from bnn_hvd.studies import launch
@@ -26,13 +26,12 @@ class Job(NamedTuple):
 
     @property
     def name(self) -> str:
-        return Path(self.config.run).name
+        return self.config.folder.name
 
 
-def train_config(config: ScaleConfig, name: str, **changes: Any) -> TrainConfig:
-    """Return the flags of one run of the study: its own, with `changes`."""
-    values = {field.name: getattr(config, field.name) for field in dataclasses.fields(TrainConfig)}
-    return TrainConfig(**values | {"run": str(Path(config.run, RUNS, name)), "dry_run": False} | changes)
+def run_flags(config: Study, name: str, **changes: Any) -> Values:
+    """Return the flags of one run of the study, with `changes`."""
+    return {**config.train, "run": str(Path(config.run, RUNS, name)), "dry_run": False, **changes}
 
 
 def shown(jobs: Sequence[Job], config: Study) -> str:
@@ -42,13 +41,13 @@ def shown(jobs: Sequence[Job], config: Study) -> str:
 
 def command(job: Job, config: Study) -> list[str]:
     """Return the words that start a run; all its flags are in a file, where no launcher sees them."""
-    before = launch.launcher(job.ranks, job.config.threads, config.ranks_per_node, os.environ)
+    before = launch.launcher(job.ranks, job.config.machine.threads, config.ranks_per_node, os.environ)
     return [*before, str(launch.PYTHON), "-m", "bnn_hvd", "train", f"--flagfile={beside(job, '.cfg')}"]
 
 
 def beside(job: Job, suffix: str) -> Path:
     """Return a file beside the run directory, which does not exist before training makes it."""
-    return Path(job.config.run + suffix)
+    return job.config.folder.with_name(f"{job.name}{suffix}")
 
 
 def train(jobs: Sequence[Job], config: Study) -> bool:
@@ -92,15 +91,15 @@ def finished(job: Job) -> bool:
     Raises:
       UserError: it was begun with others, so that its times do not belong with those of this study.
     """
-    path = Path(job.config.run)
+    path = job.config.folder
     if not (path / records.CONFIG).exists():
         return False
     stored = rundir.read_config(path)
-    names = [field.name for field in dataclasses.fields(TrainConfig) if field.name not in ("data_dir", "stage_dir")]
+    here, there = (flags.to_flags(one) for one in (job.config, stored))
     differing = [
-        f"--{name}: {getattr(stored, name)} there, {getattr(job.config, name)} here"
-        for name in names
-        if getattr(stored, name) != getattr(job.config, name)
+        f"--{name}: {there.get(name)} there, {value} here"
+        for name, value in here.items()
+        if name not in ("data_dir", "stage_dir") and there.get(name) != value
     ]
     if differing:
         raise UserError(f"{path} belongs to another study ({'; '.join(differing)}): give another --run")
@@ -108,7 +107,7 @@ def finished(job: Job) -> bool:
 
 
 def status(job: Job) -> str:
-    path = Path(job.config.run, records.SUMMARY)
+    path = job.config.folder / records.SUMMARY
     return records.read_json(path)["status"] if path.exists() else ""
 
 

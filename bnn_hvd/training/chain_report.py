@@ -4,7 +4,6 @@ Legend: M chains, T trajectories, K kept draws of each chain, P weights, V quant
 """
 
 import math
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -20,7 +19,7 @@ MOST_WEIGHTS = 1000  # whose R-hat and ESS are computed; of more, as many, evenl
 
 def write(plan: Plan, method: Hmc, state: Any) -> str:
     """Write diagnostics.json and chains.npz for the state of all chains; returns a line that sums them up."""
-    run, steps = Path(plan.config.run), int(state.step)
+    run, steps = plan.config.folder, int(state.step)
     first, trace_MTV = chronological(state.slots["trace"].numpy(), steps)
     burn_in = min(max(method.burn_in - first, 0), trace_MTV.shape[1])
     traces = {f"{name}_MT": trace_MTV[..., i] for i, name in enumerate(TRACE)}
@@ -104,14 +103,14 @@ def quality(x_MN: np.ndarray) -> dict[str, float]:
 
 def cost(plan: Plan, method: Hmc) -> dict[str, float]:
     """Return what a leapfrog step cost, of rank 0's calls of the loop; a step moves all chains of a rank."""
-    rows = [row for row in records.read_jsonl(Path(plan.config.run) / records.TIMINGS) if row["phase"] == "train"]
+    rows = [row for row in records.read_jsonl(plan.config.folder / records.TIMINGS) if row["phase"] == "train"]
     seconds = sum(row["seconds"] for row in rows)
     if not seconds:
         return {}
     leapfrogs = sum(row["steps"] for row in rows) * method.leapfrog_steps
     return {
         "leapfrog_steps_per_s": leapfrogs / seconds,
-        "examples_x_gradients_per_s": leapfrogs * plan.num_train * plan.config.num_particles / seconds,
+        "examples_x_gradients_per_s": leapfrogs * plan.num_train * plan.config.method.num_particles / seconds,
         "communication_share": sum(row["communication_s"] for row in rows) / seconds,
     }
 

@@ -12,6 +12,7 @@ import tensorflow as tf
 from tqdm import tqdm
 
 from bnn_hvd.distributed.cluster import Cluster
+from bnn_hvd.inference.method import Marginals
 from bnn_hvd.models.network import Network
 from bnn_hvd.run import records
 from bnn_hvd.run.checkpoint import Progress
@@ -69,7 +70,7 @@ class Logbook:
         self._window.append(history)
         if self._bar:
             self._bar.update(call.steps)
-        every = self.plan.config.log_every_steps
+        every = self.plan.config.run.log_every_steps
         due = progress.step // every > (progress.step - call.steps) // every
         if not (due or progress.offset == 0 or self.plan.finished(progress)):
             return
@@ -98,12 +99,12 @@ class Logbook:
         shown = "  ".join(f"{name} {scores[name]:.4f}" for name in SHOWN_SCORES if name in scores)
         self.say(f"epoch {epoch:g}: test {shown}  ({scores['num_draws']} draws)")
 
-    def posterior(self, progress: Progress, network: Network, loc_P: np.ndarray, scale_B: np.ndarray) -> None:
+    def posterior(self, progress: Progress, network: Network, marginals: Marginals) -> None:
         """Write the histograms of loc and scale of each parameter."""
         if self.quiet:
             return
         arrays: dict[str, np.ndarray] = {}
-        for kind, values in (("loc", network.slices(loc_P)), ("scale", network.slices(scale_B))):
+        for kind, values in (("loc", network.slices(marginals.loc_P)), ("scale", network.slices(marginals.scale_B))):
             for name, part in values.items():
                 arrays[f"{name}/{kind}_counts"], arrays[f"{name}/{kind}_edges"] = np.histogram(part, HISTOGRAM_BINS)
         records.write_npz(self.run / records.POSTERIOR / f"step_{progress.step:08d}.npz", arrays)

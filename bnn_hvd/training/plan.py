@@ -9,8 +9,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from bnn_hvd import registry, seeds
-from bnn_hvd.config import TrainConfig, root_seed
+from bnn_hvd import seeds
+from bnn_hvd.config import TrainConfig
 from bnn_hvd.data import augment, shards
 from bnn_hvd.errors import UserError
 from bnn_hvd.run.checkpoint import Progress
@@ -33,7 +33,8 @@ class Call(NamedTuple):
 
 def finished(config: TrainConfig, progress: Progress) -> bool:
     """Return whether a run has come to the end that its flags say."""
-    return progress.step >= config.steps if config.steps is not None else progress.epoch >= (config.epochs or 0)
+    steps, epochs = config.run.steps, config.run.epochs
+    return progress.step >= steps if steps is not None else progress.epoch >= (epochs or 0)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,9 +54,9 @@ class Plan:
         if self.num_train < self.global_batch_size:
             raise UserError(
                 f"{self.num_train} training examples are fewer than {self.size} ranks x batch size "
-                f"{self.config.batch_size}: lower --batch_size to at most {self.num_train // self.size}"
+                f"{self.config.data.batch_size}: lower --batch_size to at most {self.num_train // self.size}"
             )
-        blocks = self.config.gradient_blocks
+        blocks = self.config.machine.gradient_blocks
         if blocks and (blocks % self.size or self.global_batch_size % blocks):
             raise UserError(
                 f"--gradient_blocks={blocks} must be a multiple of the {self.size} ranks, and divide the global batch "
@@ -65,7 +66,7 @@ class Plan:
     @property
     def full_batch(self) -> bool:
         """Whether a step sees all examples, each rank its shard: a step is then an epoch."""
-        return self.config.method in registry.FULL_BATCH
+        return bool(self.config.method.options.full_batch)
 
     @property
     def shard(self) -> slice:
@@ -75,11 +76,11 @@ class Plan:
     @property
     def batch_size(self) -> int:
         """How many examples a step of this rank chooses."""
-        return 0 if self.full_batch else self.config.batch_size
+        return 0 if self.full_batch else self.config.data.batch_size
 
     @property
     def global_batch_size(self) -> int:
-        return self.num_train if self.full_batch else self.config.batch_size * self.size
+        return self.num_train if self.full_batch else self.config.data.batch_size * self.size
 
     @property
     def steps_per_epoch(self) -> int:
@@ -88,7 +89,7 @@ class Plan:
     @property
     def total_steps(self) -> int:
         """Steps of the whole job, if it runs on this number of ranks throughout."""
-        return self.config.steps or (self.config.epochs or 0) * self.steps_per_epoch
+        return self.config.run.steps or (self.config.run.epochs or 0) * self.steps_per_epoch
 
     def finished(self, progress: Progress) -> bool:
         return finished(self.config, progress)
@@ -108,15 +109,15 @@ class Plan:
             np.stack([self._seed(progress.step + i) for i in range(steps)]),
             np.array([schedules.learning_rate(self.config, epoch, self.size) for epoch in epochs], np.float32),
             np.array([schedules.kl_weight(self.config, epoch) for epoch in epochs], np.float32),
-            self._augmentation(progress.epoch)[index] if self.config.augment else augment.NOTHING,
+            self._augmentation(progress.epoch)[index] if self.config.data.augment else augment.NOTHING,
         )
 
     def _index(self, progress: Progress, steps: int) -> np.ndarray:
         """Return the examples that this rank chooses for each step: [steps, batch_size]."""
         if self.full_batch:
             return np.zeros([steps, 0], np.int32)
-        permutation = shards.epoch_permutation(root_seed(self.config, "shuffle"), progress.epoch, self.num_train)
-        return shards.batches(permutation, progress.offset, steps, self.config.batch_size, self.rank, self.size)
+        permutation = shards.epoch_permutation(self.config.run.root_seed("shuffle"), progress.epoch, self.num_train)
+        return shards.batches(permutation, progress.offset, steps, self.config.data.batch_size, self.rank, self.size)
 
     def _seed(self, step: int) -> np.ndarray:
         """Return the seed of a step: of this rank's noise, or of the chain that all ranks make together.
@@ -124,12 +125,12 @@ class Plan:
         Blocks of the gradient have noise of their own, whichever rank has them: theirs is that of rank 0.
         """
         if self.full_batch:
-            return seeds.seed(self.config.seed, "chain", step)
-        rank = 0 if self.config.gradient_blocks else self.rank
-        return seeds.seed(root_seed(self.config, "noise"), "noise", rank, step)
+            return seeds.seed(self.config.run.seed, "chain", step)
+        rank = 0 if self.config.machine.gradient_blocks else self.rank
+        return seeds.seed(self.config.run.root_seed("noise"), "noise", rank, step)
 
     def _augmentation(self, epoch: int) -> np.ndarray:
-        seed, what = root_seed(self.config, "shuffle"), self.config.augment
+        seed, what = self.config.run.root_seed("shuffle"), self.config.data.augment
         return augment.of_epoch(seed, epoch, self.num_train, "crop" in what, "flip" in what)
 
     def advance(self, progress: Progress, steps: int) -> Progress:
@@ -144,18 +145,18 @@ class Plan:
         )  # fmt: skip
 
     def checkpoint_due(self, progress: Progress) -> bool:
-        every = self.config.checkpoint_every_steps
+        every = self.config.run.checkpoint_every_steps
         return self.finished(progress) or bool(every and progress.step % every == 0)
 
     def evaluation_due(self, progress: Progress) -> bool:
-        every = self.config.eval_every_epochs
+        every = self.config.run.eval_every_epochs
         return self.finished(progress) or bool(every and progress.offset == 0 and progress.epoch % every == 0)
 
     def _steps_to_boundary(self, progress: Progress) -> int:
         ahead = [shards.steps_left(progress.offset, self.num_train, self.global_batch_size)]
-        if self.config.steps is not None:
-            ahead.append(self.config.steps - progress.step)
-        for every in (self.config.checkpoint_every_steps, self.config.log_every_steps):
+        if self.config.run.steps is not None:
+            ahead.append(self.config.run.steps - progress.step)
+        for every in (self.config.run.checkpoint_every_steps, self.config.run.log_every_steps):
             if every:
                 ahead.append(every - progress.step % every)
         return min(ahead)

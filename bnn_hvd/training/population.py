@@ -1,21 +1,20 @@
-"""The state of a run as a whole, which with particles is spread over the ranks.
+"""Which particles this rank trains, and the state of all of them.
 
 Without particles every rank holds the same state. With them, a rank holds the particles that it trains;
 checkpoints and evaluations take them together, in the order of their numbers.
 """
 
 import dataclasses
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from bnn_hvd import registry, seeds
+from bnn_hvd import seeds
 from bnn_hvd.config import TrainConfig
 from bnn_hvd.data import shards
 from bnn_hvd.distributed import cluster, particles
 from bnn_hvd.distributed.cluster import Cluster
 from bnn_hvd.errors import UserError
+from bnn_hvd.inference.method import Method, State
 from bnn_hvd.run import checkpoint, records
 from bnn_hvd.run.checkpoint import Arrays, Progress
 from bnn_hvd.training import plan
@@ -32,29 +31,29 @@ class Population:
 
     def __init__(self, config: TrainConfig, ranks: Cluster):
         self.config, self.ranks = config, ranks
-        folder = Path(config.run) / records.CHECKPOINTS
+        folder = config.folder / records.CHECKPOINTS
         found = ranks.broadcast(checkpoint.read_newest_good(folder) if ranks.is_root else None)
         self.progress = checkpoint.read_progress(found) if found else Progress()
         self._stored = {name: value for name, value in (found or {}).items() if not checkpoint.is_progress(name)}
         self.members, self.cluster = None, ranks
-        if not config.num_particles:
+        if not config.method.num_particles:
             return
         if found:
             self.progress = self._continued(checkpoint.num_particles(self._stored))
         share = particles.share(
-            range(self.progress.first_member, config.num_particles), ranks.rank, ranks.size, config.allow_uneven,
-            config.chain_groups if config.method in registry.FULL_BATCH else 0,
+            range(self.progress.first_member, config.method.num_particles), ranks.rank, ranks.size,
+            config.method.allow_uneven, config.method.options.rank_groups,
         )  # fmt: skip
         self.members = share.members
         self.cluster = ranks.split(share.ranks, first_row=share.members.start - self.progress.first_member)
 
-    def restore(self, state: Any) -> None:
+    def restore(self, state: State) -> None:
         """Set this rank's part of the state as it was stored, if it was."""
         if not self._stored:
             return
         if self.members is None:
             checkpoint.restore(self._stored, state)
-        elif checkpoint.num_particles(self._stored) == self.config.num_particles:
+        elif checkpoint.num_particles(self._stored) == self.config.method.num_particles:
             mine = slice(self.members.start, self.members.stop)
             stored = {name: a[mine] if a.ndim else a for name, a in self._stored.items()}
             for name, axis in state.example_axis.items():
@@ -62,7 +61,7 @@ class Population:
                 stored[name] = stored[name][(slice(None),) * axis + (here,)]
             checkpoint.restore(stored, state)
 
-    def collect(self, state: Any) -> Arrays:
+    def gather(self, state: State) -> Arrays:
         """Return the variables of the whole state, on every rank."""
         arrays = checkpoint.arrays_of(state)
         if self.members is None:
@@ -80,19 +79,19 @@ class Population:
         ordered = [*earlier, *(parts[start] for start in sorted(parts))]
         return {name: np.concatenate([p[name] for p in ordered]) if a.ndim else a for name, a in arrays.items()}
 
-    def assert_same(self, state: Any, step: int) -> None:
+    def assert_same(self, state: State, step: int) -> None:
         """Raise TrainingError unless the ranks that train the same hold the same parameters."""
         reference = self.ranks.rank - self.cluster.rank
         cluster.assert_same(self.ranks, f"the weights at step {step}", state.params.numpy().tobytes(), reference)
 
     def _continued(self, stored: int) -> Progress:
         """Return where to go on: with particles added to a finished run, from the beginning for these."""
-        run, wanted = self.config.run, self.config.num_particles
+        run, wanted = self.config.folder, self.config.method.num_particles
         if stored == wanted:
             return self.progress
         if stored > wanted:
             raise UserError(f"{run} has {stored} particles already: --num_particles={wanted} can only add to them")
-        if self.config.method in registry.INTERACTING:
+        if self.config.method.options.interacting:
             raise UserError(f"{run} has {stored} particles, which have moved together: start a new run for {wanted}")
         if not plan.finished(self.config, self.progress):
             raise UserError(
@@ -101,20 +100,20 @@ class Population:
         return dataclasses.replace(self.progress, step=0, epoch=0, offset=0, first_member=stored)
 
 
-class Whole:
-    """A method with all members, to evaluate what the ranks have trained.
+class GatheredState:
+    """A method with all members, and their state, to evaluate what the ranks have trained.
 
-    Attributes: method, state (as of the last `collect`). Without particles they are the ones that are trained.
+    Attributes: method, state (as of the last `update`). Without particles they are the ones that are trained.
     """
 
-    def __init__(self, method: Any, state: Any, population: Population, config: TrainConfig):
+    def __init__(self, method: Method, state: State, population: Population, config: TrainConfig):
         self._trained, self._population = state, population
         self.method, self.state = method, state
         if population.members is not None:
-            self.method = method.with_members(range(config.num_particles))
-            self.state = self.method.init(seeds.seed(config.seed, "init"))
+            self.method = method.with_members(range(config.method.num_particles))
+            self.state = self.method.init(seeds.seed(config.run.seed, "init"))
 
-    def collect(self) -> None:
-        """Bring the state up to date; every rank calls it."""
+    def update(self) -> None:
+        """Gather the state anew; every rank calls it."""
         if self.state is not self._trained:
-            checkpoint.restore(self._population.collect(self._trained), self.state)
+            checkpoint.restore(self._population.gather(self._trained), self.state)

@@ -16,11 +16,12 @@ import tensorflow as tf
 from oracles import RARE, covariance_z_scores, draws, z_scores
 
 from bnn_hvd import registry, seeds
-from bnn_hvd.config import ESTIMATORS, TrainConfig
+from bnn_hvd.config import compose
 from bnn_hvd.data.pipeline import Batch
 from bnn_hvd.distributed.cluster import Solo
 from bnn_hvd.inference.likelihoods import Categorical
-from bnn_hvd.inference.objective import Controls
+from bnn_hvd.inference.method import Controls
+from bnn_hvd.inference.vi import ESTIMATORS
 from bnn_hvd.models.network import Network
 from bnn_hvd.run import checkpoint, records
 from bnn_hvd.run.checkpoint import Progress
@@ -56,7 +57,7 @@ class Problem:
         assert [p.name for p in network.parameters] == ["linear/kernel", "linear/bias"]
         self.make = lambda name, estimator="flipout", **flags: registry.load(registry.METHODS, name)(
             network, KnownNoise(), NUM_TRAIN, Solo(),
-            TrainConfig(estimator=estimator, prior_scale=PRIOR, init_scale=0.1, **flags),
+            compose(method=name, estimator=estimator, prior_scale=PRIOR, init_scale=0.1, **flags),
         )  # fmt: skip
 
 

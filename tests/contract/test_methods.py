@@ -1,6 +1,5 @@
 """The contract of every row of METHODS: reproducible, resumable, traced once, and right where the truth is known."""
 
-import dataclasses
 import functools
 import itertools
 from typing import Any
@@ -11,15 +10,18 @@ import tensorflow as tf
 from oracles import draws
 
 from bnn_hvd import registry, seeds
-from bnn_hvd.config import ESTIMATORS, TrainConfig
+from bnn_hvd.config import compose
+from bnn_hvd.config.train import CHOICES
 from bnn_hvd.data.pipeline import Batch, Examples, Shard
 from bnn_hvd.data.standardize import Standardizer
 from bnn_hvd.distributed.cluster import Solo
-from bnn_hvd.inference import build as inference
-from bnn_hvd.inference.objective import Controls
-from bnn_hvd.models import network as network_file
+from bnn_hvd.inference.build import build_method
+from bnn_hvd.inference.method import Controls
+from bnn_hvd.inference.vi import ESTIMATORS
+from bnn_hvd.models.network import build_network
 from bnn_hvd.run import checkpoint
 from bnn_hvd.run.checkpoint import Progress
+from bnn_hvd.targets import Classes
 from bnn_hvd.training.plan import Plan
 from bnn_hvd.training.train import compile_loop
 
@@ -34,8 +36,9 @@ NUM_TRAIN, CLASSES = 50, 4
 RANDOM = np.random.default_rng(0)
 X = RANDOM.integers(256, size=[NUM_TRAIN, 6, 5, 1], dtype=np.uint8)
 Y = RANDOM.integers(CLASSES, size=NUM_TRAIN).astype(np.int32)
-CONFIG = TrainConfig(
-    network="conv",
+POPULATIONS = CHOICES["method"].names_with("needs_particles")
+CONFIG = compose(
+    architecture="conv",
     bayesian_layers="all",
     bayesian_biases=True,
     batch_size=8,
@@ -58,12 +61,11 @@ class Training:
     """A method on a small network with a convolution and a dense layer, in the loop that `train` compiles."""
 
     def __init__(self, name: str, estimator: str, init: int = 0, **changes):
-        particles = 2 if name in registry.POPULATIONS else 0
-        self.config = dataclasses.replace(
-            CONFIG, method=name, estimator=estimator, **{"num_particles": particles} | CHANGES.get(name, {}) | changes
-        )
-        self.network = network_file.build(self.config, X.shape[1:], CLASSES)
-        self.method = inference.build(self.config, self.network, NUM_TRAIN, Solo())
+        particles = 2 if name in POPULATIONS else 0
+        flags = {"method": name, "num_particles": particles, "estimator": estimator} | CHANGES.get(name, {}) | changes
+        self.config = CONFIG.replace(**flags)
+        self.network = build_network(self.config, X.shape[1:], Classes(CLASSES))
+        self.method = build_method(self.config, self.network, Classes(CLASSES), NUM_TRAIN, Solo())
         self.state = self.method.init(seeds.seed(init, "init"))
         self.plan, self.progress, self.traced = Plan(self.config, NUM_TRAIN, 0, 1), Progress(), 0
         step = self.method.step
@@ -72,17 +74,16 @@ class Training:
             self.traced += 1
             return step(*arguments)
 
-        self.method.step = counting_step
         standardizer = Standardizer(np.float32(128), np.float32(1 / 64))
         examples = Shard(X, Y, standardizer, slice(None)) if self.plan.full_batch else Examples(X, Y, standardizer)
-        self.loop = compile_loop(self.method, self.state, examples, self.plan.batch_size)
+        self.loop = compile_loop(counting_step, self.state, examples, self.plan.batch_size)
         self.initial = [variable.numpy() for variable in self.state.variables]
 
     def begin_again(self, seed: int = CONFIG.seed) -> "Training":
         """Go back to the first step, of a run with this seed; the loop that is compiled takes seeds as inputs."""
         for variable, value in zip(self.state.variables, self.initial, strict=True):
             variable.assign(value)
-        self.plan = Plan(dataclasses.replace(self.config, seed=seed), NUM_TRAIN, 0, 1)
+        self.plan = Plan(self.config.replace(seed=seed), NUM_TRAIN, 0, 1)
         self.progress = Progress()
         return self
 
@@ -240,9 +241,9 @@ def test_marginals_are_of_every_weight(name, estimator):
 def test_a_step_sends_as_many_numbers_as_it_says(name, estimator):
     """Of each member; --dry_run and the predictions of `scale` are built on it."""
     training, ranks = Training(name, estimator), Counting()
-    method = inference.build(training.config, training.network, NUM_TRAIN, ranks)
+    method = build_method(training.config, training.network, Classes(CLASSES), NUM_TRAIN, ranks)
     call = training.plan.next_call(Progress(), 1)
-    members = max(1, training.config.num_particles)
+    members = max(1, training.config.method.num_particles)
     controls = Controls(*(tf.constant(part[0]) for part in call[1:4]))
     x = (tf.cast(X[:8], tf.float32) - 128) / 64
     method.step(method.init(seeds.seed(0, "init")), Batch(x, tf.constant(Y[:8])), controls)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from bnn_hvd.config import TrainConfig, resolve
+from bnn_hvd.config import resolve
 from bnn_hvd.data import augment
 from bnn_hvd.data.pipeline import Examples, crop_and_flip
 from bnn_hvd.data.standardize import Standardizer
@@ -41,8 +41,8 @@ def test_words_switch_their_part_alone():
 
 
 def test_an_example_is_cropped_alike_on_any_number_of_ranks():
-    config = resolve(TrainConfig(augment="crop_flip", batch_size=8, steps=2))
-    one = Plan(resolve(TrainConfig(augment="crop_flip", batch_size=16, steps=2)), 64, 0, 1).next_call(Progress(), 2)
+    config = resolve(augment="crop_flip", batch_size=8, steps=2)
+    one = Plan(resolve(augment="crop_flip", batch_size=16, steps=2), 64, 0, 1).next_call(Progress(), 2)
     two = [Plan(config, 64, rank, 2).next_call(Progress(), 2) for rank in range(2)]
 
     def of_example(call):
@@ -52,6 +52,6 @@ def test_an_example_is_cropped_alike_on_any_number_of_ranks():
 
 
 def test_off_by_default_and_refused_for_vectors():
-    assert Plan(resolve(TrainConfig(steps=2)), 640, 0, 1).next_call(Progress(), 1).augment_TB3.size == 0
+    assert Plan(resolve(steps=2), 640, 0, 1).next_call(Progress(), 1).augment_TB3.size == 0
     with pytest.raises(UserError, match="these are vectors of 5: leave it out"):
         Examples(np.zeros([3, 5], np.float32), np.zeros(3, np.int32), Standardizer(np.zeros(5), np.ones(5)), True)

@@ -118,7 +118,7 @@ def test_no_folder_is_asked_for():
 def test_each_entry_is_in_one_part():
     arrays = sources.load("synthetic_ratings", "", **FLAGS)
     assert arrays.y_train.dtype == arrays.y_test.dtype == np.int8
-    assert arrays.y_train.shape == (70, 50) == (len(arrays.x_train), arrays.num_items)
+    assert arrays.y_train.shape == (70, 50) == (len(arrays.x_train), arrays.target().num_items)
     np.testing.assert_array_equal((arrays.y_train != 0) ^ (arrays.y_test != 0), True)
     held_out = (arrays.y_test != 0).mean()
     assert abs(held_out - 0.2) < 5 * np.sqrt(0.16 / 3500)

@@ -7,7 +7,7 @@ import running
 from bnn_hvd.run import records
 
 TRAIN = (
-    "train", "--dataset=sine", "--network=mlp", "--hidden=32", "--likelihood=heteroscedastic", "--threads=1",
+    "train", "--dataset=sine", "--architecture=mlp", "--hidden=32", "--likelihood=heteroscedastic", "--threads=1",
     "--eval_every_epochs=0",
 )  # fmt: skip
 
@@ -25,10 +25,12 @@ def folder(tmp_path_factory):
         ["plot", f"--run={folder / 'e'}"],
         [*TRAIN, "--method=vi", "--epochs=2", f"--run={folder / 'vi'}"],
         ["predict", f"--run={folder / 'vi'}", "--num_draws=20", "--threads=1"],
-        ["train", "--dataset=table", f"--data_dir={csv}", "--target=y", "--network=mlp", "--method=point", "--epochs=1",
+        ["train", "--dataset=table", f"--data_dir={csv}", "--target=y", "--architecture=mlp", "--method=point",
+         "--epochs=1",
          "--noise_scale=0.5", "--threads=1", f"--run={folder / 'table'}"],
         ["predict", f"--run={folder / 'table'}", "--threads=1"],
-        ["train", "--dataset=table", f"--data_dir={csv}", "--target=y", "--network=mlp", "--method=point", "--epochs=1",
+        ["train", "--dataset=table", f"--data_dir={csv}", "--target=y", "--architecture=mlp", "--method=point",
+         "--epochs=1",
          "--test_fraction=0.1", "--standardize_targets=false", "--threads=1", f"--run={folder / 'raw'}"],
         ["predict", f"--run={folder / 'raw'}", "--threads=1"],
         ["plot", f"--run={folder / 'table'}"],

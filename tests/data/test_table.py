@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from bnn_hvd.config import resolve
 from bnn_hvd.data import sources
 from bnn_hvd.data.sine import EDGE, sine
 from bnn_hvd.errors import UserError
@@ -19,7 +20,7 @@ def rows(count: int) -> str:
 
 
 def test_columns_in_their_order_and_every_row_once(tmp_path):
-    arrays = sources.load("table", write(tmp_path, "a, y ,b\n" + rows(20)), "y")
+    arrays = sources.load("table", write(tmp_path, "a, y ,b\n" + rows(20)), target="y")
     assert (len(arrays.x_train), len(arrays.x_test), arrays.num_classes) == (16, 4, 0)
     assert arrays.input_names == ("a", "b")
     x, y = np.concatenate([arrays.x_train, arrays.x_test]), np.concatenate([arrays.y_train, arrays.y_test])
@@ -30,23 +31,26 @@ def test_columns_in_their_order_and_every_row_once(tmp_path):
 
 def test_the_test_part_is_the_fraction_that_is_asked_for(tmp_path):
     file = write(tmp_path, "a,y,b\n" + rows(100))
-    of = {fraction: sources.load("table", file, "y", fraction) for fraction in (0.01, 0.2, 0.29, 0.99)}
+    of = {
+        fraction: sources.load("table", file, target="y", test_fraction=fraction)
+        for fraction in (0.01, 0.2, 0.29, 0.99)
+    }
     assert {fraction: len(arrays.y_test) for fraction, arrays in of.items()} == {0.01: 1, 0.2: 20, 0.29: 29, 0.99: 99}
     assert set(of[0.2].y_test) < set(of[0.29].y_test)
     assert set(of[0.2].y_test) & set(of[0.2].y_train) == set()
     for fraction in (0.0, 0.009):
         with pytest.raises(UserError, match="leaves none in one of the two parts"):
-            sources.load("table", file, "y", fraction)
+            sources.load("table", file, target="y", test_fraction=fraction)
 
 
 def test_a_target_of_what_is_no_table_is_a_users_mistake():
-    with pytest.raises(UserError, match="--target=y is a column of a table, not of --dataset=sine"):
-        sources.load("sine", "", "y")
+    with pytest.raises(UserError, match="--target=y is of --dataset=table, not of sine"):
+        resolve(dataset="sine", target="y")
 
 
 def test_npz_columns_may_have_several_numbers(tmp_path):
     np.savez(tmp_path / "data.npz", x=np.arange(20.0).reshape(10, 2), y=np.arange(10))
-    arrays = sources.load("table", str(tmp_path / "data.npz"), "y")
+    arrays = sources.load("table", str(tmp_path / "data.npz"), target="y")
     assert arrays.x_train.shape == (8, 2)
     assert arrays.input_names == ("x[0]", "x[1]")
     assert arrays.y_train.dtype == np.float32
@@ -69,24 +73,24 @@ def test_npz_columns_may_have_several_numbers(tmp_path):
 )
 def test_a_table_that_can_not_be_used_is_named_with_the_place(tmp_path, text, target, says):
     with pytest.raises(UserError, match=says):
-        sources.load("table", write(tmp_path, text), target)
+        sources.load("table", write(tmp_path, text), target=target)
 
 
 def test_the_mark_of_a_spreadsheet_is_no_part_of_the_first_name(tmp_path):
     (tmp_path / "data.csv").write_bytes("y,größe\n".encode("utf-8-sig") + b"1,2\n" * 9)
-    assert sources.load("table", str(tmp_path / "data.csv"), "y").y_train.max() == 1
+    assert sources.load("table", str(tmp_path / "data.csv"), target="y").y_train.max() == 1
 
 
 def test_another_encoding_is_a_users_mistake(tmp_path):
     (tmp_path / "data.csv").write_bytes("y,größe\n".encode("latin-1") + b"1,2\n" * 9)
     with pytest.raises(UserError, match="save it as a comma-separated table in UTF-8"):
-        sources.load("table", str(tmp_path / "data.csv"), "y")
+        sources.load("table", str(tmp_path / "data.csv"), target="y")
 
 
 def test_no_file_is_a_users_mistake(tmp_path):
     for path in ("", str(tmp_path / "none.csv")):
         with pytest.raises(UserError, match="--dataset=table needs --data_dir"):
-            sources.load("table", path, "y")
+            sources.load("table", path, target="y")
 
 
 def test_the_sine_is_in_its_interval_with_noise_that_grows():

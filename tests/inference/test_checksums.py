@@ -4,11 +4,12 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from bnn_hvd.config import TrainConfig, resolve
+from bnn_hvd.config import resolve
 from bnn_hvd.errors import UserError
-from bnn_hvd.inference import build as inference
 from bnn_hvd.inference import checksums, parameter_index
-from bnn_hvd.models.network import build
+from bnn_hvd.inference.build import build_method
+from bnn_hvd.models.network import build_network
+from bnn_hvd.targets import Classes
 
 
 def by_hand(x: np.ndarray) -> int:
@@ -46,21 +47,23 @@ def test_a_nudge_is_one_ulp_of_the_largest_entry():
 
 @pytest.mark.parametrize("method", ["point", "vi"])
 def test_flip_bit_changes_one_weight_of_the_output_layer(method):
-    config = resolve(TrainConfig(network="fc", method=method, flip_bit=31))
-    network = build(config, (8, 8, 1), 10)
-    built = inference.build(config, network, 100, None)  # type: ignore[arg-type]
+    config = resolve(architecture="fc", method=method, flip_bit=31)
+    network = build_network(config, (8, 8, 1), Classes(10))
+    built = build_method(config, network, Classes(10), 100, None)  # type: ignore[arg-type]
     state = built.init(np.array([1, 2], np.int64))
     before = state.params.numpy()
     checksums.flip_bit(state, config, network)
     (changed,) = np.flatnonzero(before != state.params.numpy())
     assert state.params.numpy()[changed] == -before[changed]
-    theta = parameter_index.of_theta(method, network)
+    theta = parameter_index.of_theta(config.method.options, network)
     assert changed in theta[network.slices(np.arange(network.num_parameters))["logits/kernel"]]
 
 
 def test_mistakes():
-    network = build(resolve(TrainConfig(network="fc")), (8, 8, 1), 10)
+    network = build_network(resolve(architecture="fc"), (8, 8, 1), Classes(10))
     with pytest.raises(UserError, match="--flip_bit=32 must be at most 31"):
-        checksums.flip_bit(None, resolve(TrainConfig(flip_bit=32)), network)  # type: ignore[arg-type]
+        checksums.flip_bit(None, resolve(flip_bit=32), network)  # type: ignore[arg-type]
+    config = resolve(method="ivon", nudge_step=3)
+    built = build_method(config, network, Classes(10), 100, None)  # type: ignore[arg-type]
     with pytest.raises(UserError, match="--nudge_step needs a method with an optimizer"):
-        inference.build(resolve(TrainConfig(method="ivon", nudge_step=3)), network, 100, None)  # type: ignore[arg-type]
+        checksums.with_checksums(built, config)

@@ -1,19 +1,19 @@
 """Members side by side are what they are alone: trained at once, on any rank, beside any others."""
 
-import dataclasses
-
 import numpy as np
 import pytest
 import tensorflow as tf
 from oracles import draws
 
 from bnn_hvd import seeds
-from bnn_hvd.config import ESTIMATORS, TrainConfig
+from bnn_hvd.config import compose
 from bnn_hvd.data.pipeline import Batch
 from bnn_hvd.distributed.cluster import Solo
-from bnn_hvd.inference import build as inference
-from bnn_hvd.inference.objective import Controls
-from bnn_hvd.models import network
+from bnn_hvd.inference.build import build_method
+from bnn_hvd.inference.method import Controls
+from bnn_hvd.inference.vi import ESTIMATORS
+from bnn_hvd.models.network import build_network
+from bnn_hvd.targets import Classes
 
 RANDOM = np.random.default_rng(1)
 X = RANDOM.normal(size=[8, 6, 5, 2]).astype(np.float32)
@@ -25,11 +25,11 @@ CLOSE = {"rtol": 2e-4, "atol": 1e-5}  # other products of matrices, other sums: 
 
 def trained(method: str, estimator: str, members: range | None, steps: int = 5):
     """Return (method, state) after a few steps; members None: without the axis."""
-    config = TrainConfig(
-        network="conv", method=method, estimator=estimator, bayesian_layers="all", bayesian_biases=True,
+    config = compose(
+        architecture="conv", method=method, estimator=estimator, bayesian_layers="all", bayesian_biases=True,
         swag_rank=2, swag_start_steps=1, swag_every_steps=1, num_particles=0 if members is None else 9,
     )  # fmt: skip
-    made = inference.build(config, network.build(config, X.shape[1:], 3), 100, Solo(), members)
+    made = build_method(config, build_network(config, X.shape[1:], Classes(3)), Classes(3), 100, Solo(), members)
     state = made.init(seeds.seed(0, "init"))
     for step in range(steps):
         seed = tf.constant(seeds.seed(0, "noise", 0, step))
@@ -75,9 +75,9 @@ def test_equally_many_draws_of_each_member():
 
 
 def test_the_reported_loss_is_the_members_mean():
-    config = TrainConfig(network="fc", method="point", num_particles=3)
-    made = inference.build(config, network.build(config, X.shape[1:], 3), 100, Solo())
-    alone = inference.build(dataclasses.replace(config, num_particles=0), made.network, 100, Solo())
+    config = compose(architecture="fc", method="point", num_particles=3)
+    made = build_method(config, build_network(config, X.shape[1:], Classes(3)), Classes(3), 100, Solo())
+    alone = build_method(config.replace(num_particles=0), made.network, Classes(3), 100, Solo())
     controls = Controls(tf.constant(seeds.seed(0, "noise", 0, 0)), tf.constant(0.0), tf.constant(1.0))
     state, one = made.init(seeds.seed(0, "init")), alone.init(seeds.seed(0, "init"))
     losses = []

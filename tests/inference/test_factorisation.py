@@ -4,23 +4,22 @@ against one, and a ring of draws that predicts.
 Legend: M chains, U users, I items, D factors.
 """
 
-import dataclasses
-
 import numpy as np
 import pytest
 import tensorflow as tf
 from oracles import run_ranks
 
 from bnn_hvd import seeds
-from bnn_hvd.config import TrainConfig, resolve
+from bnn_hvd.config import resolve
 from bnn_hvd.data import ratings, shards
 from bnn_hvd.data.pipeline import Batch
 from bnn_hvd.distributed.cluster import Solo
 from bnn_hvd.errors import UserError
-from bnn_hvd.inference import build as inference
+from bnn_hvd.inference.build import build_method
 from bnn_hvd.inference.likelihoods import Bernoulli
-from bnn_hvd.inference.objective import Controls, Draws
-from bnn_hvd.models import network as network_file
+from bnn_hvd.inference.method import Controls, Draws
+from bnn_hvd.models.network import build_network
+from bnn_hvd.targets import ImplicitRatings
 
 CHAINS, USERS, ITEMS, FACTORS = 2, 11, 7, 3
 STEPS = 5
@@ -31,12 +30,12 @@ FLAGS = {
     "num_chains": CHAINS, "steps": STEPS, "hmc_burn_in_steps": 2, "hmc_leapfrog_steps": 4, "hmc_step_size": 0.02,
     "prior_scale": 1.3, "factor_scale": 0.6,
 }  # fmt: skip
-CONFIG = resolve(TrainConfig(**FLAGS))
+CONFIG = resolve(**FLAGS)
 
 
 def make(cluster=None, config=CONFIG):
-    net = network_file.build(config, (1,), 0, ITEMS)
-    return inference.build(config, net, USERS, cluster or Solo())
+    net = build_network(config, (1,), ImplicitRatings(ITEMS))
+    return build_method(config, net, ImplicitRatings(ITEMS), USERS, cluster or Solo())
 
 
 def batch(cluster, y=Y) -> Batch:
@@ -75,7 +74,7 @@ def test_the_parameters_are_where_numpy_looks_for_them():
 
 @pytest.mark.parametrize("chunk", [1, 4, 100])
 def test_the_log_likelihood_is_numpys(chunk):
-    method = make(config=dataclasses.replace(CONFIG, chunk_examples=chunk))
+    method = make(config=CONFIG.replace(chunk_examples=chunk))
     q = tf.constant(random_place(), tf.float32)
     target = method.method.target(batch(Solo()))
     found, in_a_graph = target.evaluate(q), tf.function(lambda q: target.evaluate(q)[:2], autograph=False)(q)
@@ -164,7 +163,7 @@ def test_a_draw_is_the_factorisation_at_a_place_of_the_ring():
 
 
 def test_draws_beyond_all_memory_are_refused():
-    config = dataclasses.replace(CONFIG, hmc_kept_draws=10**9)
+    config = CONFIG.replace(hmc_kept_draws=10**9)
     with pytest.raises(UserError, match="GiB: keep fewer"):
         make(config=config)
 
@@ -172,20 +171,20 @@ def test_draws_beyond_all_memory_are_refused():
 @pytest.mark.parametrize(
     ("flags", "said"),
     [
-        ({"network": "fc"}, "--network=fc does not fit --dataset=synthetic_ratings"),
+        ({"architecture": "fc"}, "--architecture=fc does not fit --dataset=synthetic_ratings"),
         ({"method": "vi"}, "take --method=hmc, not vi"),
-        ({"dataset": "digits", "network": "matrix_factorisation"}, "does not fit --dataset=digits"),
+        ({"dataset": "digits", "architecture": "matrix_factorisation"}, "does not fit --dataset=digits"),
     ],
 )
 def test_what_does_not_go_together_is_refused(flags, said):
     with pytest.raises(UserError, match=said):
-        resolve(TrainConfig(**{"dataset": "synthetic_ratings", **flags}))
+        resolve(**{"dataset": "synthetic_ratings", **flags})
 
 
 def test_another_likelihood_is_refused():
-    config = resolve(TrainConfig(dataset="synthetic_ratings", likelihood="gaussian"))
-    with pytest.raises(UserError, match="which has watched or not"):
-        network_file.build(config, (1,), 0, ITEMS)
+    config = resolve(dataset="synthetic_ratings", likelihood="gaussian")
+    with pytest.raises(UserError, match="which have implicit ratings"):
+        build_network(config, (1,), ImplicitRatings(ITEMS))
 
 
 def test_the_accept_test_in_float64_says_the_same():

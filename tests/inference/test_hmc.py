@@ -11,7 +11,7 @@ import tensorflow_probability as tfp
 from oracles import RARE, run_ranks
 
 from bnn_hvd import seeds
-from bnn_hvd.config import TrainConfig
+from bnn_hvd.config import compose
 from bnn_hvd.data.pipeline import Batch
 from bnn_hvd.distributed.cluster import Solo
 from bnn_hvd.inference import hamiltonian
@@ -19,7 +19,7 @@ from bnn_hvd.inference.ensemble import Ensemble
 from bnn_hvd.inference.hmc import ACCEPT, TRACE, Hmc, spread
 from bnn_hvd.inference.likelihoods import Categorical
 from bnn_hvd.inference.log_posterior import Local, LogPosterior
-from bnn_hvd.inference.objective import Controls
+from bnn_hvd.inference.method import Controls
 from bnn_hvd.metrics import mcmc
 from bnn_hvd.models.network import Network
 
@@ -207,7 +207,9 @@ def test_an_energy_that_is_far_off_is_a_divergence():
 
 def make(num_train=NUM, members=CHAINS, network=NETWORK, likelihood=None, **flags):
     config = {"hmc_burn_in_steps": 50, "hmc_kept_draws": 20, "hmc_step_size": 0.1, "hmc_leapfrog_steps": 8} | flags
-    return Ensemble(Hmc(network, likelihood or Categorical(), num_train, Solo(), TrainConfig(**config)), range(members))
+    return Ensemble(
+        Hmc(network, likelihood or Categorical(), num_train, Solo(), compose(method="hmc", **config)), range(members)
+    )
 
 
 def run(method, state, batch, steps: int, root: int = 0) -> None:

@@ -4,18 +4,19 @@ import numpy as np
 import pytest
 
 from bnn_hvd import seeds
-from bnn_hvd.config import TrainConfig
+from bnn_hvd.config import compose
 from bnn_hvd.distributed.cluster import Solo
 from bnn_hvd.errors import UserError
-from bnn_hvd.inference import build as inference
-from bnn_hvd.models import network
+from bnn_hvd.inference.build import build_method
+from bnn_hvd.models.network import build_network
 from bnn_hvd.run import checkpoint, records
 from bnn_hvd.run.checkpoint import Progress
+from bnn_hvd.targets import Classes
 
 
 def make(method: str, **flags):
-    config = TrainConfig(network="fc", method=method, estimator="flipout", bayesian_layers="hidden", **flags)
-    made = inference.build(config, network.build(config, (6,), 3), 10, Solo())
+    config = compose(architecture="fc", method=method, estimator="flipout", bayesian_layers="hidden", **flags)
+    made = build_method(config, build_network(config, (6,), Classes(3)), Classes(3), 10, Solo())
     return made, made.init(seeds.seed(1 if flags else 0, "init"))
 
 
@@ -33,7 +34,7 @@ def test_the_means_are_the_trained_weights_and_the_scales_are_not(point_run, par
     method, state = make("vi", init_from=str(run), num_particles=particles)
     loc, scale = method.marginals(state)
     np.testing.assert_array_equal(loc, np.broadcast_to(theta, loc.shape))
-    np.testing.assert_allclose(scale, TrainConfig().init_scale, rtol=1e-5)
+    np.testing.assert_allclose(scale, compose().init_scale, rtol=1e-5)
 
 
 def test_no_run_is_a_users_mistake(tmp_path):

@@ -14,12 +14,12 @@ import tensorflow as tf
 from oracles import run_ranks
 
 from bnn_hvd import noise, seeds
-from bnn_hvd.config import TrainConfig
+from bnn_hvd.config import compose
 from bnn_hvd.data.pipeline import Batch
 from bnn_hvd.distributed.cluster import Solo
 from bnn_hvd.inference.ivon import LEAST_KL_WEIGHT, Ivon
 from bnn_hvd.inference.likelihoods import Categorical
-from bnn_hvd.inference.objective import Controls
+from bnn_hvd.inference.method import Controls
 from bnn_hvd.models.network import Network
 
 STEPS, NUM_TRAIN, PRIOR, RATE = 30, 40, 0.7, 0.3
@@ -37,7 +37,7 @@ class Quadratic(Categorical):
 
 def make(cluster=None) -> Ivon:
     network = Network(lambda net, x: net.dense("only", x, 5), (0,), 5)  # no inputs: theta [5] is the bias
-    config = TrainConfig(prior_scale=PRIOR, **{f"ivon_{name}": value for name, value in FLAGS.items()})
+    config = compose(method="ivon", prior_scale=PRIOR, **{f"ivon_{name}": value for name, value in FLAGS.items()})
     return Ivon(network, Quadratic(), NUM_TRAIN, cluster or Solo(), config)
 
 

@@ -4,8 +4,6 @@ The objective must not change when the batch size, the number of ranks, the numb
 in two changes; and two ranks with two halves of a batch must make the step of one rank with the whole.
 """
 
-import dataclasses
-
 import numpy as np
 import pytest
 import scipy.stats
@@ -13,18 +11,18 @@ import tensorflow as tf
 from oracles import draws, kl_normal, run_ranks
 
 from bnn_hvd import seeds
-from bnn_hvd.config import ESTIMATORS, TrainConfig
+from bnn_hvd.config import compose
 from bnn_hvd.data.pipeline import Batch
 from bnn_hvd.distributed.cluster import Solo
 from bnn_hvd.inference.likelihoods import Categorical
-from bnn_hvd.inference.objective import Controls
+from bnn_hvd.inference.method import Controls
 from bnn_hvd.inference.point import Point
-from bnn_hvd.inference.vi import VI
+from bnn_hvd.inference.vi import ESTIMATORS, VI
 from bnn_hvd.models.network import Network
 
 CATEGORICAL = Categorical()
 NUM_TRAIN, FEATURES, CLASSES = 500, 4, 6
-CONFIG = TrainConfig(optimizer="sgd", momentum=0.0, prior_scale=0.7, init_scale=0.2)
+CONFIG = compose(optimizer="sgd", momentum=0.0, prior_scale=0.7, init_scale=0.2)
 RANDOM = np.random.default_rng(0)
 X, Y = RANDOM.normal(size=[32, FEATURES]).astype(np.float32), RANDOM.integers(CLASSES, size=32).astype(np.int32)
 
@@ -45,7 +43,7 @@ def hidden_layer(net, x):
 def make(kind=VI, forward=one_layer, cluster=None, likelihood=CATEGORICAL, estimator="reparam"):
     """Return (method, state): everything Bayesian, biases too."""
     network = Network(forward, (FEATURES,), CLASSES, bayesian_layers="all", bayesian_biases=True)
-    config = dataclasses.replace(CONFIG, estimator=estimator)
+    config = CONFIG.replace(estimator=estimator)
     method = kind(network, likelihood, NUM_TRAIN, cluster or Solo(), config)
     return method, method.init(seeds.seed(0, "init"))
 
@@ -59,11 +57,11 @@ def step(method, state, x=X, y=Y, learning_rate=0.0, kl_weight=1.0, seed=0) -> d
 
 
 def kl_of(method, state) -> float:
-    return kl_normal(*method.marginals(state), CONFIG.prior_scale)
+    return kl_normal(*method.marginals(state), CONFIG.network.prior_scale)
 
 
 def minus_log_prior(method, state) -> float:
-    return -float(np.sum(scipy.stats.norm.logpdf(method.marginals(state)[0], scale=CONFIG.prior_scale)))
+    return -float(np.sum(scipy.stats.norm.logpdf(method.marginals(state)[0], scale=CONFIG.network.prior_scale)))
 
 
 PENALTIES = [(Point, minus_log_prior, ""), *((VI, kl_of, estimator) for estimator in ESTIMATORS)]
@@ -121,7 +119,9 @@ def test_the_objective_does_not_change_when_a_layer_is_split_in_two(kind, penalt
     values = []
     for forward in (one_layer, two_layers):
         method, state = make(kind, forward, estimator=estimator)
-        log_scales = [np.log(CONFIG.init_scale)] * (state.params.shape[0] - method.network.num_parameters)
+        log_scales = [np.log(CONFIG.method.options.init_scale)] * (
+            state.params.shape[0] - method.network.num_parameters
+        )
         state.params.assign(np.array([0.1] * method.network.num_parameters + log_scales, np.float32))
         values.append(step(method, state))
     assert values[0]["loss"] - values[0]["nll"] == pytest.approx(values[1]["loss"] - values[1]["nll"], rel=1e-5)
@@ -153,7 +153,7 @@ def test_the_gradient_of_the_kl_is_counted_once_on_any_number_of_ranks(estimator
     def on_rank(cluster):
         method, state = make(cluster=cluster, likelihood=Flat(), estimator=estimator)
         loc, scale = (values.astype(np.float64) for values in method.marginals(state))
-        exact = np.concatenate([loc / CONFIG.prior_scale**2, scale**2 / CONFIG.prior_scale**2 - 1])
+        exact = np.concatenate([loc / CONFIG.network.prior_scale**2, scale**2 / CONFIG.network.prior_scale**2 - 1])
         return gradient(method, state, kl_weight=0.5, seed=cluster.rank) - 0.5 * exact / NUM_TRAIN
 
     for difference in run_ranks(size, on_rank):

@@ -11,14 +11,13 @@ import tensorflow as tf
 from oracles import RARE, covariance_z_scores, draws, run_ranks
 
 from bnn_hvd import seeds
-from bnn_hvd.config import TrainConfig
+from bnn_hvd.config import compose
 from bnn_hvd.data.pipeline import Batch
 from bnn_hvd.distributed.cluster import Solo
 from bnn_hvd.errors import UserError
-from bnn_hvd.inference.descent import State
 from bnn_hvd.inference.laplace import Laplace, output_hessian
 from bnn_hvd.inference.likelihoods import Categorical
-from bnn_hvd.inference.objective import Controls
+from bnn_hvd.inference.method import Controls, State
 from bnn_hvd.models.network import Network
 from bnn_hvd.run import checkpoint, records
 from bnn_hvd.run.checkpoint import Progress
@@ -44,7 +43,7 @@ def point_run(tmp_path_factory):
 
 
 def make(run, structure, cluster=None, hidden=4) -> Laplace:
-    config = TrainConfig(init_from=str(run), laplace_structure=structure, prior_scale=PRIOR)
+    config = compose(method="laplace", init_from=str(run), laplace_structure=structure, prior_scale=PRIOR)
     return Laplace(network(hidden), Categorical(), NUM_TRAIN, cluster or Solo(), config)
 
 

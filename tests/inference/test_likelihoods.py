@@ -5,13 +5,13 @@ import pytest
 import scipy.stats
 import tensorflow as tf
 
-from bnn_hvd import targets
-from bnn_hvd.config import TrainConfig
+from bnn_hvd.config import compose
+from bnn_hvd.data.arrays import Arrays
 from bnn_hvd.errors import UserError
 from bnn_hvd.inference import likelihoods
 from bnn_hvd.inference.likelihoods import Categorical, Gaussian
-from bnn_hvd.models import network
-from bnn_hvd.targets import Units
+from bnn_hvd.models.network import build_network
+from bnn_hvd.targets import Classes, ImplicitRatings, RealValues
 
 RANDOM = np.random.default_rng(0)
 OUTPUTS_SNO = RANDOM.normal(size=[3, 5, 2]).astype(np.float32)
@@ -31,16 +31,16 @@ def test_gaussian_with_fixed_noise():
 
 def test_losses_and_scores_are_in_the_targets_own_units():
     """Standardised or not, it is the same density of the same target, and the same error."""
-    mean_N, log_scale_N, units = OUTPUTS_SNO[0, :, 0], OUTPUTS_SNO[0, :, 1], Units(mean=3.0, scale=20.0)
+    mean_N, log_scale_N, units = OUTPUTS_SNO[0, :, 0], OUTPUTS_SNO[0, :, 1], RealValues(mean=3.0, scale=20.0)
     own_N, own_mean_N, own_scale_N = (20 * part + 3 for part in (Y_N, mean_N, np.exp(log_scale_N) - 3 / 20))
-    for config in (TrainConfig(), TrainConfig(likelihood="heteroscedastic")):
-        likelihood = likelihoods.make(config, 0, units)
+    for config in (compose(), compose(likelihood="heteroscedastic")):
+        likelihood = likelihoods.make(config.data, units)
         y_N, outputs = units.standardized(own_N), tf.constant(OUTPUTS_SNO[0])
         expected = -scipy.stats.norm.logpdf(own_N, own_mean_N, own_scale_N)
         np.testing.assert_allclose(likelihood.nll(outputs, y_N), expected, rtol=1e-4)
         rmse = np.sqrt(np.mean((own_N - own_mean_N) ** 2))
         np.testing.assert_allclose(likelihood.score(outputs, y_N)["rmse"], rmse, rtol=1e-4)
-    fixed = likelihoods.make(TrainConfig(noise_scale=10.0), 0, units).nll(tf.constant(OUTPUTS_SNO[0, :, :1]), y_N)
+    fixed = likelihoods.make(compose(noise_scale=10.0).data, units).nll(tf.constant(OUTPUTS_SNO[0, :, :1]), y_N)
     np.testing.assert_allclose(fixed, -scipy.stats.norm.logpdf(own_N, own_mean_N, 10.0), rtol=1e-4)
 
 
@@ -73,8 +73,8 @@ def test_an_extreme_log_scale_stays_a_number():
 
 
 def test_learnt_noise_is_one_number_for_all_examples():
-    config = TrainConfig(network="mlp", hidden=4, num_blocks=1)
-    net = network.build(config, (1,), 0)
+    config = compose(architecture="mlp", hidden=4, num_blocks=1)
+    net = build_network(config, (1,), RealValues())
     assert net.num_parameters == (4 + 4) + 2 * (16 + 4) + (4 + 1) + 1
     assert "noise/value" in {p.name for p in net.points}
     theta = tf.random.stateless_normal([2, net.num_parameters], [0, 1])
@@ -85,24 +85,33 @@ def test_learnt_noise_is_one_number_for_all_examples():
 
 
 def test_fixed_noise_is_in_the_targets_own_units():
-    likelihood = likelihoods.make(TrainConfig(noise_scale=0.5), 0, Units(mean=3.0, scale=2.0))
+    likelihood = likelihoods.make(compose(noise_scale=0.5).data, RealValues(mean=3.0, scale=2.0))
     assert likelihood.noise_scale == 0.25
 
 
 def test_targets_may_be_learnt_as_they_are():
     y = np.array([1.0, 3.0, 8.0], np.float32)
-    assert targets.fit_units(y, 0) == Units(4.0, float(np.std(y)))
-    assert targets.fit_units(y, 0, standardize=False) == targets.fit_units(y, 3) == Units()
-    np.testing.assert_allclose(targets.fit_units(y, 0).standardized(y), scipy.stats.zscore(y), rtol=1e-6)
+    arrays = Arrays(y[:, None], y, y[:, None], y, num_classes=0, class_names=())
+    assert arrays.target() == RealValues(4.0, float(np.std(y)))
+    assert arrays.target(standardize=False) == RealValues()
+    np.testing.assert_allclose(arrays.target().standardized(y), scipy.stats.zscore(y), rtol=1e-6)
+    np.testing.assert_array_equal(RealValues().standardized(y), y)
+    np.testing.assert_array_equal(Classes(9).standardized(y), y)
 
 
-@pytest.mark.parametrize(("likelihood", "num_classes"), [("heteroscedastic", 0), ("", 10)])
-def test_fixed_noise_where_there_is_none_is_a_users_mistake(likelihood, num_classes):
+@pytest.mark.parametrize(("likelihood", "target"), [("heteroscedastic", RealValues()), ("", Classes(10))])
+def test_fixed_noise_where_there_is_none_is_a_users_mistake(likelihood, target):
     with pytest.raises(UserError, match=r"--noise_scale=0\.5 is of --likelihood=gaussian"):
-        targets.kind_of(TrainConfig(likelihood=likelihood, noise_scale=0.5), num_classes)
+        target.likelihood(likelihood, 0.5)
 
 
-@pytest.mark.parametrize(("likelihood", "num_classes"), [("categorical", 0), ("gaussian", 10), ("heteroscedastic", 2)])
-def test_a_likelihood_that_does_not_fit_the_data_is_a_users_mistake(likelihood, num_classes):
+@pytest.mark.parametrize(
+    ("likelihood", "target"),
+    [
+        ("categorical", RealValues()), ("gaussian", Classes(10)), ("heteroscedastic", Classes(2)),
+        ("bernoulli", Classes(2)), ("gaussian", ImplicitRatings(3)),
+    ],
+)  # fmt: skip
+def test_a_likelihood_that_does_not_fit_the_data_is_a_users_mistake(likelihood, target):
     with pytest.raises(UserError, match="leave it out"):
-        targets.kind_of(TrainConfig(likelihood=likelihood), num_classes)
+        target.likelihood(likelihood)

@@ -5,9 +5,9 @@ import pytest
 import scipy.stats
 import tensorflow as tf
 
-from bnn_hvd.inference import objective
+from bnn_hvd.inference import log_prior as prior
 
-SHAPES = [[1], [1000], [1, 7], [3, 1000], [2, objective.LARGE // 2 + 3]]  # the last by a compiled loop
+SHAPES = [[1], [1000], [1, 7], [3, 1000], [2, prior.LARGE // 2 + 3]]  # the last by a compiled loop
 
 
 @pytest.mark.parametrize("prior_scale", [1.0, 0.3])
@@ -20,7 +20,7 @@ def test_value_and_gradient(shape, prior_scale):
     slopes = random.normal(size=shape)
     with tf.GradientTape() as tape:
         tape.watch(theta)
-        same, log_prior = objective.with_log_prior(theta, prior_scale)
+        same, log_prior = prior.with_log_prior(theta, prior_scale)
         loss = tf.reduce_sum(tf.constant(slopes, tf.float32) * same) + tf.reduce_sum(np.float32(weights) * log_prior)
     np.testing.assert_array_equal(same, theta)
     expected = scipy.stats.norm(scale=prior_scale).logpdf(values).sum(-1)

@@ -7,12 +7,12 @@ import tensorflow as tf
 from oracles import RARE, draws, z_scores
 
 from bnn_hvd import seeds
-from bnn_hvd.config import TrainConfig
+from bnn_hvd.config import compose
 from bnn_hvd.data.pipeline import Batch
 from bnn_hvd.distributed.cluster import Solo
 from bnn_hvd.inference.likelihoods import Categorical
 from bnn_hvd.inference.mc_dropout import MCDropout
-from bnn_hvd.inference.objective import Controls
+from bnn_hvd.inference.method import Controls
 from bnn_hvd.inference.point import Point
 from bnn_hvd.models import layers
 from bnn_hvd.models.layers import Dropout
@@ -65,7 +65,7 @@ def methods(**flags):
     """Return point and mc_dropout on a network of two dense layers without a nonlinearity between them."""
     network = Network(lambda net, x: net.dense("b", net.dense("a", x, 30), 3), (25,), 3)
     return [
-        method(network, Categorical(), 100, Solo(), TrainConfig(learning_rate=0.1, **flags))
+        method(network, Categorical(), 100, Solo(), compose(method="mc_dropout", learning_rate=0.1, **flags))
         for method in (Point, MCDropout)
     ]
 

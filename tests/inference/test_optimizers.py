@@ -5,7 +5,7 @@ import pytest
 import tensorflow as tf
 
 from bnn_hvd.inference import optimizers
-from bnn_hvd.inference.descent import State
+from bnn_hvd.inference.method import State
 
 STEPS, SIZE = 50, 20
 RANDOM = np.random.default_rng(0)

@@ -6,16 +6,17 @@ import tensorflow as tf
 from oracles import RARE, kl_normal, z_scores
 
 from bnn_hvd import config, seeds
-from bnn_hvd.config import TrainConfig
+from bnn_hvd.config import compose
 from bnn_hvd.data.pipeline import Batch
 from bnn_hvd.distributed.cluster import Solo
 from bnn_hvd.errors import UserError
-from bnn_hvd.inference import build as inference
-from bnn_hvd.inference.objective import Controls
+from bnn_hvd.inference.build import build_method
+from bnn_hvd.inference.method import Controls
 from bnn_hvd.inference.scale_mixture import ScaleMixture
-from bnn_hvd.models import network
+from bnn_hvd.models.network import build_network
 from bnn_hvd.run import checkpoint, records
 from bnn_hvd.run.checkpoint import Progress
+from bnn_hvd.targets import Classes
 
 MIXTURE = ScaleMixture(wide_weight=0.25, wide_scale=1.5, narrow_scale=0.01)
 RANDOM = np.random.default_rng(0)
@@ -58,8 +59,8 @@ def test_a_mixture_of_two_equal_normals_has_the_kl_of_one():
 
 
 def make(seed: int = 1, **flags):
-    settings = {"network": "fc", "method": "vi", "estimator": "reparam", "bayesian_layers": "hidden"} | flags
-    made = inference.build(train := TrainConfig(**settings), network.build(train, (6,), 3), 10, Solo())
+    settings = {"architecture": "fc", "method": "vi", "estimator": "reparam", "bayesian_layers": "hidden"} | flags
+    made = build_method(train := compose(**settings), build_network(train, (6,), Classes(3)), Classes(3), 10, Solo())
     return made, made.init(seeds.seed(seed, "init"))
 
 
@@ -133,4 +134,4 @@ def test_the_mixture_prior_trains_towards_few_large_weights(estimator, particles
 )
 def test_priors_that_cannot_be_had_are_refused(flags, said):
     with pytest.raises(UserError, match=said):
-        config.resolve(TrainConfig(**flags))
+        config.resolve(**flags)

@@ -6,12 +6,11 @@ import tensorflow as tf
 from oracles import draws, run_ranks
 
 from bnn_hvd import seeds
-from bnn_hvd.config import TrainConfig
+from bnn_hvd.config import compose
 from bnn_hvd.data.pipeline import Batch
 from bnn_hvd.distributed.cluster import Solo
-from bnn_hvd.inference.descent import picked
 from bnn_hvd.inference.likelihoods import Categorical
-from bnn_hvd.inference.objective import Controls
+from bnn_hvd.inference.method import Controls
 from bnn_hvd.inference.point import Point
 from bnn_hvd.inference.svgd import Svgd, svgd_direction
 from bnn_hvd.models.network import Network
@@ -90,11 +89,17 @@ INITS = np.stack([seeds.seed(0, "init", particle) for particle in range(6)])
 
 
 def make(particles: int, cluster=None) -> Svgd:
-    return Svgd(network(), Categorical(), 20, cluster or Solo(), TrainConfig(num_particles=particles, optimizer="sgd"))
+    return Svgd(
+        network(),
+        Categorical(),
+        20,
+        cluster or Solo(),
+        compose(method="svgd", num_particles=particles, optimizer="sgd"),
+    )
 
 
 def test_one_particle_takes_the_steps_of_point():
-    config, seed = TrainConfig(num_particles=1), INITS[0]
+    config, seed = compose(method="svgd", num_particles=1), INITS[0]
     point, svgd = (method(network(), Categorical(), 20, Solo(), config) for method in (Point, Svgd))
     expected = run(point, point.init(seed), seed)
     np.testing.assert_allclose(run(svgd, svgd.init(seed[None]), seed)[0], expected, rtol=1e-4, atol=1e-6)
@@ -130,7 +135,7 @@ def test_ranks_with_the_same_particles_share_the_data():
 def test_a_draw_is_a_particle():
     method = make(3)
     state = method.init(INITS[:3])
-    logits = method.draw(picked(state, tf.constant([2, 0])), draws([0, 1]))(X)
+    logits = method.draw(method.picked(state, tf.constant([2, 0]), tf.constant([0, 0])), draws([0, 1]))(X)
     for found, particle in zip(logits, (2, 0), strict=True):
         expected = method.network.apply(method.network.unflatten(tf.convert_to_tensor(state.params)[particle]), X)
         np.testing.assert_allclose(found, expected, rtol=1e-5)

@@ -6,12 +6,11 @@ import tensorflow as tf
 from oracles import RARE, covariance_z_scores, draws, z_scores
 
 from bnn_hvd import seeds
-from bnn_hvd.config import TrainConfig
+from bnn_hvd.config import compose
 from bnn_hvd.data.pipeline import Batch
 from bnn_hvd.distributed.cluster import Solo
-from bnn_hvd.inference.descent import picked
 from bnn_hvd.inference.likelihoods import Categorical
-from bnn_hvd.inference.objective import Controls
+from bnn_hvd.inference.method import Controls
 from bnn_hvd.inference.swag import Swag, collection
 from bnn_hvd.models.network import Network
 
@@ -23,7 +22,7 @@ RANK, START, EVERY = 4, 5, 3
 def make() -> Swag:
     network = Network(lambda net, x: net.dense("only", x, 3), (2,), 3)
     flags = {"swag_rank": RANK, "swag_start_steps": START, "swag_every_steps": EVERY}
-    return Swag(network, Categorical(), 30, Solo(), TrainConfig(optimizer="sgd", **flags))
+    return Swag(network, Categorical(), 30, Solo(), compose(method="swag", optimizer="sgd", **flags))
 
 
 def run(method, state, steps: int) -> np.ndarray:
@@ -74,7 +73,7 @@ def test_draws_have_the_recorded_mean_and_covariance(member):
     theta = run(method, state, 40)
     mean, covariance, _ = recorded(theta if member is None else theta[:, member])
     asked = draws(range(count))
-    source = state if member is None else picked(state, tf.fill([count], member))
+    source = state if member is None else Swag.picked(None, state, tf.fill([count], member), None)
     x = tf.constant([[0.0, 0.0], [1.0, 0.0], [0.0, 1.0]])
     values = method.draw(source, asked)(x).numpy().reshape(count, 9).astype(np.float64)
     rows = {p.name: i for p, i in zip(method.network.parameters, range(9), strict=False)}
@@ -97,6 +96,9 @@ def test_before_anything_is_collected_a_draw_is_the_network_as_it_stands():
 
 
 def test_by_default_the_second_half_is_collected_once_per_epoch():
-    assert collection(TrainConfig(epochs=10, batch_size=10), 105, ranks=2) == (25, 5)
-    assert collection(TrainConfig(steps=100, batch_size=10), 105, ranks=1) == (50, 10)
-    assert collection(TrainConfig(epochs=10, swag_start_steps=7, swag_every_steps=2), 1000, ranks=1) == (7, 2)
+    assert collection(compose(method="swag", epochs=10, batch_size=10), 105, ranks=2) == (25, 5)
+    assert collection(compose(method="swag", steps=100, batch_size=10), 105, ranks=1) == (50, 10)
+    assert collection(compose(method="swag", epochs=10, swag_start_steps=7, swag_every_steps=2), 1000, ranks=1) == (
+        7,
+        2,
+    )

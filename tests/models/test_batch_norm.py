@@ -1,22 +1,21 @@
 """Batch norm: statistics against numpy, running ones in the state, and predictions that use these alone."""
 
-import dataclasses
-
 import numpy as np
 import pytest
 import tensorflow as tf
 
-from bnn_hvd.config import TrainConfig, resolve
+from bnn_hvd.config import resolve
 from bnn_hvd.data.pipeline import Batch
 from bnn_hvd.distributed.cluster import Solo
 from bnn_hvd.errors import UserError
-from bnn_hvd.inference import build as inference
-from bnn_hvd.inference.objective import Controls, Draws
+from bnn_hvd.inference.build import build_method
+from bnn_hvd.inference.method import Controls, Draws
 from bnn_hvd.models import layers
-from bnn_hvd.models.network import STATISTICS, Layers, Network, build
+from bnn_hvd.models.network import STATISTICS, Layers, Network, build_network
+from bnn_hvd.targets import Classes
 
 rng = np.random.default_rng(0)
-CONFIG = resolve(TrainConfig(network="resnet20", method="point", normalization="batch", optimizer="sgd"))
+CONFIG = resolve(architecture="resnet20", method="point", normalization="batch", optimizer="sgd")
 X = tf.constant(rng.normal(size=[8, 6, 5, 2]) + 1, tf.float32)
 Y = tf.constant(rng.integers(3, size=8), tf.int32)
 SEED = np.array([1, 2], np.int64)
@@ -33,8 +32,8 @@ def forward(net: Layers, x: tf.Tensor) -> tf.Tensor:
 def trained(steps: int, learning_rate: float, blocks: int = 0, **changes):
     """Return a method and its state after some steps on the whole of X."""
     network = Network(forward, X.shape[1:], 3)
-    config = dataclasses.replace(CONFIG, **changes)
-    method = inference.build(config, network, 8, Solo(gradient_blocks=blocks))
+    config = CONFIG.replace(**changes)
+    method = build_method(config, network, Classes(network.num_outputs), 8, Solo(gradient_blocks=blocks))
     state = method.init(SEED)
     controls = Controls(tf.constant(SEED), tf.constant(learning_rate), tf.constant(1.0))
     step = tf.function(lambda: method.step(state, Batch(X, Y), controls), autograph=False)
@@ -106,7 +105,7 @@ def test_each_member_has_its_own():
 
 def test_networks_have_it_by_the_flag():
     for name, norms in {"resnet20": 19, "vgg16": 13}.items():
-        network = build(dataclasses.replace(CONFIG, network=name), (32, 32, 3), 10)
+        network = build_network(CONFIG.replace(architecture=name), (32, 32, 3), Classes(10))
         assert sum(p.kind == "gain" for p in network.parameters) == norms
         assert network.initial_statistics.size == 2 * sum(p.size for p in network.parameters if p.kind == "gain")
 
@@ -114,11 +113,11 @@ def test_networks_have_it_by_the_flag():
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
-        ({"method": "ivon"}, "--normalization=batch is for point, ensemble, vi, not for ivon"),
+        ({"method": "ivon"}, "--normalization=batch is for point, vi, ensemble, not for ivon"),
         ({"method": "svgd"}, "not for svgd"),
         ({"method": "vi", "compression": "fp16"}, "--compression=fp16 would overflow"),
     ],
 )
 def test_what_it_does_not_fit_is_refused(flags, message):
     with pytest.raises(UserError, match=message):
-        resolve(TrainConfig(network="resnet20", normalization="batch", **flags))
+        resolve(architecture="resnet20", normalization="batch", **flags)

@@ -6,16 +6,17 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from bnn_hvd import config, registry
-from bnn_hvd.config import TrainConfig
+from bnn_hvd import registry
+from bnn_hvd.config import compose
+from bnn_hvd.config.train import CHOICES, train_flags
 from bnn_hvd.errors import UserError
-from bnn_hvd.models import network as network_file
-from bnn_hvd.models.network import Network, Parameter
+from bnn_hvd.models.network import Network, Parameter, build_network
+from bnn_hvd.targets import Classes
 
 MNIST, CIFAR, DIGITS = (28, 28, 1), (32, 32, 3), (8, 8, 1)
 BIAS = 1
 # The others have parameters of each example, and tests of their own: tests/inference/test_factorisation.py.
-WHOLE = [name for name in registry.NETWORKS if name not in registry.LOCAL]
+WHOLE = [name for name in registry.NETWORKS if name not in CHOICES["network"].names_with("local_latents")]
 
 
 def dense(inputs: int, outputs: int) -> int:
@@ -66,7 +67,9 @@ SIZES = {
 
 
 def build(name: str, shape: tuple[int, ...] = DIGITS, num_outputs: int = 10, **flags) -> Network:
-    return network_file.build(TrainConfig(network=name, **{"bayesian_layers": "hidden", **flags}), shape, num_outputs)
+    return build_network(
+        compose(architecture=name, **{"bayesian_layers": "hidden", **flags}), shape, Classes(num_outputs)
+    )
 
 
 def test_every_network_is_in_this_test():
@@ -95,7 +98,8 @@ def test_networks_take_an_unknown_number_of_examples(name):
 FLAGS = [
     flags
     for flags in itertools.product(WHOLE, ("hidden", "all"), (False, True))
-    if flags[0] not in registry.SINGLE_LAYER or flags[1] == "all"  # whose one layer is the output
+    if flags[0] not in CHOICES["network"].names_with("single_layer")
+    or flags[1] == "all"  # whose one layer is the output
 ]
 
 
@@ -181,7 +185,7 @@ def test_initial_weights_have_glorots_variance_and_biases_are_zero(name):
 
 @pytest.mark.parametrize("name", ["conv", "vgg3"])
 def test_vectors_for_a_convolutional_network_are_a_user_error(name):
-    with pytest.raises(UserError, match=r"takes images.*vectors of 13.*--network=fc"):
+    with pytest.raises(UserError, match=r"takes images.*vectors of 13.*--architecture=fc"):
         build(name, (13,))
 
 
@@ -208,13 +212,12 @@ def test_every_row_of_the_registry_can_be_imported(rows, name):
 
 
 def test_the_choices_of_the_flags_are_the_rows_of_the_registry():
-    fields = {f.name: f.metadata["choices"] for f in TrainConfig.__dataclass_fields__.values()}
+    fields = {name: field.metadata["choices"] for name, field in train_flags().items()}
     for flag, rows in (
-        ("network", registry.NETWORKS), ("method", registry.METHODS),
+        ("architecture", registry.NETWORKS), ("method", registry.METHODS),
         ("dataset", registry.DATASETS), ("model", registry.MODELS),
     ):  # fmt: skip
-        assert fields[flag] == tuple(rows)
-    assert fields["estimator"] == config.ESTIMATORS
+        assert fields[flag] is rows
     for row in registry.MODELS.values():
         assert all(value in fields[flag] for flag, value in row.items())
 

@@ -4,11 +4,12 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from bnn_hvd.config import TrainConfig, resolve
-from bnn_hvd.inference import build as inference
-from bnn_hvd.inference.objective import Draws
+from bnn_hvd.config import resolve
+from bnn_hvd.inference.build import build_method
+from bnn_hvd.inference.method import Draws
 from bnn_hvd.models import layers
-from bnn_hvd.models.network import build
+from bnn_hvd.models.network import build_network
+from bnn_hvd.targets import Classes
 
 rng = np.random.default_rng(0)
 
@@ -52,18 +53,18 @@ VGG16 = 9 * (3 * 64 + 64**2 + 64 * 128 + 128**2 + 128 * 256 + 2 * 256**2 + 256 *
 
 @pytest.mark.parametrize(("name", "kernels"), [("resnet20", RESNET20), ("vgg16", VGG16), ("resnet18", 11_164_352)])
 def test_sizes(name, kernels):
-    network = build(resolve(TrainConfig(network=name, method="point")), (32, 32, 3), 10)
+    network = build_network(resolve(architecture=name, method="point"), (32, 32, 3), Classes(10))
     assert sum(p.size for p in network.parameters if p.is_kernel) == kernels
     assert not any(p.bayesian for p in network.parameters if not p.is_kernel)
-    plain = build(resolve(TrainConfig(network=name, method="point", normalization="none")), (32, 32, 3), 10)
+    plain = build_network(resolve(architecture=name, method="point", normalization="none"), (32, 32, 3), Classes(10))
     assert {p.kind for p in plain.parameters} == {"kernel", "bias"}
 
 
 @pytest.mark.parametrize("method", ["point", "vi"])
 def test_a_draw_is_the_same_whatever_draws_are_beside_it(method):
-    config = resolve(TrainConfig(network="resnet20", method=method, num_particles=2 * (method == "point")))
-    network = build(config, (8, 8, 3), 4)
-    built = inference.build(config, network, 100, None)  # type: ignore[arg-type]
+    config = resolve(architecture="resnet20", method=method, num_particles=2 * (method == "point"))
+    network = build_network(config, (8, 8, 3), Classes(4))
+    built = build_method(config, network, Classes(4), 100, None)  # type: ignore[arg-type]
     state = built.init(np.array([1, 2], np.int64))
     x = tf.constant(rng.normal(size=[2, 8, 8, 3]), tf.float32)
     seeds = tf.constant([[1, 2], [3, 4]], tf.int64)

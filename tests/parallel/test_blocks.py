@@ -9,7 +9,7 @@ from bnn_hvd.run import records
 
 pytestmark = [pytest.mark.parallel, running.needs_horovodrun]
 GLOBAL_BATCH, STEPS = 32, 12
-MLP = ("--network=mlp", "--hidden=16", "--num_blocks=1")
+MLP = ("--architecture=mlp", "--hidden=16", "--num_blocks=1")
 CASES = {
     "conv": ("--model=CNN_conv", "--gradient_blocks=2"),
     "flipout": ("--model=BNN_conv_flip", "--gradient_blocks=2"),

@@ -10,8 +10,9 @@ from bnn_hvd.run import records
 
 pytestmark = [pytest.mark.parallel, running.needs_horovodrun]
 TRAIN = (
-    "train", "--network=linear", "--method=hmc", "--num_chains=2", "--hmc_leapfrog_steps=5", "--hmc_step_size=0.006",
-    "--hmc_burn_in_steps=4", "--hmc_jitter=0.4", "--threads=1", "--eval_every_epochs=5", "--eval_draws=4",
+    "train", "--architecture=linear", "--method=hmc", "--num_chains=2", "--hmc_leapfrog_steps=5",
+    "--hmc_step_size=0.006", "--hmc_burn_in_steps=4", "--hmc_jitter=0.4", "--threads=1",
+    "--eval_every_epochs=5", "--eval_draws=4",
 )  # fmt: skip
 STEPS = 16
 

@@ -8,12 +8,14 @@ import pytest
 import running
 
 from bnn_hvd import registry
-from bnn_hvd.config import ESTIMATORS
+from bnn_hvd.config.train import CHOICES
+from bnn_hvd.inference.vi import ESTIMATORS
 from bnn_hvd.run import checkpoint, records
 
 pytestmark = [pytest.mark.parallel, running.needs_horovodrun]
 TRAIN = (
-    "train", "--network=mlp", "--hidden=8", "--num_blocks=0", "--threads=1", "--eval_every_epochs=0", "--eval_draws=2",
+    "train", "--architecture=mlp", "--hidden=8", "--num_blocks=0", "--threads=1", "--eval_every_epochs=0",
+    "--eval_draws=2",
 )  # fmt: skip
 OWN = {
     "swag": ("--swag_rank=4", "--swag_start_steps=3", "--swag_every_steps=2"),
@@ -32,8 +34,8 @@ PREDICT = ("--num_draws=6", "--threads=1", "--mode=mean,std")
 
 
 def train(name: str, flags: tuple[str, ...], run: Path) -> list[str]:
-    size = [] if name in registry.FULL_BATCH else ["--batch_size=16"]
-    particles = ["--num_particles=4"] if name in registry.POPULATIONS else []
+    size = [] if name in CHOICES["method"].names_with("full_batch") else ["--batch_size=16"]
+    particles = ["--num_particles=4"] if name in CHOICES["method"].names_with("needs_particles") else []
     kept = [f"--steps={STEPS}", f"--checkpoint_every_steps={MIDDLE}", "--keep=9"]
     return [*TRAIN, *size, *particles, *flags, *kept, f"--run={run}"]
 

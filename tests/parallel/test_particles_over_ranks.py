@@ -10,7 +10,7 @@ from bnn_hvd.run import checkpoint, records
 
 pytestmark = [pytest.mark.parallel, running.needs_horovodrun]
 TRAIN = (
-    "train", "--network=fc", "--method=ensemble", "--batch_size=32", "--threads=1", "--eval_every_epochs=0",
+    "train", "--architecture=fc", "--method=ensemble", "--batch_size=32", "--threads=1", "--eval_every_epochs=0",
 )  # fmt: skip
 # The products are the same to the bit, but Adam's kernel rounds the last few of all numbers in another way.
 CLOSE = {"rtol": 1e-3, "atol": 1e-4}

@@ -42,7 +42,7 @@ def job(tmp_path_factory) -> tuple[Path, dict[str, list[running.Outcome]]]:
         "sine": [
             "train",
             "--dataset=sine",
-            "--network=mlp",
+            "--architecture=mlp",
             "--hidden=8",
             "--likelihood=heteroscedastic",
             "--threads=1",

@@ -4,20 +4,20 @@ import numpy as np
 import pytest
 
 from bnn_hvd import seeds
-from bnn_hvd.config import TrainConfig, resolve
+from bnn_hvd.config import resolve
 from bnn_hvd.data import standardize
 from bnn_hvd.distributed.cluster import Solo
-from bnn_hvd.inference import build as inference
+from bnn_hvd.inference.build import build_method
 from bnn_hvd.metrics import regression
-from bnn_hvd.models.network import build
+from bnn_hvd.models.network import build_network
 from bnn_hvd.prediction import predictor
 from bnn_hvd.prediction.predictor import Predictor
-from bnn_hvd.targets import Units
+from bnn_hvd.targets import RealValues
 
 EXAMPLES, DRAWS, CHUNK = 1100, 20, predictor.DENSE_PASS.examples
 RANDOM = np.random.default_rng(0)
 X, Y = RANDOM.normal(size=[EXAMPLES, 2]).astype(np.float32), RANDOM.normal(size=EXAMPLES).astype(np.float32)
-UNITS = Units(mean=3.0, scale=2.0)
+UNITS = RealValues(mean=3.0, scale=2.0)
 
 
 class OneOf(Solo):
@@ -28,10 +28,10 @@ class OneOf(Solo):
         self.rank, self.size = rank, size
 
 
-def make(ranks: Solo, units: Units = UNITS) -> Predictor:
-    config = resolve(TrainConfig(network="mlp", hidden=4, num_blocks=1, method="vi", likelihood="heteroscedastic"))
-    method = inference.build(config, build(config, (2,), 0), 100, ranks)
-    return Predictor(method, method.init(seeds.seed(0, "init")), standardize.fit(X, "channel"), ranks, 0, units)
+def make(ranks: Solo, units: RealValues = UNITS) -> Predictor:
+    config = resolve(architecture="mlp", hidden=4, num_blocks=1, method="vi", likelihood="heteroscedastic")
+    method = build_method(config, build_network(config, (2,), RealValues()), RealValues(), 100, ranks)
+    return Predictor(method, method.init(seeds.seed(0, "init")), units, standardize.fit(X, "channel"), ranks, 0)
 
 
 def scores(ranks: Solo, sizes: list[int] | None = None) -> dict[str, np.ndarray]:
@@ -69,7 +69,7 @@ def test_draws_are_in_the_units_of_the_target():
     def both(draws, _):
         return {"mean_SN": draws.mean_SN, "scale_SN": draws.scale_SN}
 
-    own, learnt = (make(Solo(), units).of_mixtures(X, DRAWS, both) for units in (UNITS, Units()))
+    own, learnt = (make(Solo(), units).of_mixtures(X, DRAWS, both) for units in (UNITS, RealValues()))
     np.testing.assert_allclose(own["mean_SN"], 2 * learnt["mean_SN"] + 3, rtol=1e-6)
     np.testing.assert_allclose(own["scale_SN"], 2 * learnt["scale_SN"], rtol=1e-6)
     outputs = make(Solo()).each_draw(X, DRAWS)

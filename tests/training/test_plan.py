@@ -1,23 +1,21 @@
 """The course of a run: every example once an epoch, calls that end where something is due."""
 
-import dataclasses
-
 import numpy as np
 import pytest
 
 from bnn_hvd import seeds
-from bnn_hvd.config import TrainConfig
+from bnn_hvd.config import compose
 from bnn_hvd.data import shards
 from bnn_hvd.errors import UserError
 from bnn_hvd.run.checkpoint import Progress
 from bnn_hvd.training import pace
 from bnn_hvd.training.plan import Plan
 
-CONFIG = TrainConfig(batch_size=4, seed=5, epochs=3, checkpoint_every_steps=0)
+CONFIG = compose(batch_size=4, seed=5, epochs=3, checkpoint_every_steps=0)
 
 
 def make_plan(num_train: int = 50, rank: int = 0, size: int = 1, **changes) -> Plan:
-    return Plan(dataclasses.replace(CONFIG, **changes), num_train, rank, size)
+    return Plan(CONFIG.replace(**changes), num_train, rank, size)
 
 
 def course(plan: Plan, most_steps: int, progress: Progress | None = None):

@@ -22,9 +22,9 @@ Row = dict[str, Any]
 def check_data(cells: list[Cell], config: ChurnConfig) -> None:
     """Raise UserError, before hours of training, for real targets or groups that don't fit the test part."""
     first = cells[0].jobs[0].config
-    arrays = sources.load(first.dataset, first.data_dir, **sources.flags(first))
+    arrays = sources.load_configured(first.data)
     if not arrays.num_classes:
-        raise UserError(f"churn counts labels that differ, and --dataset={first.dataset} has real targets")
+        raise UserError(f"churn counts labels that differ, and --dataset={first.data.dataset} has real targets")
     read_groups(config.groups, len(arrays.y_test))
 
 
@@ -56,16 +56,16 @@ def rows(cells: list[Cell], test: Test, group_N: np.ndarray | None) -> list[Row]
 
 def row(cell: Cell, test: Test, group_N: np.ndarray | None) -> Row:
     """Return what there is to say of one cell by itself."""
-    runs = [job.config.run for job in cell.jobs]
+    runs = [job.config.run.folder for job in cell.jobs]
     probs_KNC = np.stack([test.probs_NC[run] for run in runs])
     labels_KN, truth_N = probs_KNC.argmax(axis=2), test.labels_N
     entropy_N = classification.entropy(probs_KNC.mean(axis=0))
     epistemic_N = np.mean([test.epistemic_N[run] for run in runs], axis=0)
-    of_draws = cell.jobs[0].config.method != "point"  # one setting of the weights has no epistemic part
+    of_draws = not cell.jobs[0].config.method.options.deterministic  # one value of each weight has no epistemic part
     return {
-        "method": cell.jobs[0].config.method, "regime": cell.regime, "learning_rate": cell.learning_rate,
+        "method": cell.jobs[0].config.method.name, "regime": cell.regime, "learning_rate": cell.learning_rate,
         "deterministic": cell.deterministic, "replicas": len(cell.jobs),
-        "ranks": [job.ranks for job in cell.jobs], "threads": [job.config.threads for job in cell.jobs],
+        "ranks": [job.ranks for job in cell.jobs], "threads": [job.config.machine.threads for job in cell.jobs],
         "runs": [job.name for job in cell.jobs],
         **measures.agreement(labels_KN, truth_N),
         "auroc_epistemic": measures.foretold(epistemic_N, labels_KN) if of_draws else None,
@@ -83,13 +83,13 @@ def of_groups(labels_KN: np.ndarray, truth_N: np.ndarray, group_N: np.ndarray) -
 
 def parting(cell: Cell) -> Row:
     """Return when the replicas parted, and how far they went: by checksums at each step, weights at checkpoints."""
-    lines = [records.read_jsonl(Path(job.config.run, records.CHECKSUMS)) for job in cell.jobs]
+    lines = [records.read_jsonl(Path(job.config.folder, records.CHECKSUMS)) for job in cell.jobs]
     steps = [line["step"] for line in lines[0]]
     gradient, weights = (
         measures.first_difference(steps, [[line[name] for line in run] for run in lines])
         for name in ("gradient", "weights")
     )
-    finals = [records.read_json(Path(job.config.run, records.SUMMARY))["weights_sha256"] for job in cell.jobs]
+    finals = [records.read_json(Path(job.config.folder, records.SUMMARY))["weights_sha256"] for job in cell.jobs]
     common, weights_KTP = snapshots(cell)
     distance_T = measures.distances(weights_KTP)
     return {
@@ -105,7 +105,7 @@ def snapshots(cell: Cell) -> tuple[list[int], list[list[np.ndarray]]]:
     """Return the steps of which all replicas have a checkpoint, [T], and their parameters, [K][T][P]."""
     files = [
         {int(checkpoint.NAME.fullmatch(path.name)["step"]): path for path in checkpoint.list_newest_first(folder)}  # type: ignore[index]
-        for folder in (Path(job.config.run, records.CHECKPOINTS) for job in cell.jobs)
+        for folder in (Path(job.config.folder, records.CHECKPOINTS) for job in cell.jobs)
     ]
     common = sorted(set.intersection(*map(set, files)))
     return common, [[_params(mine[step]) for step in common] for mine in files]
@@ -128,13 +128,13 @@ def cost(cell: Cell, partner: Cell | None) -> Row:
 
 def curves(cells: list[Cell]) -> list[list[Row]]:
     """Return the evaluations of every replica of every cell: epochs, accuracy, and top-5 where there is one."""
-    return [[_curve(Path(job.config.run)) for job in cell.jobs] for cell in cells]
+    return [[_curve(job.config.folder) for job in cell.jobs] for cell in cells]
 
 
 def examples(cells: list[Cell], rows: list[Row], test: Test, count: int) -> dict[str, np.ndarray]:
     """Return the most divergent examples of the cell with the most churn, nothing if no label differs anywhere."""
     most = int(np.argmax([row["churn"] for row in rows]))
-    probs_KNC = np.stack([test.probs_NC[job.config.run] for job in cells[most].jobs])
+    probs_KNC = np.stack([test.probs_NC[job.config.run.folder] for job in cells[most].jobs])
     index_E = measures.most_divergent(probs_KNC, count)
     if not len(index_E):
         return {}
@@ -163,7 +163,7 @@ def _curve(run: Path) -> Row:
 
 
 def _summaries(cell: Cell, name: str) -> list[float | None]:
-    return [records.read_json(Path(job.config.run, records.SUMMARY))[name] for job in cell.jobs]
+    return [records.read_json(Path(job.config.folder, records.SUMMARY))[name] for job in cell.jobs]
 
 
 def _median(values: Sequence[float | None]) -> float | None:

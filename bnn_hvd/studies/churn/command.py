@@ -28,7 +28,7 @@ def main(config: ChurnConfig) -> int:
         raise UserError("--run is required: the directory of the study")
     cells = regimes.cells(config)
     jobs = regimes.jobs(cells)
-    if config.dry_run:
+    if config.train["dry_run"]:
         print(runs.shown(jobs, config))
         return 0
     collect.check_data(cells, config)

@@ -18,7 +18,7 @@ Row = dict[str, Any]
 
 def main(config: ChurnConfig) -> int:
     """Probe every operation under 1 and more threads, print a table, and write ops.json into --run if it is given."""
-    more = config.threads or max(2, os.cpu_count() or 2)
+    more = config.train["threads"] or max(2, os.cpu_count() or 2)
     with tempfile.TemporaryDirectory() as folder:
         found = {
             (threads, mode): probe(Path(folder), 1, threads, mode) for threads in (1, more) for mode in ("off", "on")

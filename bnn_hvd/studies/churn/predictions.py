@@ -12,6 +12,7 @@ from bnn_hvd.distributed import machine
 from bnn_hvd.distributed.cluster import Solo
 from bnn_hvd.metrics import classification
 from bnn_hvd.prediction import predict
+from bnn_hvd.prediction.other_data import load_like
 from bnn_hvd.prediction.predictor import Predictor
 from bnn_hvd.run import checkpoint, records, rundir
 
@@ -27,19 +28,22 @@ class Test(NamedTuple):
 
 def predict_all(configs: Sequence[TrainConfig], num_draws: int) -> Test:
     """Return the predictions of finished runs of one data set; those that are stored are not made again."""
-    arrays = predict.load_like(configs[0], rundir.read_data(Path(configs[0].run)), "")
-    found = {config.run: stored(Path(config.run), num_draws) for config in configs}
-    missing = {config.run: config for config in configs if not found[config.run]}
+    known = predict.read_description(configs[0].folder)
+    arrays = load_like(configs[0], known, "")
+    found = {config.run.folder: stored(config.folder, num_draws) for config in configs}
+    missing = [config for config in configs if not found[config.run.folder]]
     if missing:
-        machine.set_up(configs[0].threads, Solo(), deterministic=True)
+        machine.set_up(configs[0].machine.threads, Solo(), deterministic=True)
         print(f"predicting with {len(missing)} replicas", flush=True)
     predictors: dict[str, Predictor] = {}  # by method: tracing one takes longer than using it
-    for run, config in missing.items():
-        predictor = predictors.get(config.method) or predict.restored(config, rundir.read_data(Path(run)), Solo())
-        predictors[config.method] = predictor
-        checkpoint.restore(rundir.read_checkpoint(Path(run)), predictor.state)
-        found[run] = made(predictor, arrays.x_test, num_draws)
-        records.write_npz(Path(run) / records.CHURN_PREDICTIONS, found[run] | {"num_draws": np.array(num_draws)})
+    for config in missing:
+        run, method = config.folder, config.method.name
+        if method not in predictors:
+            predictors[method] = predict.restored(config, predict.read_description(run), Solo())
+        predictor = predictors[method]
+        checkpoint.restore(rundir.read_checkpoint(run), predictor.state)
+        found[config.run.folder] = predicted = made(predictor, arrays.x_test, num_draws)
+        records.write_npz(run / records.CHURN_PREDICTIONS, predicted | {"num_draws": np.array(num_draws)})
     return Test(
         arrays,
         arrays.y_test,
@@ -49,8 +53,8 @@ def predict_all(configs: Sequence[TrainConfig], num_draws: int) -> Test:
 
 
 def made(predictor: Predictor, x: np.ndarray, num_draws: int) -> dict[str, np.ndarray]:
-    probs_NC, expected_entropy_N, _ = predictor.predict(x, num_draws)
-    return {"probs_NC": probs_NC, "epistemic_N": classification.entropy(probs_NC) - expected_entropy_N}
+    means = predictor.predict(x, num_draws)
+    return {"probs_NC": means["probs"], "epistemic_N": classification.entropy(means["probs"]) - means["entropy"]}
 
 
 def stored(run: Path, num_draws: int) -> dict[str, np.ndarray]:

@@ -3,13 +3,12 @@
 The first replica of every regime is the same run, with all seeds as given: cells share it, and it is trained once.
 """
 
-import dataclasses
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from bnn_hvd import config as flags
 from bnn_hvd import registry
-from bnn_hvd.config import ChurnConfig, TrainConfig, lists
+from bnn_hvd.config import ChurnConfig, lists
 from bnn_hvd.errors import UserError
 from bnn_hvd.studies.runs import RUNS, Job
 
@@ -45,10 +44,10 @@ def cells(config: ChurnConfig) -> list[Cell]:
     Raises:
       UserError: an unknown regime or method, flags that contradict each other.
     """
-    if config.deterministic or config.checksums or config.flip_bit >= 0:
+    if config.train["deterministic"] or config.train["checksums"] or config.train["flip_bit"] >= 0:
         raise UserError("--deterministic, --checksums and --flip_bit are the study's: give --determinism, --bits")
     methods = [registry.known(registry.METHODS, name, "method in --methods:") for name in lists.words(config.methods)]
-    rates = lists.numbers(config.learning_rates, "--learning_rates") or [config.learning_rate]
+    rates = lists.numbers(config.learning_rates, "--learning_rates") or [config.train["learning_rate"]]
     modes = [SWITCH[registry.known(SWITCH, mode, "--determinism")] for mode in lists.words(config.determinism)]
     return [
         Cell(method, regime, rate, mode, [_job(config, replica, method, rate, mode) for replica in replicas])
@@ -93,7 +92,7 @@ def _seeds(config: ChurnConfig, sources: list[str]) -> list[Replica]:
     replicas = []
     for k in range(config.replicas):
         varied = [source for source in sources if source in SEEDS]
-        changes = {SEEDS[source]: config.seed + k for source in varied if k}
+        changes = {SEEDS[source]: config.train["seed"] + k for source in varied if k}
         name = "_".join(f"{source}{k}" for source in varied) or f"again{k}"
         replicas.append(Replica(name if k else "base", ranks, changes))
     return replicas
@@ -101,13 +100,13 @@ def _seeds(config: ChurnConfig, sources: list[str]) -> list[Replica]:
 
 def _settings(config: ChurnConfig, source: str) -> list[Replica]:
     """Return a replica for each value of a setting; the first is that of all other regimes, but for `blocks`."""
-    ranks, threads = lists.counts(config.ranks, "--ranks"), config.threads or 1
+    ranks, threads = lists.counts(config.ranks, "--ranks"), config.train["threads"] or 1
     if source == "ranks":
         _need_several(ranks, "--ranks", source)
         return [_replica("ranks", count, count, {}, i) for i, count in enumerate(ranks)]
     if source == "blocks":
         _need_several(ranks, "--ranks", source)
-        blocks = {"gradient_blocks": config.gradient_blocks or ranks[-1]}
+        blocks = {"gradient_blocks": config.train["gradient_blocks"] or ranks[-1]}
         return [Replica(f"blocks{count}", count, blocks) for count in ranks]
     if source == "threads":
         counts = list(dict.fromkeys([threads, *map(int, lists.numbers(config.thread_counts, "--thread_counts"))]))
@@ -117,13 +116,15 @@ def _settings(config: ChurnConfig, source: str) -> list[Replica]:
         most = ranks[-1]  # one rank has nothing to join
         if most == 1:
             raise UserError("--ranks=1 has no all-reduce, whose fusion the regime fusion compares: give --ranks=2")
-        sizes = list(dict.fromkeys([config.fusion_mb, *lists.numbers(config.fusion_sizes_mb, "--fusion_sizes_mb")]))
+        sizes = list(
+            dict.fromkeys([config.train["fusion_mb"], *lists.numbers(config.fusion_sizes_mb, "--fusion_sizes_mb")])
+        )
         first = _replica("ranks", most, most, {}, index=most != ranks[0])
         return [first, *(_replica("fusion", f"{size:g}", most, {"fusion_mb": size}, index=1) for size in sizes[1:])]
     if source == "bit":
         bits = [-1, *map(int, lists.numbers(config.bits, "--bits"))]
         return [_replica("bit", bit, ranks[0], {"flip_bit": bit}, i) for i, bit in enumerate(bits)]
-    step = config.nudge_step or DEFAULT_NUDGE_STEP
+    step = config.train["nudge_step"] or DEFAULT_NUDGE_STEP
     return [_replica("nudge", value, ranks[0], {"nudge_step": value}, i) for i, value in enumerate((0, step))]
 
 
@@ -141,13 +142,13 @@ def _job(config: ChurnConfig, replica: Replica, method: str, rate: float, determ
 
     Particles are laid out over the ranks: a batch is shared by the ranks that have the same ones.
     """
-    values = {field.name: getattr(config, field.name) for field in dataclasses.fields(TrainConfig)}
+    values = dict(config.train)
     if values["model"] and method:  # the model's network, by another method
         row = registry.MODELS[registry.known(registry.MODELS, values["model"], "--model")]
         values |= {"model": "", **{name: value for name, value in row.items() if name != "method"}}
     values |= {
         "method": method or values["method"], "learning_rate": rate, "lr_scaling": "none",
-        "threads": config.threads or 1,
+        "threads": config.train["threads"] or 1,
         "deterministic": deterministic, "checksums": True,
         "keep": EVERY_CHECKPOINT, "dry_run": False, "nudge_step": 0, **replica.changes,
     }  # fmt: skip
@@ -155,8 +156,8 @@ def _job(config: ChurnConfig, replica: Replica, method: str, rate: float, determ
         values["num_particles"] = 0
     mode = "deterministic" if deterministic else "usual"
     name = "_".join([*[method] * bool(method), f"lr{rate:g}", mode, replica.name])
-    resolved = flags.resolve(TrainConfig(**values | {"run": str(Path(config.run, RUNS, name))}))
-    sharing = replica.ranks // min(resolved.num_particles or 1, replica.ranks)
-    if config.batch_size % sharing:
-        raise UserError(f"--batch_size={config.batch_size} can't be divided among {sharing} ranks")
-    return Job(replica.ranks, dataclasses.replace(resolved, batch_size=config.batch_size // sharing))
+    resolved = flags.resolve(**values | {"run": str(Path(config.run, RUNS, name))})
+    sharing = replica.ranks // min(resolved.method.num_particles or 1, replica.ranks)
+    if config.train["batch_size"] % sharing:
+        raise UserError(f"--batch_size={config.train['batch_size']} can't be divided among {sharing} ranks")
+    return Job(replica.ranks, resolved.replace(batch_size=config.train["batch_size"] // sharing))

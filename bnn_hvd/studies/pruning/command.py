@@ -1,12 +1,12 @@
 """`prune`: how many weights a trained run can do without, and a run without them that `predict` reads."""
 
-import dataclasses
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from bnn_hvd.config import PruneConfig, TrainConfig, lists
+from bnn_hvd.config.train import CHOICES
 from bnn_hvd.data.arrays import Arrays
 from bnn_hvd.distributed import cluster, machine
 from bnn_hvd.errors import UserError
@@ -14,12 +14,12 @@ from bnn_hvd.inference import parameter_index
 from bnn_hvd.plots import pruning as figures
 from bnn_hvd.plots import style
 from bnn_hvd.prediction import predict
+from bnn_hvd.prediction.other_data import load_like
 from bnn_hvd.prediction.predictor import Predictor
 from bnn_hvd.run import checkpoint, records, rundir
 from bnn_hvd.studies.pruning import masks
 
 PARAMS = "params:0"
-PRUNABLE = ("vi", "point", "ensemble", "mc_dropout", "svgd")  # whose draws are made of `params` alone
 NO_NOISE = -200.0  # log scale of a weight that is exactly 0 in every draw: exp of it is 0 in float32
 HEADS = ("fraction", "of_all_kernels")
 Row = dict[str, Any]
@@ -28,14 +28,14 @@ Row = dict[str, Any]
 def main(config: PruneConfig) -> int:
     """Score a run with more and more of its weights pruned; returns the exit code."""
     run = Path(config.run)
-    trained, described = rundir.read_config(run), rundir.read_data(run)
+    trained, known = rundir.read_config(run), predict.read_description(run)
     fractions = parse_fractions(config.fractions)
     check(config, trained)
-    arrays = predict.load_like(trained, described, config.data_dir)
+    arrays = load_like(trained, known, config.data_dir)
 
     ranks = cluster.connect()
     machine.set_up(config.threads, ranks)
-    pruner = Pruner(trained, predict.restored(trained, described, ranks), config.scope.lower())
+    pruner = Pruner(trained, predict.restored(trained, known, ranks), config.scope.lower())
     rows = table(pruner, arrays, fractions, config.num_draws)
     if ranks.is_root:
         records.write_json(run / records.PRUNING, rows)
@@ -44,7 +44,7 @@ def main(config: PruneConfig) -> int:
         path.parent.mkdir(exist_ok=True)
         style.draw(lambda: figures.curves(run), path)
         print(path)
-        write_run(config, trained, described, pruner)
+        write_run(config, trained, pruner)
     ranks.barrier()
     return 0
 
@@ -58,7 +58,7 @@ class Pruner:
         self.trained_params = predictor.state.params.numpy()
         named = network.slices(np.arange(network.num_parameters))
         self.kernels = [named[p.name] for p in network.parameters if p.is_kernel]
-        self.theta = parameter_index.of_theta(trained.method, network)
+        self.theta = parameter_index.of_theta(trained.method.options, network)
         self.log_scale = parameter_index.of_log_scale(network) if self.scale.size else np.zeros(0, int)
         self.criteria = masks.CRITERIA if self.scale.size else ("magnitude",)
 
@@ -99,7 +99,7 @@ def score(pruner: Pruner, pruned_P: np.ndarray, arrays: Arrays, num_draws: int) 
     return pruner.predictor.score(arrays.x_test, arrays.y_test, num_draws)
 
 
-def write_run(config: PruneConfig, trained: TrainConfig, described: dict[str, Any], pruner: Pruner) -> None:
+def write_run(config: PruneConfig, trained: TrainConfig, pruner: Pruner) -> None:
     """Write the run directory of the pruned network."""
     run = pruned_run(config)
     criterion = config.criterion.lower() or pruner.criteria[0]
@@ -107,7 +107,7 @@ def write_run(config: PruneConfig, trained: TrainConfig, described: dict[str, An
     pruned_P = pruner.mask(criterion, config.write_fraction)
     arrays[PARAMS] = pruner.params(pruned_P)
     records.make_run_directory(run)
-    rundir.describe(dataclasses.replace(trained, run=str(run)), described)
+    rundir.describe(trained.replace(run=str(run)), rundir.read_data(Path(config.run)))
     progress = checkpoint.read_progress(arrays)
     stored = {name: value for name, value in arrays.items() if not checkpoint.is_progress(name)}
     checkpoint.save(run / records.CHECKPOINTS, stored, progress, keep=1)
@@ -126,14 +126,13 @@ def parse_fractions(text: str) -> list[float]:
 
 def check(config: PruneConfig, trained: TrainConfig) -> None:
     """Raise UserError for a run that can't be pruned, or a place that is another run's."""
-    if trained.method not in PRUNABLE:
+    if not trained.method.options.prunable:
         raise UserError(
-            f"--run={config.run} was trained with --method={trained.method}: prune knows {', '.join(PRUNABLE)}"
+            f"--run={config.run} was trained with --method={trained.method.name}: prune knows "
+            f"{', '.join(CHOICES['method'].names_with('prunable'))}"
         )
-    if config.criterion.lower() == "snr" and trained.method != "vi":
-        raise UserError(f"--criterion=snr needs weights with a scale, and --method={trained.method} has none")
-    if config.write_fraction >= 1:
-        raise UserError(f"--write_fraction={config.write_fraction} must be below 1")
+    if config.criterion.lower() == "snr" and not trained.method.options.has_scales:
+        raise UserError(f"--criterion=snr needs weights with a scale, and --method={trained.method.name} has none")
     target = pruned_run(config)
     if (target / records.CONFIG).exists() and not (target / records.PRUNED_FROM).exists():
         raise UserError(f"{target} is a run that was trained: give another --pruned_run")

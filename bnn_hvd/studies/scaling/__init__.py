@@ -31,13 +31,13 @@ def main(config: ScaleConfig) -> int:
         paths = [Path(path) for path in sorted(glob.glob(config.runs))]
     else:
         todo = particles.jobs(config) if config.particles else jobs.jobs(config)
-        if config.dry_run:
+        if config.train["dry_run"]:
             print(study_runs.shown(todo, config))
             return 0
         if not study_runs.train(todo, config):
             print("stopped early; the same command goes on from there")
             return EXIT_INTERRUPTED
-        paths = [Path(job.config.run) for job in todo]
+        paths = [job.config.folder for job in todo]
     if config.particles:
         particles.report(Path(config.run), collect.read_all(paths), config.format.lower())
     else:

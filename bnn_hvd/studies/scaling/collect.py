@@ -90,7 +90,7 @@ def read(path: Path) -> Run | None:
     return Run(
         path=path,
         data=f"{summary['dataset']}, {summary['num_train']:,} examples",
-        length=f"{config.steps} steps" if config.steps else f"{config.epochs} epochs",
+        length=f"{config.run.steps} steps" if config.run.steps else f"{config.run.epochs} epochs",
         nodes=summary.get("nodes") or _nodes(path),
         **_times(path, summary),
         **{name: summary[name] for name in same - {"nodes", "communication_ms"}},

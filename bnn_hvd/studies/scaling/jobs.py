@@ -8,7 +8,7 @@ from bnn_hvd import registry
 from bnn_hvd.config import ScaleConfig, lists
 from bnn_hvd.errors import UserError
 from bnn_hvd.studies import launch
-from bnn_hvd.studies.runs import Job, train_config
+from bnn_hvd.studies.runs import Job, run_flags
 
 
 def jobs(config: ScaleConfig) -> list[Job]:
@@ -18,9 +18,9 @@ def jobs(config: ScaleConfig) -> list[Job]:
     """
     models = [registry.known(registry.MODELS, name, "model in --models:") for name in lists.words(config.models)]
     counts = lists.counts(config.ranks, "--ranks")
-    threads = config.threads or launch.threads(os.environ, max(counts), os.cpu_count() or 1)
+    threads = config.train["threads"] or launch.threads(os.environ, max(counts), os.cpu_count() or 1)
     return [
-        Job(ranks, flags.resolve(train_config(
+        Job(ranks, flags.resolve(**run_flags(
             config, f"{model}_{ranks}ranks_{repeat}", model=model, threads=threads, **shared_batch(config, ranks)
         )))
         for repeat in range(config.repeats)
@@ -37,10 +37,11 @@ def shared_batch(config: ScaleConfig, ranks: int) -> dict[str, Any]:
     """
     if config.mode.lower() != "strong":
         return {}
-    if config.batch_size % ranks:
+    global_batch_size = config.train["batch_size"]
+    if global_batch_size % ranks:
         raise UserError(
-            f"--batch_size={config.batch_size} can't be divided among {ranks} ranks, as strong scaling does: give a "
+            f"--batch_size={global_batch_size} can't be divided among {ranks} ranks, as strong scaling does: give a "
             "multiple of every number in --ranks, or --mode=weak"
         )
     # The learning rate goes with the global batch, and that stays.
-    return {"batch_size": config.batch_size // ranks, "lr_scaling": "none"}
+    return {"batch_size": global_batch_size // ranks, "lr_scaling": "none"}

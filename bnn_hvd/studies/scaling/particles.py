@@ -16,7 +16,7 @@ from bnn_hvd.plots import scaling as figures
 from bnn_hvd.plots import style
 from bnn_hvd.run import records
 from bnn_hvd.studies import launch
-from bnn_hvd.studies.runs import Job, train_config
+from bnn_hvd.studies.runs import Job, run_flags
 from bnn_hvd.studies.scaling import collect
 
 
@@ -45,10 +45,10 @@ def jobs(config: ScaleConfig) -> list[Job]:
     counts, ranks = lists.counts(config.particles, "--particles"), lists.counts(config.ranks, "--ranks")
     for number in ranks:
         for count in counts:
-            particles.share(range(count), 0, number, config.allow_uneven)
-    threads = config.threads or launch.threads(os.environ, max(ranks), os.cpu_count() or 1)
+            particles.share(range(count), 0, number, config.train["allow_uneven"])
+    threads = config.train["threads"] or launch.threads(os.environ, max(ranks), os.cpu_count() or 1)
     return [
-        Job(number, flags.resolve(train_config(
+        Job(number, flags.resolve(**run_flags(
             config, f"{count}particles_{number}ranks_{repeat}", threads=threads, num_particles=count,
         )))
         for repeat in range(config.repeats)

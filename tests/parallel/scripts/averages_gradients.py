@@ -16,13 +16,14 @@ import numpy as np
 import tensorflow as tf
 
 from bnn_hvd import seeds
-from bnn_hvd.config import TrainConfig, resolve
+from bnn_hvd.config import resolve
 from bnn_hvd.data.pipeline import Batch
 from bnn_hvd.distributed import cluster, machine
 from bnn_hvd.distributed.cluster import Cluster, Solo
-from bnn_hvd.inference import build as inference
-from bnn_hvd.inference.objective import Controls
-from bnn_hvd.models.network import build
+from bnn_hvd.inference.build import build_method
+from bnn_hvd.inference.method import Controls
+from bnn_hvd.models.network import build_network
+from bnn_hvd.targets import Classes
 
 PER_RANK, FEATURES, CLASSES, NUM_TRAIN = 8, 12, 3, 1000
 TOLERANCE = 2e-5  # of gradients of about 1, in float32
@@ -64,9 +65,9 @@ def share(batch: Batch, ranks: Cluster) -> Batch:
 
 def step(model: str, ranks: Cluster, batch: Batch) -> np.ndarray:
     """Return the change of the parameters in one step of size 1: minus the gradient."""
-    config = resolve(TrainConfig(model=model, optimizer="sgd", momentum=0.0))
-    network = build(config, (FEATURES,), CLASSES)
-    method = inference.build(config, network, NUM_TRAIN, ranks)
+    config = resolve(model=model, optimizer="sgd", momentum=0.0)
+    network = build_network(config, (FEATURES,), Classes(CLASSES))
+    method = build_method(config, network, Classes(CLASSES), NUM_TRAIN, ranks)
     state = method.init(seeds.seed(0, "init"))
     before = state.params.numpy()
     noise = tf.constant(seeds.seed(0, "noise", 0, 0))  # rank 0's, on every rank

@@ -11,12 +11,12 @@ import numpy as np
 import tensorflow as tf
 
 from bnn_hvd import noise
-from bnn_hvd.config import TrainConfig, resolve
+from bnn_hvd.config import compose, resolve
 from bnn_hvd.distributed import cluster, machine
 from bnn_hvd.distributed.cluster import Cluster
 from bnn_hvd.errors import TrainingError
 from bnn_hvd.inference import compression
-from bnn_hvd.inference.descent import State
+from bnn_hvd.inference.method import State
 from bnn_hvd.inference.optimizers import SGD
 from bnn_hvd.run.checkpoint import Progress
 from bnn_hvd.training import train
@@ -95,7 +95,7 @@ def check_broadcast(ranks: Cluster, folder: Path) -> None:
 
 def check_weights_that_differ(ranks: Cluster, folder: Path) -> None:
     """One weight on the last rank, by the last bit: the checkpoint is refused, and the rank is named."""
-    state, population = State(tf.ones([1000]), SGD(0.0)), Population(TrainConfig(run=str(folder)), ranks)
+    state, population = State(tf.ones([1000]), SGD(0.0)), Population(compose(run=str(folder)), ranks)
     train.save(folder, state, Progress(step=1), 2, population)
     if ranks.rank == ranks.size - 1:
         state.params[777].assign(np.nextafter(np.float32(1), np.float32(2)))
@@ -114,7 +114,7 @@ def check_weights_that_differ(ranks: Cluster, folder: Path) -> None:
 
 def check_noise_differs_by_rank(ranks: Cluster, folder: Path) -> None:
     """Each rank draws its own noise, from its own examples; together they use each example once."""
-    plan = Plan(resolve(TrainConfig(batch_size=4, epochs=1)), 100, ranks.rank, ranks.size)
+    plan = Plan(resolve(batch_size=4, epochs=1), 100, ranks.rank, ranks.size)
     call = plan.next_call(Progress(), 3)
     eps = [noise.normals(tf.constant(seed), 50).numpy() for seed in call.seeds_T2]
     drawn = np.concatenate(ranks.gather(eps))

@@ -12,8 +12,8 @@ from bnn_hvd.run import records
 
 STEPS = 15
 STUDY = (
-    "churn", "--network=mlp", "--hidden=16", "--num_blocks=1", "--method=point", f"--steps={STEPS}", "--batch_size=32",
-    "--learning_rate=0.1", "--replicas=2", "--determinism=on", "--checkpoint_every_steps=5",
+    "churn", "--architecture=mlp", "--hidden=16", "--num_blocks=1", "--method=point", f"--steps={STEPS}",
+    "--batch_size=32",    "--learning_rate=0.1", "--replicas=2", "--determinism=on", "--checkpoint_every_steps=5",
 )  # fmt: skip
 
 

@@ -1,23 +1,19 @@
 """Which runs a study has, and in what they differ."""
 
-import dataclasses
-
 import pytest
 
-from bnn_hvd.config import ChurnConfig, TrainConfig
+from bnn_hvd.config import ChurnConfig, make, to_flags
 from bnn_hvd.errors import UserError
 from bnn_hvd.studies.churn import regimes
 
 
 def cells(**flags):
-    return regimes.cells(ChurnConfig(**{"run": "s", "network": "fc", "method": "point", "steps": 5} | flags))
+    return regimes.cells(make(ChurnConfig, **{"run": "s", "architecture": "fc", "method": "point", "steps": 5} | flags))
 
 
 def differing(job, base) -> dict:
-    names = [field.name for field in dataclasses.fields(TrainConfig) if field.name != "run"]
-    return {
-        name: getattr(job.config, name) for name in names if getattr(job.config, name) != getattr(base.config, name)
-    }
+    flags, others = to_flags(job.config), to_flags(base.config)
+    return {name: value for name, value in flags.items() if name != "run" and value != others.get(name)}
 
 
 def test_the_default_is_four_regimes_with_and_without_determinism():
@@ -44,18 +40,18 @@ def test_replicas_differ_in_what_the_regime_says_and_nothing_else():
         (cell,) = cells(regimes=regime, determinism="on", seed=7)
         base, *others = cell.jobs
         assert [differing(job, base) for job in others] == expected
-        assert len({job.config.run for job in cell.jobs}) == 3
-        assert base.config.deterministic
-        assert (base.config.optimizer, base.config.momentum) == ("sgd", 0.0)
+        assert len({job.config.run.folder for job in cell.jobs}) == 3
+        assert base.config.machine.deterministic
+        assert (base.config.schedule.optimizer, base.config.schedule.momentum) == ("sgd", 0.0)
 
 
 def test_settings_are_compared_at_the_same_global_batch():
     (cell,) = cells(regimes="ranks", ranks="1,2,4", determinism="off", batch_size=32)
-    assert [(job.ranks, job.config.batch_size, job.config.lr_scaling) for job in cell.jobs] == [
+    assert [(job.ranks, job.config.data.batch_size, job.config.schedule.lr_scaling) for job in cell.jobs] == [
         (1, 32, "none"), (2, 16, "none"), (4, 8, "none"),
     ]  # fmt: skip
     (cell,) = cells(regimes="blocks", ranks="1,2,4", determinism="on", batch_size=32)
-    assert [(job.ranks, job.config.batch_size, job.config.gradient_blocks) for job in cell.jobs] == [
+    assert [(job.ranks, job.config.data.batch_size, job.config.machine.gradient_blocks) for job in cell.jobs] == [
         (1, 32, 4), (2, 16, 4), (4, 8, 4),
     ]  # fmt: skip
     assert "base" not in {job.name.split("_")[-1] for job in cell.jobs}  # none of them is other regimes' first
@@ -72,7 +68,7 @@ def test_ranks_that_have_other_particles_share_no_batch():
     (cell,) = cells(
         method="ensemble", num_particles=2, regimes="ranks", ranks="1,2,4", determinism="off", batch_size=32
     )
-    assert [(job.ranks, job.config.batch_size) for job in cell.jobs] == [(1, 32), (2, 32), (4, 16)]
+    assert [(job.ranks, job.config.data.batch_size) for job in cell.jobs] == [(1, 32), (2, 32), (4, 16)]
 
 
 def test_fusion_is_compared_on_several_ranks():
@@ -84,16 +80,16 @@ def test_fusion_is_compared_on_several_ranks():
 
 
 def test_methods_share_the_network_of_the_model():
-    found = cells(network="", method="", model="BNN_conv_flip", methods="point,vi,ensemble", determinism="off",
+    found = cells(architecture="", method="", model="BNN_conv_flip", methods="point,vi,ensemble", determinism="off",
                   regimes="init", num_particles=4)  # fmt: skip
     configs = [cell.jobs[0].config for cell in found]
-    assert [(c.network, c.method, c.num_particles) for c in configs] == [
+    assert [(c.network.architecture, c.method.name, c.method.num_particles) for c in configs] == [
         ("conv", "point", 0), ("conv", "vi", 0), ("conv", "ensemble", 4),
     ]  # fmt: skip
 
 
 def test_runs_with_and_without_determinism_alternate():
-    modes = [job.config.deterministic for job in regimes.jobs(cells())]
+    modes = [job.config.machine.deterministic for job in regimes.jobs(cells())]
     assert modes == [False, True] * (len(modes) // 2)
 
 

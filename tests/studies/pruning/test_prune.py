@@ -6,12 +6,13 @@ import numpy as np
 import pytest
 import running
 
-from bnn_hvd.config import TrainConfig, resolve
+from bnn_hvd.config import resolve
 from bnn_hvd.inference import parameter_index
-from bnn_hvd.models.network import build
+from bnn_hvd.models.network import build_network
 from bnn_hvd.run import checkpoint, records
+from bnn_hvd.targets import Classes
 
-NETWORK = ("--network=mlp", "--hidden=16", "--num_blocks=1", "--batch_size=32", "--threads=1", "--eval_draws=2")
+NETWORK = ("--architecture=mlp", "--hidden=16", "--num_blocks=1", "--batch_size=32", "--threads=1", "--eval_draws=2")
 
 
 @pytest.fixture(scope="module")
@@ -41,7 +42,7 @@ def params(run):
 
 
 def network(**flags):
-    return build(resolve(TrainConfig(network="mlp", hidden=16, num_blocks=1, **flags)), (8, 8, 1), 10)
+    return build_network(resolve(architecture="mlp", hidden=16, num_blocks=1, **flags), (8, 8, 1), Classes(10))
 
 
 def test_rows_of_both_criteria(folder):

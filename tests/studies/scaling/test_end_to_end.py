@@ -10,7 +10,7 @@ pytestmark = [pytest.mark.parallel, running.needs_horovodrun]
 MODELS = ("BNN_FC_flip", "CNN_FC")
 STUDY = (
     "scale", f"--models={','.join(MODELS)}", "--ranks=1,2", "--repeats=1", "--batch_size=64", "--steps=30",
-    "--threads=1", "--steps_per_call=10", "--eval_draws=2", "--timeline", "--interconnect=aries",
+    "--threads=1", "--steps_per_call=10", "--eval_draws=2", "--horovod_timeline", "--interconnect=aries",
 )  # fmt: skip
 
 

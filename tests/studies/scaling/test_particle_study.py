@@ -6,21 +6,21 @@ import pytest
 import running
 from test_study import write_run
 
-from bnn_hvd.config import ScaleConfig
+from bnn_hvd.config import ScaleConfig, make
 from bnn_hvd.errors import UserError
 from bnn_hvd.studies.scaling import collect, particles
 
 
 def jobs(**flags):
     given = {"run": "s", "particles": "2,4", "ranks": "1,2", "repeats": 1, "threads": 1, "method": "ensemble"}
-    return particles.jobs(ScaleConfig(**given | flags))
+    return particles.jobs(make(ScaleConfig, **given | flags))
 
 
 def test_every_number_of_particles_on_every_number_of_ranks():
     found = jobs(network="mlp", dataset="sine", batch_size=48, repeats=2)
     expected = [(1, 2), (1, 4), (2, 2), (2, 4)]
-    assert [(job.ranks, job.config.num_particles) for job in found] == expected * 2
-    assert {(job.config.network, job.config.method, job.config.batch_size) for job in found} == {
+    assert [(job.ranks, job.config.method.num_particles) for job in found] == expected * 2
+    assert {(job.config.network.architecture, job.config.method.name, job.config.data.batch_size) for job in found} == {
         ("mlp", "ensemble", 48)
     }
     assert len({job.name for job in found}) == 8
@@ -70,8 +70,9 @@ def test_runs_that_do_not_belong_together_are_refused(tmp_path, more, said):
 def test_a_whole_study(tmp_path):
     """Trained, collected, and drawn; that it can be gone on with is shown by test_end_to_end.py."""
     study = (
-        "scale", "--particles=2,4", "--ranks=1,2", "--repeats=1", "--network=mlp", "--hidden=8", "--method=ensemble",
-        "--dataset=sine", "--steps=20", "--threads=1", "--steps_per_call=10", "--eval_draws=2", f"--run={tmp_path}",
+        "scale", "--particles=2,4", "--ranks=1,2", "--repeats=1", "--architecture=mlp", "--hidden=8",
+        "--method=ensemble", "--dataset=sine", "--steps=20", "--threads=1", "--steps_per_call=10", "--eval_draws=2",
+        f"--run={tmp_path}",
     )  # fmt: skip
     job = running.bnn_hvd(*study)
     assert job.returncode == 0, job.stdout + job.stderr

@@ -8,12 +8,12 @@ from pathlib import Path
 import pytest
 
 from bnn_hvd import cli, config
-from bnn_hvd.config import ScaleConfig, TrainConfig
+from bnn_hvd.config import ScaleConfig, TrainConfig, make
 from bnn_hvd.errors import UserError
 from bnn_hvd.run import records
 from bnn_hvd.studies import runs
 from bnn_hvd.studies.scaling import collect, predict
-from bnn_hvd.studies.scaling import jobs as scaling_jobs
+from bnn_hvd.studies.scaling import jobs as scale_jobs
 from bnn_hvd.studies.scaling.model import Link, ring_s
 
 WEIGHTS = 1000
@@ -26,7 +26,7 @@ def write_run(
     """Write what a training of 64 examples a step, shared by the ranks, leaves behind; the first step is not timed."""
     batch_size = batch_size or 64 // ranks
     path.mkdir(parents=True)
-    train = config.resolve(TrainConfig(model=model, steps=steps, batch_size=batch_size, run=str(path)))
+    train = config.resolve(model=model, steps=steps, batch_size=batch_size, run=str(path))
     (path / records.CONFIG).write_text(config.to_flagfile(train))
     wall_s = 1e-3 * (steps - 1) * max(step_ms)
     summary = {
@@ -221,7 +221,7 @@ def test_mistakes(tmp_path, monkeypatch, capfd, flags, message):
 
 
 def jobs(**flags) -> list[runs.Job]:
-    return scaling_jobs.jobs(ScaleConfig(**{"run": "s", "threads": 1, "repeats": 2, **flags}))
+    return scale_jobs.jobs(make(ScaleConfig, **{"run": "s", "threads": 1, "repeats": 2, **flags}))
 
 
 def test_runs_are_taken_in_turns():
@@ -234,17 +234,18 @@ def test_runs_are_taken_in_turns():
 def test_the_learning_rate_goes_with_the_global_batch(mode, batches):
     """A global batch that stays keeps its learning rate; `--lr_scaling` counts ranks."""
     made = jobs(mode=mode, batch_size=64, lr_scaling="linear")
-    assert {job.ranks: job.config.batch_size for job in made} == batches
-    assert {job.config.lr_scaling for job in made} == {"none" if mode == "strong" else "linear"}
+    assert {job.ranks: job.config.data.batch_size for job in made} == batches
+    assert {job.config.schedule.lr_scaling for job in made} == {"none" if mode == "strong" else "linear"}
 
 
 def test_flags_of_train_reach_the_runs():
-    job = jobs(models="CNN_FC", ranks="2", epochs=3, learning_rate=0.01, timeline=True)[0]
+    job = jobs(models="CNN_FC", ranks="2", epochs=3, learning_rate=0.01, horovod_timeline=True)[0]
     text = config.to_flagfile(job.config)
     again = cli.parse(TrainConfig, text.split())
     assert again == job.config
-    assert (again.epochs, again.learning_rate, again.timeline, again.model) == (3, 0.01, True, "CNN_FC")
-    assert again.run == "s/runs/CNN_FC_2ranks_0"
+    assert (again.run.epochs, again.schedule.learning_rate, again.network.model) == (3, 0.01, "CNN_FC")
+    assert again.machine.horovod_timeline
+    assert again.run.folder == "s/runs/CNN_FC_2ranks_0"
 
 
 def test_dry_run_prints_the_commands(tmp_path, capsys):
@@ -258,11 +259,11 @@ def test_dry_run_prints_the_commands(tmp_path, capsys):
 def test_a_finished_run_is_known_and_one_of_another_study_refused(tmp_path):
     (job,) = jobs(run=str(tmp_path), models="CNN_FC", ranks="1", repeats=1, steps=5)
     assert not runs.finished(job)
-    write_run(Path(job.config.run), model="CNN_FC", steps=5)
-    (Path(job.config.run) / records.CONFIG).write_text(config.to_flagfile(job.config))
+    write_run(job.config.folder, model="CNN_FC", steps=5)
+    (job.config.folder / records.CONFIG).write_text(config.to_flagfile(job.config))
     assert runs.finished(job)
     with pytest.raises(UserError, match="--steps: 5 there, 6 here"):
-        runs.finished(job._replace(config=dataclasses.replace(job.config, steps=6)))
+        runs.finished(job._replace(config=job.config.replace(steps=6)))
 
 
 def test_a_busy_machine_is_warned_of():

@@ -1,28 +1,12 @@
-"""What a step and a draw are given, and the prior, in nats. The equations are in docs/maths.md."""
+"""The log prior of a flat parameter vector, in nats. The equations are in docs/maths.md."""
 
 import math
-from typing import NamedTuple
 
 import tensorflow as tf
 
 from bnn_hvd import noise
 
 LARGE = 1 << 18  # numbers
-
-
-class Controls(NamedTuple):
-    """What the host decides for one step."""
-
-    seed: tf.Tensor  # [2] int64, of this rank's noise; [M, 2] for M members
-    learning_rate: tf.Tensor
-    kl_weight: tf.Tensor
-
-
-class Draws(NamedTuple):
-    """Which posterior draws to make: the same ones on every rank, whatever draws are beside them."""
-
-    index: tf.Tensor  # [S] int32, counting from 0
-    seeds: tf.Tensor  # [S, 2] int64
 
 
 def log_prior(theta: tf.Tensor, prior_scale: float) -> tf.Tensor:

@@ -1,0 +1,145 @@
+"""What a method, a network and a data set say of themselves: facts (class attributes) and flags (fields).
+
+Each has a subclass of one of these beside its code, which its row in the registry names. TensorFlow takes seconds to
+import, and `--help` must not: `options_of` therefore reads the subclass out of its file without importing the file.
+"""
+
+import ast
+import dataclasses
+import functools
+import importlib
+import importlib.util
+from pathlib import Path
+from types import CodeType
+from typing import Any, ClassVar, cast
+
+from bnn_hvd.config.flags import flag
+from bnn_hvd.registry import Row
+
+Values = dict[str, Any]  # of the flags, by name; None or "" where a flag was left open
+
+# What such a subclass may use: nothing here takes long to import.
+LIGHT = ("dataclasses", "pathlib", "typing", "bnn_hvd.config", "bnn_hvd.errors", "bnn_hvd.registry")
+
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+    """The flags of one method, network or data set."""
+
+    @classmethod
+    def fill(cls, values: Values) -> None:
+        """Fill in what was left open, from the rest of the flags.
+
+        Raises:
+          UserError: flags that contradict each other.
+        """
+
+
+@dataclasses.dataclass(frozen=True)
+class MethodOptions(Options):
+    """Of a method of inference (inference/method.py)."""
+
+    needs_particles: ClassVar[bool] = False  # it is nothing without; others become an ensemble by --num_particles
+    interacting: ClassVar[bool] = False  # its particles see each other, so that none can be added later
+    full_batch: ClassVar[bool] = False  # a step sees all examples, each rank its shard of them
+    takes_batch_norm: ClassVar[bool] = False  # its draws share one set of running means and variances
+    deterministic: ClassVar[bool] = False  # without particles, every draw is the same network
+    has_scales: ClassVar[bool] = False  # its parameters are [loc, log scale, deterministic weights]
+    prunable: ClassVar[bool] = False  # its draws are made of its parameters alone
+
+    @property
+    def rank_groups(self) -> int:
+        """Into how many groups the ranks are split, each with its part of the particles; 0: as many as there can be."""
+        return 0
+
+    @classmethod
+    def variant(cls, values: Values) -> str:
+        """Return what tells two runs of this method apart in the name of a run; "" if nothing does."""
+        return ""
+
+
+@dataclasses.dataclass(frozen=True)
+class NetworkOptions(Options):
+    """Of a network (models/)."""
+
+    single_layer: ClassVar[bool] = False  # it has no hidden layer
+    local_latents: ClassVar[bool] = False  # each example has parameters of its own, on the rank that has the example
+
+
+@dataclasses.dataclass(frozen=True)
+class DataOptions(Options):
+    """Of a data set (data/)."""
+
+    ratings: ClassVar[bool] = False  # its targets are implicit ratings of users and items
+
+
+@dataclasses.dataclass(frozen=True)
+class HeldOutOptions(Options):
+    """Of data sets that come without a test part."""
+
+    test_fraction: float = flag(
+        0.2, "data", "part of a table's rows, or of a rating matrix's entries, that is the test part, in (0, 1); the "
+        "same ones for every --seed", minimum=0, below=1,
+    )  # fmt: skip
+
+
+@dataclasses.dataclass(frozen=True)
+class NormalizationOptions(NetworkOptions):
+    """Of the networks with a normalisation after each convolution."""
+
+    normalization: str = flag(
+        "frn", "network", "of resnet18, resnet20 and vgg16: filter-response normalisation, or none; or batch, under "
+        "point, ensemble and vi, whose running means and variances predictions use", choices=("frn", "batch", "none"),
+    )  # fmt: skip
+
+
+@dataclasses.dataclass(frozen=True)
+class FactorOptions(Options):
+    """Of matrix factorisation, and of ratings that are drawn from one."""
+
+    num_factors: int = flag(
+        20, "network", "factors of each user and item in matrix_factorisation; synthetic_ratings are made of as many",
+        minimum=1,
+    )  # fmt: skip
+
+
+@functools.cache
+def options_of(row: Row) -> type[Options]:
+    """Return the options class that a row names."""
+    module, _, name = row.options.partition(":")
+    if module.startswith(LIGHT):
+        return cast("type[Options]", getattr(importlib.import_module(module), name))
+    spec = importlib.util.find_spec(module)
+    assert spec is not None, f"{row.options} is nowhere"
+    assert spec.origin is not None, f"{row.options} is in no file"
+    namespace: dict[str, Any] = {"__name__": module}
+    exec(_light_part(Path(spec.origin)), namespace)
+    return cast("type[Options]", namespace[name])
+
+
+def _light_part(file: Path) -> CodeType:
+    """Return of a file's code the light imports, the literal constants and the options classes."""
+    tree = ast.parse(file.read_text(), str(file))
+    tree.body = [node for node in tree.body if _is_light(node)]
+    return compile(tree, str(file), "exec")
+
+
+def _is_light(node: ast.stmt) -> bool:
+    match node:
+        case ast.Import(names=names):
+            return all(name.name.startswith(LIGHT) for name in names)
+        case ast.ImportFrom(module=str(module)):
+            return module.startswith(LIGHT)
+        case ast.Assign(value=value):
+            return _is_literal(value)
+        case ast.ClassDef(name=name):
+            return name.endswith("Options")
+    return False
+
+
+def _is_literal(value: ast.expr) -> bool:
+    try:
+        ast.literal_eval(value)
+    except ValueError:
+        return False
+    return True

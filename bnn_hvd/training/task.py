@@ -1,0 +1,54 @@
+"""What is trained."""
+
+import dataclasses
+
+from bnn_hvd import seeds
+from bnn_hvd.config import TrainConfig
+from bnn_hvd.data.arrays import Arrays
+from bnn_hvd.distributed.cluster import Cluster
+from bnn_hvd.inference import checksums
+from bnn_hvd.inference.build import build_method
+from bnn_hvd.inference.method import Method, State
+from bnn_hvd.models.network import build_network
+from bnn_hvd.targets import Target
+from bnn_hvd.training.plan import Plan
+from bnn_hvd.training.population import Population
+
+
+@dataclasses.dataclass(frozen=True)
+class Task:
+    """The data, their plan, and the method with its state: of all ranks the same, but for the particles of each.
+
+    state: as training begins, or as it was restored; the only thing here that changes.
+    """
+
+    config: TrainConfig
+    arrays: Arrays
+    target: Target
+    plan: Plan
+    population: Population
+    method: Method
+    state: State
+    threads: int
+
+    @property
+    def ranks(self) -> Cluster:
+        """All ranks; those that train the same as this one are `population.cluster`."""
+        return self.population.ranks
+
+
+def prepare(config: TrainConfig, arrays: Arrays, ranks: Cluster, threads: int) -> Task:
+    """Return what this rank trains, as it is before the first step.
+
+    Raises:
+      UserError: flags that do not fit the data, the ranks or the run directory.
+    """
+    population = Population(config, ranks)
+    cluster = population.cluster
+    plan = Plan(config, len(arrays.x_train), cluster.rank, cluster.size)
+    target = arrays.target(config.data.standardize_targets)
+    network = build_network(config, arrays.x_train.shape[1:], target)
+    method = build_method(config, network, target, plan.num_train, cluster, population.members)
+    state = method.init(seeds.seed(config.run.root_seed("init"), "init"))
+    checksums.flip_bit(state, config, network)
+    return Task(config, arrays, target, plan, population, method, state, threads)
