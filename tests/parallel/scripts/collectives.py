@@ -6,6 +6,7 @@ horovodrun -np 2 python tests/parallel/scripts/collectives.py FOLDER
 import copy
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import tensorflow as tf
@@ -18,6 +19,7 @@ from bnn_hvd.errors import TrainingError
 from bnn_hvd.inference import compression
 from bnn_hvd.inference.method import State
 from bnn_hvd.inference.optimizers import SGD
+from bnn_hvd.run import records
 from bnn_hvd.run.checkpoint import Progress
 from bnn_hvd.training import train
 from bnn_hvd.training.plan import Plan
@@ -95,13 +97,15 @@ def check_broadcast(ranks: Cluster, folder: Path) -> None:
 
 def check_weights_that_differ(ranks: Cluster, folder: Path) -> None:
     """One weight on the last rank, by the last bit: the checkpoint is refused, and the rank is named."""
-    state, population = State(tf.ones([1000]), SGD(0.0)), Population(compose(run=str(folder)), ranks)
-    train.save(folder, state, Progress(step=1), 2, population)
+    config, state = compose(run=str(folder), keep=2), State(tf.ones([1000]), SGD(0.0))
+    task = SimpleNamespace(config=config, ranks=ranks, state=state, population=Population(config, ranks))
+    (folder / records.CHECKPOINTS).mkdir(exist_ok=True)
+    train.save(task, Progress(step=1))
     if ranks.rank == ranks.size - 1:
         state.params[777].assign(np.nextafter(np.float32(1), np.float32(2)))
     said = ""
     try:
-        train.save(folder, state, Progress(step=2), 2, population)
+        train.save(task, Progress(step=2))
     except TrainingError as error:
         said = str(error)
     if ranks.size > 1:

@@ -10,6 +10,7 @@ import running
 
 from bnn_hvd.run import records
 
+pytestmark = pytest.mark.slow
 STEPS = 15
 STUDY = (
     "churn", "--architecture=mlp", "--hidden=16", "--num_blocks=1", "--method=point", f"--steps={STEPS}",
