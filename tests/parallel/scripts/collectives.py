@@ -99,7 +99,8 @@ def check_weights_that_differ(ranks: Cluster, folder: Path) -> None:
     """One weight on the last rank, by the last bit: the checkpoint is refused, and the rank is named."""
     config, state = compose(run=str(folder), keep=2), State(tf.ones([1000]), SGD(0.0))
     task = SimpleNamespace(config=config, ranks=ranks, state=state, population=Population(config, ranks))
-    (folder / records.CHECKPOINTS).mkdir(exist_ok=True)
+    checkpoints = folder / records.CHECKPOINTS
+    checkpoints.mkdir(exist_ok=True)
     train.save(task, Progress(step=1))
     if ranks.rank == ranks.size - 1:
         state.params[777].assign(np.nextafter(np.float32(1), np.float32(2)))
@@ -112,7 +113,7 @@ def check_weights_that_differ(ranks: Cluster, folder: Path) -> None:
         assert f"the weights at step 2 differ from rank 0's on ranks [{ranks.size - 1}]" in said, said
     else:
         assert said == ""
-    steps = [path.name[:15] for path in sorted(folder.glob("step-*.npz"))]
+    steps = [path.name[:15] for path in sorted(checkpoints.glob("step-*.npz"))]
     assert steps == ["step-0000000001", "step-0000000002"][: 1 + (ranks.size == 1)], steps
 
 
