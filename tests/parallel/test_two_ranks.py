@@ -77,7 +77,7 @@ def alone(job) -> Path:
 
 @pytest.fixture(scope="module")
 def interrupted(job, alone) -> Path:
-    """A run of two ranks that is killed, then stopped by a signal to one of them, then finished."""
+    """A run of two fresh ranks that is killed, then stopped by a signal to one of them, then finished in forks."""
     folder = job[0]
     run = folder / "interrupted"
     train = ["train", *TINY, *SLOW, f"--epochs={EPOCHS}", f"--run={run}"]
@@ -100,9 +100,8 @@ def interrupted(job, alone) -> Path:
         folder / "resumed",
         train,
         ["train", *TINY, "--steps=40", f"--run={folder / 'steps'}"],
-        ["train", *TINY, f"--epochs={EPOCHS}", f"--run={folder / 'same'}"],  # in fresh processes
+        ["train", *TINY, f"--epochs={EPOCHS}", f"--run={folder / 'same'}"],  # in other processes than `a`
         ranks=2,
-        fresh=True,
     )
     assert [[outcome.code for outcome in ranks] for ranks in resumed] == [[0, 0]] * 3, resumed
     return folder
