@@ -66,13 +66,15 @@ def leapfrog(target: LogPosterior, start: Evaluation, q: tf.Tensor, p: tf.Tensor
 def log_accept_ratio(target: LogPosterior, q: tf.Tensor, p: tf.Tensor, end: End, float64: bool = False) -> tf.Tensor:
     """Return the log of the ratio of exp(log posterior - p^2 / 2) at the end and at the start (q, p), [M].
 
-    The changes of likelihood, prior and kinetic energy are each computed as a difference, and added last.
+    The changes of likelihood, prior and kinetic energy are each computed as a difference, and added last, in float64.
+
+    float64: from the inputs on.
     """
-    if not float64:
-        changes = end.log_likelihood_change, target.log_prior_change(q, end.q), target.kinetic_change(p, end.p)
-        return changes[0] + (changes[1] - changes[2])
-    q, p, end_q, end_p = (tf.cast(part, tf.float64) for part in (q, p, end.q, end.p))
-    likelihood = target.log_likelihood_change64(q, end_q)
+    end_q, end_p = end.q, end.p
+    likelihood = tf.cast(end.log_likelihood_change, tf.float64)
+    if float64:
+        q, p, end_q, end_p = (tf.cast(part, tf.float64) for part in (q, p, end_q, end_p))
+        likelihood = target.log_likelihood_change64(q, end_q)
     return tf.cast(likelihood + target.log_prior_change(q, end_q) - target.kinetic_change(p, end_p), tf.float32)
 
 

@@ -125,7 +125,7 @@ class Hmc:
 
         q = tf.where(verdict.accepted[:, None], end.q, q)
         log_likelihood = start.log_likelihood + tf.where(verdict.accepted, end.log_likelihood_change, 0.0)
-        log_posterior = log_likelihood + target.log_prior(q)
+        log_posterior = log_likelihood + tf.cast(target.log_prior(q), tf.float32)
         row = {
             "log_posterior": log_posterior, "accuracy": start.score / self.num_train, "accept": verdict.probability,
             "step_size": step_size, "divergent": tf.cast(verdict.divergent, tf.float32),

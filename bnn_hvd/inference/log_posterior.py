@@ -21,7 +21,8 @@ from bnn_hvd.data.pipeline import Batch
 from bnn_hvd.distributed.cluster import Cluster
 from bnn_hvd.inference import clock
 
-LogLikelihood = Callable[[tf.Tensor, Batch], tf.Tensor]  # q [M, Q] and some examples -> [M], summed over them, in nats
+Sum = Callable[[tf.Tensor, Batch], tf.Tensor]  # q [M, Q] and some examples -> [M], added up over them
+LogLikelihood = Sum  # in nats, float64
 CHUNK_BYTES, LEAST_CHUNK = 6 << 20, 64  # measured (docs/log.md)
 ALIGNED = 16  # examples: slices that begin at multiples of it are views of the data, others copies
 LOCAL = 2  # seeds of local momenta: seed + [0, LOCAL]
@@ -53,7 +54,7 @@ class LogPosterior:
 
     prior_scale: of N(0, prior_scale^2), one for all coordinates of q or one for each.
     local: of the local latents; None: there are none, and all of q is shared.
-    score: what is counted beside the likelihood, where it is asked for.
+    score: what is counted beside the likelihood, where it is asked for; float32.
     threads: how many lanes are worth it: as many as operations that TensorFlow runs side by side.
     """
 
@@ -65,7 +66,7 @@ class LogPosterior:
         prior_scale: Any,
         local: Local | None = None,
         chunk_examples: int = 0,
-        score: LogLikelihood | None = None,
+        score: Sum | None = None,
         threads: int = 1,
     ):
         self.log_likelihood, self.examples, self.cluster, self.score = log_likelihood, examples, cluster, score
@@ -84,9 +85,9 @@ class LogPosterior:
         """
 
         @tf.custom_gradient
-        def value(q: tf.Tensor):  # type: ignore[no-untyped-def]
+        def value(q: tf.Tensor) -> tuple[tf.Tensor, Callable[[tf.Tensor], tf.Tensor]]:
             found = self.evaluate(q)
-            total = found.log_likelihood - self._half_squares(q)
+            total = found.log_likelihood - tf.cast(self._half_squares(q), tf.float32)
             return total, lambda upstream: upstream[:, None] * found.gradient
 
         return value(q)
@@ -102,8 +103,9 @@ class LogPosterior:
             with tf.GradientTape(watch_accessed_variables=False) as tape:
                 tape.watch(q)
                 value = self.log_likelihood(q, batch)
+            assert value.dtype == tf.float64, "log likelihoods are added up in float64"
             more = [self.score(q, batch)] if score and self.score else []
-            return [tf.cast(value, tf.float64), tape.gradient(value, q), *more]
+            return [value, tape.gradient(value, q), *more]
 
         chains = q.shape[0]
         sums = [
@@ -120,16 +122,16 @@ class LogPosterior:
         return Evaluation(change, gradient, here, more[0] if more else tf.zeros([chains]), seconds)
 
     def log_prior(self, q: tf.Tensor) -> tf.Tensor:
-        """Return the log prior [M] of shared and of all local coordinates."""
+        """Return the log prior [M], float64, of shared and of all local coordinates."""
         log_scales = tf.broadcast_to(tf.math.log(self._scale(q)), q.shape)
         return -self._half_squares(q) - self._sum_over_coordinates(log_scales + 0.5 * math.log(2 * math.pi))
 
     def log_prior_change(self, before: tf.Tensor, after: tf.Tensor) -> tf.Tensor:
-        """Return by how much the log prior changes [M], without taking the difference of two large sums."""
+        """Return by how much the log prior changes [M], float64, without taking the difference of two large sums."""
         return -self._sum_over_coordinates((after - before) * (after + before) / (2.0 * self._scale(after) ** 2))
 
     def kinetic_change(self, before: tf.Tensor, after: tf.Tensor) -> tf.Tensor:
-        """Return by how much the kinetic energy p^2 / 2 changes [M], of shared and of local momenta."""
+        """Return by how much the kinetic energy p^2 / 2 changes [M], float64, of shared and of local momenta."""
         return self._sum_over_coordinates((after - before) * (after + before) / 2.0)
 
     def log_likelihood_change64(self, before: tf.Tensor, after: tf.Tensor) -> tf.Tensor:
@@ -176,7 +178,8 @@ class LogPosterior:
         return totals
 
     def _sum_over_coordinates(self, values: tf.Tensor) -> tf.Tensor:
-        """Return the sum over all coordinates of q [M]: shared ones once, local ones of every rank."""
+        """Return the sum over all coordinates of q [M], float64: shared ones once, local ones of every rank."""
+        values = tf.cast(values, tf.float64)
         shared = tf.reduce_sum(values[:, : self._shared(values)], -1)
         if self._shared(values) == values.shape[-1]:
             return shared

@@ -105,6 +105,18 @@ def test_the_gradient_is_that_of_the_log_posterior_by_differences():
     )
 
 
+@pytest.mark.parametrize("chunk", [1, 100])
+def test_entries_are_added_up_in_float64_over_the_items_too(chunk):
+    """8 users of 6 entries with log odds 2^20 (1 + 2^-23), and as much loss: of a user alone, float32 is 0.25 off."""
+    odds, y = 2**20 + 0.125, np.zeros([USERS, ITEMS], np.int8)
+    y[:8, :6] = -1
+    q = np.zeros([1, FACTORS * ITEMS + ITEMS + USERS * (FACTORS + 1)], np.float32)
+    parts(q)[1][:] = odds
+    target = make(config=dataclasses.replace(CONFIG, chunk_examples=chunk)).method.target(batch(Solo(), y))
+    assert abs(float(np.float32(6 * odds)) - 6 * odds) == 0.25
+    np.testing.assert_array_equal(target.evaluate(tf.constant(q)).here, -48 * odds)
+
+
 def test_what_is_not_known_has_no_loss_and_no_gradient():
     z = tf.constant(RANDOM.normal(size=[USERS, ITEMS]) * 5, tf.float32)
     with tf.GradientTape() as tape:
