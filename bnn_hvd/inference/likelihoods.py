@@ -151,5 +151,5 @@ def make(config: TrainConfig, num_classes: int, units: Units, num_items: int = 0
 
 
 def _for_each(outputs: tf.Tensor, y_N: tf.Tensor) -> tf.Tensor:
-    """Repeat the labels for each setting of the weights: [..., N]."""
+    """Repeat the labels for each weight sample: [..., N]."""
     return y_N if len(outputs.shape) == 2 else tf.broadcast_to(y_N, tf.shape(outputs)[:-1])
