@@ -284,7 +284,7 @@ def test_the_step_size_adapts_to_the_acceptance_and_then_stays():
 def test_lengths_are_jittered_around_theirs_and_the_same_for_all_chains():
     steps = [seeds.seed(0, "chain", step) for step in range(400)]
     offsets = np.array([[0, 0], [1, 0]])
-    method = make(hmc_leapfrog_steps=10, hmc_jitter=0.5).method
+    method = make(hmc_leapfrog_steps=10, hmc_jitter=0.5).base
     lengths = np.array([[method._length(tf.constant(step + offsets[m:])) for m in range(2)] for step in steps])
     assert set(lengths.ravel()) == set(range(5, 16))
     assert (lengths[:, 0] == lengths[:, 1]).all()
