@@ -2,7 +2,7 @@
 
     python same_bits.py data FOLDER              write the generated data sets
     python same_bits.py train TREE [--quick]     train every case in the current folder; also under horovodrun
-    python same_bits.py compare FOLDER_A FOLDER_B
+    python same_bits.py compare FOLDER_A FOLDER_B [--quick]
 
 The package `bnn_hvd` is the one in TREE, a checkout of the revision, which PYTHONPATH names.
 """

@@ -1,6 +1,7 @@
 """scripts/same_bits.py: when two revisions count as equal, and how flags are spelt for each. Nothing is trained."""
 
 import importlib.util
+import sys
 
 import pytest
 import running
@@ -67,3 +68,24 @@ def test_table():
         "| --- | --- | --- | --- | --- | --- |",
         "| swag | 2 | weights | 0123 | error: a\\|b | error |",
     ]
+
+
+def refuses(argv):
+    print(f"remark\nbnn_hvd: error: {argv[1:]}", file=sys.stderr)
+    return 2
+
+
+def fails(argv):
+    raise ValueError(argv[1])
+
+
+@pytest.mark.parametrize(
+    ("cli", "result"),
+    [
+        (lambda argv: 0, ""),
+        (refuses, "error: 2: bnn_hvd: error: ['train', '--seed=7']"),
+        (fails, "error: 1: ValueError: train"),
+    ],
+)
+def test_a_command_that_fails_says_why(cli, result):
+    assert same_bits.attempt(cli, ["train", "--seed=7"]) == result
