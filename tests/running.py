@@ -1,13 +1,16 @@
 """How the end-to-end tests start bnn_hvd: one process or two ranks, one command or several in a process.
 
-TensorFlow takes seconds to import, so tests share runs, and `several` runs many commands in one process.
+TensorFlow takes seconds to import, so tests share runs, `several` runs many commands in one process, and a process is a
+fork of one that has imported it (fork_server.py), unless a test asks for a fresh one.
 """
 
+import functools
 import json
 import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
@@ -24,6 +27,12 @@ REPOSITORY = TESTS.parent
 HOROVODRUN = Path(sys.executable).parent / "horovodrun"
 TIMEOUT_S = 300  # of one job; a quiet machine takes 10
 CLI = ["-m", "bnn_hvd"]
+# Open MPI on one machine: ranks talk through shared memory and loopback, may run as root, and be more than the cores.
+OPEN_MPI = {
+    "OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1", "OMPI_MCA_btl": "self,vader,tcp",
+    "OMPI_MCA_btl_tcp_if_include": "lo", "OMPI_MCA_oob_tcp_if_include": "lo",
+    "OMPI_MCA_rmaps_base_oversubscribe": "1",
+}  # fmt: skip
 
 # A tiny run whose course depends on all that a resumed run must restore: noise, epoch, schedule, optimizer.
 TINY = (
@@ -47,28 +56,53 @@ class Outcome(NamedTuple):
     peak_mb: float = 0.0  # of the process so far
 
 
-def bnn_hvd(*flags: str, ranks: int = 1, env: dict[str, str] | None = None) -> subprocess.CompletedProcess:
-    """Run `python -m bnn_hvd *flags` to its end, on many ranks through horovodrun."""
-    return python(*CLI, *flags, ranks=ranks, env=env)
+def bnn_hvd(
+    *flags: str, ranks: int = 1, env: dict[str, str] | None = None, fresh: bool = False
+) -> subprocess.CompletedProcess:
+    """Run `python -m bnn_hvd *flags` to its end, as `python` does it."""
+    return python(*CLI, *flags, ranks=ranks, env=env, fresh=fresh)
 
 
-def python(*args: str | Path, ranks: int = 1, env: dict[str, str] | None = None) -> subprocess.CompletedProcess:
-    """Run `python *args` to its end, on many ranks through horovodrun."""
+def python(
+    *args: str | Path, ranks: int = 1, env: dict[str, str] | None = None, fresh: bool = False, cwd: Path | None = None
+) -> subprocess.CompletedProcess:
+    """Run `python *args` to its end.
+
+    fresh: in interpreters that import everything themselves, as a user starts them.
+    """
+    words = command(args, ranks, sys.executable if fresh else fork_interpreter())
     return subprocess.run(
-        command(args, ranks), env=environment(env), capture_output=True, text=True, timeout=TIMEOUT_S, check=False
+        words, env=environment(env), cwd=cwd, capture_output=True, text=True, timeout=TIMEOUT_S, check=False
     )
 
 
 def start(*args: str | Path, ranks: int = 1) -> subprocess.Popen:
-    """Start `python *args` and return at once; its output goes nowhere."""
+    """Start `python *args`, fresh, and return at once; its output goes nowhere."""
     return subprocess.Popen(
-        command(args, ranks), env=environment(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+        command(args, ranks, sys.executable), env=environment(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
     )  # fmt: skip
 
 
-def command(args: Iterable[str | Path], ranks: int) -> list[str]:
-    launcher = [sys.executable, str(HOROVODRUN), "-np", str(ranks), "--"] if ranks > 1 else []
-    return [*launcher, sys.executable, *map(str, args)]
+def command(args: Iterable[str | Path], ranks: int, interpreter: str) -> list[str]:
+    launcher = [interpreter, str(HOROVODRUN), "-np", str(ranks), "--"] if ranks > 1 else []
+    return [*launcher, interpreter, *map(str, args)]
+
+
+@functools.cache
+def fork_interpreter() -> str:
+    """Start the fork server, once, and return a `python` that runs programs in forks of it.
+
+    The server ends when this process does, as its stdin is then closed.
+    """
+    folder = Path(tempfile.mkdtemp(prefix="bnn_hvd_"))
+    interpreter, socket = folder / "python", folder / "socket"
+    interpreter.write_text(f'#!/bin/sh\nexec {sys.executable} -I -S {TESTS}/fork_client.py {socket} "$0" "$@"\n')
+    interpreter.chmod(0o700)
+    (folder / "horovodrun").symlink_to(HOROVODRUN)  # where programs look for it
+    words = [sys.executable, TESTS / "fork_server.py", socket]
+    server = subprocess.Popen(words, env=environment(), stdin=subprocess.PIPE, start_new_session=True)
+    wait_until(socket.exists, server)
+    return str(interpreter)
 
 
 def environment(extra: dict[str, str] | None = None) -> dict[str, str]:
@@ -83,9 +117,12 @@ def environment(extra: dict[str, str] | None = None) -> dict[str, str]:
     }
 
 
-def several(folder: Path, *commands: Sequence[str], ranks: int = 1) -> list[list[Outcome]]:
-    """Run commands one after another in one process per rank; returns their outcomes [command][rank]."""
-    job = python(*several_args(folder, *commands), ranks=ranks)
+def several(folder: Path, *commands: Sequence[str], ranks: int = 1, fresh: bool = False) -> list[list[Outcome]]:
+    """Run commands one after another in one process per rank; returns their outcomes [command][rank].
+
+    fresh: as of `python`.
+    """
+    job = python(*several_args(folder, *commands), ranks=ranks, fresh=fresh)
     assert job.returncode == 0, job.stderr
     return outcomes(folder, len(commands), ranks)
 

@@ -1,4 +1,4 @@
-"""Every method on two ranks: trained, stopped, gone on with and predicted, by the commands, bit for bit."""
+"""Every method on two ranks: trained, gone on with from the middle, and predicted, by the commands, bit for bit."""
 
 import shutil
 from pathlib import Path
@@ -10,7 +10,7 @@ import running
 from bnn_hvd import registry
 from bnn_hvd.config.train import CHOICES
 from bnn_hvd.inference.vi import ESTIMATORS
-from bnn_hvd.run import records
+from bnn_hvd.run import checkpoint, records
 
 pytestmark = [pytest.mark.parallel, running.needs_horovodrun]
 TRAIN = (
@@ -29,46 +29,61 @@ CASES |= {
     "vi_mixture": ("--method=vi", "--prior=scale_mixture"),
     "vi_moped": ("--method=vi", "--init_from=point", "--prior_mean=init_from", "--init_relative_scale=0.1"),
 }
-PARTED, WHOLE = 7, 18
+MIDDLE, STEPS = 7, 18
+PREDICT = ("--num_draws=6", "--threads=1", "--mode=mean,std")
 
 
-def train(name: str, flags: tuple[str, ...], steps: int, run: Path) -> list[str]:
+def train(name: str, flags: tuple[str, ...], run: Path) -> list[str]:
     size = [] if name in CHOICES["method"].names_with("full_batch") else ["--batch_size=16"]
     particles = ["--num_particles=4"] if name in CHOICES["method"].names_with("needs_particles") else []
-    return [*TRAIN, *size, *particles, *flags, f"--steps={steps}", f"--run={run}"]
+    kept = [f"--steps={STEPS}", f"--checkpoint_every_steps={MIDDLE}", "--keep=9"]
+    return [*TRAIN, *size, *particles, *flags, *kept, f"--run={run}"]
+
+
+def as_in_the_middle(whole: Path, run: Path) -> None:
+    """Leave in `run` what a job has left that was killed after MIDDLE steps."""
+    shutil.copytree(whole, run)
+    (run / records.SUMMARY).unlink()
+    for path in checkpoint.list_newest_first(run / records.CHECKPOINTS):
+        if not path.name.startswith(f"step-{MIDDLE:010d}"):
+            path.unlink()
+
+
+def all_of(folder: Path, commands: list[list[str]], ranks: int) -> None:
+    outcomes = running.several(folder, *commands, ranks=ranks)
+    failed = [(command, rank.stdout + rank.stderr) for command, ranks in zip(commands, outcomes, strict=True)
+              for rank in ranks if rank.code]  # fmt: skip
+    assert not failed, failed[0]
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory) -> Path:
-    """All methods on two ranks, in one process each: uninterrupted (`NAME`), and in two parts (`NAME_parted`)."""
+    """All methods on two ranks: uninterrupted (`NAME`), and gone on with from the middle (`NAME_parted`)."""
     folder = tmp_path_factory.mktemp("methods")
-    commands: list[list[str]] = []
+    whole: list[list[str]] = []
+    parted: list[list[str]] = []
     for name, flags in CASES.items():  # point first: others start from it
         flags = tuple(
             flag.replace("=point", f"={folder / 'point'}") if "init_from=" in flag else flag for flag in flags
         )
-        parted = folder / f"{name}_parted"
-        commands += [train(name, flags, WHOLE, folder / name), ["predict", f"--run={folder / name}", *PREDICT]]
-        commands += [train(name, flags, PARTED, parted), train(name, flags, WHOLE, parted)]
-    outcomes = running.several(folder / "outcomes", *commands, ranks=2)
-    failed = [(command, rank.stdout + rank.stderr) for command, ranks in zip(commands, outcomes, strict=True)
-              for rank in ranks if rank.code]  # fmt: skip
-    assert not failed, failed[0]
+        whole += [train(name, flags, folder / name), ["predict", f"--run={folder / name}", *PREDICT]]
+        parted += [train(name, flags, folder / f"{name}_parted")]
+    all_of(folder / "whole", whole, ranks=2)
+    for name in CASES:
+        as_in_the_middle(folder / name, folder / f"{name}_parted")
+    all_of(folder / "parted", parted, ranks=2)
     for name in CASES:
         shutil.copy(folder / name / records.PREDICTIVE, folder / f"{name}.npz")
     (folder / "point").rename(folder / "moved")  # what began with it can do without it
     alone = [["predict", f"--run={folder / ('moved' if name == 'point' else name)}", *PREDICT] for name in CASES]
-    outcomes = running.several(folder / "outcomes1", *alone, ranks=1)
-    assert all(rank.code == 0 for ranks in outcomes for rank in ranks), outcomes
+    all_of(folder / "alone", alone, ranks=1)
     (folder / "moved").rename(folder / "point")
     return folder
 
 
-PREDICT = ("--num_draws=6", "--threads=1", "--mode=mean,std")
-
-
 @pytest.mark.parametrize("name", CASES)
 def test_a_run_in_two_parts_ends_where_an_uninterrupted_one_ends(folder, name):
+    assert len(running.read_json(folder / f"{name}_parted", records.PROVENANCE)) == 2
     whole, parted = running.stored(folder / name), running.stored(folder / f"{name}_parted")
     assert whole.keys() == parted.keys()
     for variable, values in whole.items():

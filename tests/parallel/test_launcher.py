@@ -27,7 +27,7 @@ def test_one_process_imports_no_horovod(tmp_path):
         "import sys; from bnn_hvd.cli import main; assert main(sys.argv) == 0; "
         "print(sorted({m.split('.')[0] for m in sys.modules} & {'horovod', 'mpi4py', 'tensorflow', 'keras'}))"
     )
-    job = running.python("-c", code, *TRAIN, f"--run={tmp_path / 'run'}", "--dry_run")
+    job = running.python("-c", code, *TRAIN, f"--run={tmp_path / 'run'}", "--dry_run", fresh=True)
     assert job.returncode == 0, job.stderr
     imported = job.stdout.splitlines()[-1]
     assert "'tensorflow'" in imported
@@ -47,12 +47,12 @@ def the_error(job) -> str:
 
 @running.needs_horovodrun
 def test_an_error_of_all_ranks_is_said_once():
-    assert "batch_size" in the_error(running.bnn_hvd("train", "--batchsize=32", ranks=2))
+    assert "batch_size" in the_error(running.bnn_hvd("train", "--batchsize=32", ranks=2, fresh=True))
 
 
 @running.needs_horovodrun
 def test_an_error_of_rank_0_alone_ends_the_job(tmp_path):
     """Only rank 0 writes, so only it finds out that the run directory can't be made; the other one waits for it."""
     (tmp_path / "file").write_text("in the way")
-    job = running.bnn_hvd(*TRAIN, f"--run={tmp_path / 'file' / 'run'}", ranks=2)
+    job = running.bnn_hvd(*TRAIN, f"--run={tmp_path / 'file' / 'run'}", ranks=2, fresh=True)
     assert f"{tmp_path / 'file' / 'run'} can't be written" in the_error(job)

@@ -2,6 +2,7 @@
 
 import signal
 import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -26,7 +27,7 @@ def start(run: Path, *flags: str) -> tuple[subprocess.Popen, list[psutil.Process
     """Start two ranks, and return them when they have trained for a while: the job, and its ranks in order."""
     log = (run.parent / f"{run.name}.log").open("w")
     job = subprocess.Popen(
-        running.command([*running.CLI, "train", *ENDLESS, f"--run={run}", *flags], ranks=2),
+        running.command([*running.CLI, "train", *ENDLESS, f"--run={run}", *flags], ranks=2, interpreter=sys.executable),
         env=running.environment(), stdout=log, stderr=subprocess.STDOUT,
     )  # fmt: skip
     at_start = running.newest_step(run)

@@ -100,8 +100,9 @@ def interrupted(job, alone) -> Path:
         folder / "resumed",
         train,
         ["train", *TINY, "--steps=40", f"--run={folder / 'steps'}"],
-        ["train", *TINY, f"--epochs={EPOCHS}", f"--run={folder / 'same'}"],  # in other processes than `a`
+        ["train", *TINY, f"--epochs={EPOCHS}", f"--run={folder / 'same'}"],  # in fresh processes
         ranks=2,
+        fresh=True,
     )
     assert [[outcome.code for outcome in ranks] for ranks in resumed] == [[0, 0]] * 3, resumed
     return folder

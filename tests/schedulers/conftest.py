@@ -13,13 +13,8 @@ from pathlib import Path
 import pytest
 import running
 
+OPEN_MPI = running.OPEN_MPI
 TESTBEDS = Path(os.environ.get("BNN_HVD_TESTBEDS", running.REPOSITORY.parent / "shared" / "testbeds"))
-# Ranks talk through shared memory and loopback only, and may run as root.
-OPEN_MPI = {
-    "OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1", "OMPI_MCA_btl": "self,vader,tcp",
-    "OMPI_MCA_btl_tcp_if_include": "lo",
-    "OMPI_MCA_oob_tcp_if_include": "lo", "OMPI_MCA_rmaps_base_oversubscribe": "1",
-}  # fmt: skip
 # Two ranks on two cores; every step is a call, so that a signal finds the run in the middle.
 FLAGS = (
     *running.TINY, "--steps_per_call=1", "--checkpoint_every_steps=100", "--eval_every_epochs=0",
@@ -85,7 +80,7 @@ def flagfile(tmp_path_factory):
 def reference(tmp_path_factory, flagfile):
     """The run that nothing interrupts, on two ranks under horovodrun."""
     run = tmp_path_factory.mktemp("reference") / "run"
-    job = running.bnn_hvd("train", f"--flagfile={flagfile}", f"--run={run}", ranks=2, env=OPEN_MPI)
+    job = running.bnn_hvd("train", f"--flagfile={flagfile}", f"--run={run}", ranks=2, fresh=True, env=OPEN_MPI)
     assert job.returncode == 0, job.stderr
     return running.read_json(run)
 

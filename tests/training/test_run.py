@@ -43,10 +43,10 @@ def runs(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module")
 def repeated(runs) -> Path:
-    """`whole` from its own config.cfg, in another process and directory; then the finished run started again."""
+    """`whole` from its own config.cfg, elsewhere and in a fresh process; then the finished run started again."""
     flags = ["train", f"--flagfile={runs / 'whole' / records.CONFIG}", f"--run={runs / 'repeat'}"]
     shutil.copytree(runs / "whole", runs / "again")
-    outcomes = running.several(runs / "second", flags, [*flags[:2], f"--run={runs / 'again'}"])
+    outcomes = running.several(runs / "second", flags, [*flags[:2], f"--run={runs / 'again'}"], fresh=True)
     assert [ranks[0].code for ranks in outcomes] == [0] * 2, outcomes
     return runs
 
