@@ -168,7 +168,8 @@ def test_two_ranks_make_the_trajectory_and_the_decisions_of_one():
 def test_the_accept_ratio_survives_large_sums():
     """200,000 examples: a log likelihood of -4e5, of which float32 knows 0.03; the start alone is off by that.
 
-    Each example's own rounding remains: some 3e-7 of 2 nats, and sqrt(200,000) times that is 1.3e-4.
+    Each example's own rounding remains, 3e-7 nats. If independent, all of them together are sqrt(200,000) times that,
+    1.3e-4. They are not quite, for all have the same weights; the bound is 15 times as much.
     """
     random, num = np.random.default_rng(1), 200_000
     x, y = random.normal(size=[num, FEATURES]), random.integers(CLASSES, size=num)
