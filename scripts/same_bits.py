@@ -143,7 +143,7 @@ def train_all(tree: Path, quick: bool) -> None:
 
     assert Path(bnn_hvd.__file__).is_relative_to(tree), f"bnn_hvd is that of {bnn_hvd.__file__}, not of {tree}"
     known = {verb: flags_in(_help_text(cli, verb)) for verb in ("train", "predict")}
-    size, rank = int(os.environ.get("OMPI_COMM_WORLD_SIZE", 1)), int(os.environ.get("OMPI_COMM_WORLD_RANK", 0))
+    size, rank = of_launcher("SIZE", 1), of_launcher("RANK", 0)
     results: Results = {}
     for name in names(size, quick):
         train = spelled([f"--run={name}", *ALL.split(), *CASES[name].flags.split()], known["train"])
@@ -154,6 +154,12 @@ def train_all(tree: Path, quick: bool) -> None:
         }
         if rank == 0:
             Path("results.json").write_text(json.dumps(results, indent=2) + "\n")
+
+
+def of_launcher(what: str, default: int) -> int:
+    """Return the size or the rank that horovodrun's launcher says: Open MPI, MPICH, or its own for Gloo."""
+    variables = (f"OMPI_COMM_WORLD_{what}", f"PMI_{what}", f"HOROVOD_{what}")
+    return next((int(os.environ[name]) for name in variables if name in os.environ), default)
 
 
 def names(ranks: int, quick: bool) -> list[str]:
@@ -177,7 +183,7 @@ def spelled(words: list[str], known: set[str]) -> list[str]:
 
     def spell(word: str) -> str:
         name, equals, value = word.removeprefix("--").partition("=")
-        alternatives = next((names for names in NAMES if name in names), ())
+        alternatives = next((group for group in NAMES if name in group), ())
         return f"--{next((other for other in alternatives if other in known), name)}{equals}{value}"
 
     return [spell(word) for word in words]

@@ -43,7 +43,8 @@ train() {
     local folder=$work/$1/$2 tree launcher=(env)
     tree=$(readlink -f "$work/$1/tree")
     [ "$2" = 1 ] || launcher=("$(dirname "$python")/horovodrun" -np "$2" --)
-    (cd "$folder" && PYTHONPATH=$tree "${launcher[@]}" "$python" "$script" train "$tree" "${@:3}" < /dev/null > log 2>&1) ||
+    (cd "$folder" &&
+        PYTHONPATH=$tree "${launcher[@]}" "$python" "$script" train "$tree" "${@:3}" < /dev/null > log 2>&1) ||
         { echo "$1, ranks $2: the job failed; its last lines:" >&2; tail -n 20 "$folder/log" >&2; }
 }
 
