@@ -22,8 +22,8 @@ from bnn_hvd.models.network import build_network
 from bnn_hvd.run import checkpoint
 from bnn_hvd.run.checkpoint import Progress
 from bnn_hvd.targets import Classes
+from bnn_hvd.training.loop import compile_loop
 from bnn_hvd.training.plan import Plan
-from bnn_hvd.training.train import compile_loop
 
 # laplace does not train: it has tests of its own.
 CASES = [
@@ -79,7 +79,7 @@ class Training:
         self.loop = compile_loop(counting_step, self.state, examples, self.plan.batch_size)
         self.initial = [variable.numpy() for variable in self.state.variables]
 
-    def begin_again(self, seed: int = CONFIG.seed) -> "Training":
+    def begin_again(self, seed: int = CONFIG.run.seed) -> "Training":
         """Go back to the first step, of a run with this seed; the loop that is compiled takes seeds as inputs."""
         for variable, value in zip(self.state.variables, self.initial, strict=True):
             variable.assign(value)
