@@ -7,8 +7,14 @@ and the sine are polynomials good to the last bit or two of float32 (Moshier's C
 has 31 bits, so that normals reach 6.6 standard deviations. Measurements: docs/log.md.
 """
 
+from collections.abc import Callable
+from typing import Any
+
 import numpy as np
 import tensorflow as tf
+
+Pair = tuple[tf.Tensor, tf.Tensor]
+Gradient = Callable[..., Any]  # of a tf.custom_gradient function: upstream gradients -> those of its arguments
 
 ROTATIONS = ((13, 15, 26, 6), (17, 29, 16, 24))
 PARITY = 0x1BD11BDA
@@ -19,7 +25,7 @@ SINE = (-1.9515295891e-4, 8.3321608736e-3, -1.6666654611e-1)
 COSINE = (2.443315711809948e-5, -1.388731625493765e-3, 4.166664568298827e-2)
 
 
-def compiled(function):  # type: ignore[no-untyped-def]
+def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
     """Compile `function` of tensors by XLA; also inside another graph."""
     return tf.function(function, jit_compile=True, autograph=False)
 
@@ -57,7 +63,7 @@ def sign_masks(seed: tf.Tensor, num_examples: int, size: int) -> tf.Tensor:
 
 
 @tf.custom_gradient
-def flip(x: tf.Tensor, masks: tf.Tensor):  # type: ignore[no-untyped-def]
+def flip(x: tf.Tensor, masks: tf.Tensor) -> tuple[tf.Tensor, Gradient]:
     """Return x with the signs of `masks`: a multiplication by -1 or +1, at the price of an xor."""
     return _flip(x, masks), lambda gradient: (_flip(gradient, masks), None)
 
@@ -71,7 +77,7 @@ def words16(seed: tf.Tensor, count: int) -> tf.Tensor:
 
 
 @tf.custom_gradient
-def drop(x: tf.Tensor, words: tf.Tensor, rate: tf.Tensor):  # type: ignore[no-untyped-def]
+def drop(x: tf.Tensor, words: tf.Tensor, rate: tf.Tensor) -> tuple[tf.Tensor, Gradient]:
     """Return x / (1 - rate) where the random `words`, uint16, are at least rate * 2^16, else 0."""
     return _drop(x, words, rate), lambda gradient: (_drop(gradient, words, rate), None, None)
 
@@ -87,7 +93,7 @@ def random_bits(seed: tf.Tensor, count: int) -> tuple[tf.Tensor, tf.Tensor]:
     return threefry(key, (counter, tf.zeros_like(counter)))
 
 
-def threefry(key, block):  # type: ignore[no-untyped-def]
+def threefry(key: Pair, block: Pair) -> Pair:
     """Return Threefry-2x32-20 of a block, a pair of uint32 tensors (Salmon et al. 2011, section 3.3)."""
     keys = (key[0], key[1], tf.bitwise.bitwise_xor(tf.bitwise.bitwise_xor(key[0], key[1]), _uint32(PARITY)))
     left, right = block[0] + keys[0], block[1] + keys[1]

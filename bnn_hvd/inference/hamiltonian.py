@@ -1,4 +1,4 @@
-"""Hamiltonian dynamics: the leapfrog integrator, the accept test, and the step size by dual averaging.
+"""Hamiltonian dynamics: the leapfrog integrator and the Metropolis acceptance of its end.
 
 Why these are not TensorFlow Probability's kernels: docs/log.md. Legend: M chains, Q coordinates.
 """
@@ -10,11 +10,6 @@ import tensorflow as tf
 from bnn_hvd.inference.log_posterior import Evaluation, LogPosterior
 
 DIVERGENT = -1000.0  # log accept ratio from which the integrator has left the trajectory (as in Stan)
-# gamma, t0 and kappa of dual averaging (Hoffman & Gelman 2014, section 3.2.1). They take gamma = 0.05, for a thousand
-# short trajectories of burn-in. Here it is tens of long ones, and acceptance is 0 or 1 a factor of two beside the right
-# step size: with 0.05 the step size swings by a factor of ten, and its mean ends too small; with 0.2 it takes too long
-# to get away from a bad beginning (docs/log.md).
-SHRINKAGE, DELAY, DECAY = 0.1, 10.0, 0.75
 
 
 class End(NamedTuple):
@@ -26,20 +21,12 @@ class End(NamedTuple):
     communication_s: tf.Tensor
 
 
-class Verdict(NamedTuple):
-    """What the accept test says; equal on every rank. [M]"""
+class Acceptance(NamedTuple):
+    """Which chains accept the end of their trajectory; equal on every rank. [M]"""
 
     accepted: tf.Tensor  # bool
     probability: tf.Tensor
     divergent: tf.Tensor  # bool
-
-
-class StepSize(NamedTuple):
-    """Dual averaging, for each chain: log step sizes, now and on average, and the mean error of acceptance. [M]"""
-
-    log_now: tf.Tensor
-    log_average: tf.Tensor
-    error: tf.Tensor
 
 
 def leapfrog(target: LogPosterior, start: Evaluation, q: tf.Tensor, p: tf.Tensor, step: tf.Tensor, count: Any) -> End:
@@ -49,7 +36,9 @@ def leapfrog(target: LogPosterior, start: Evaluation, q: tf.Tensor, p: tf.Tensor
     """
     step = step[:, None]
 
-    def body(i, q, p, gradient, _, seconds):  # type: ignore[no-untyped-def]
+    def body(
+        i: tf.Tensor, q: tf.Tensor, p: tf.Tensor, gradient: tf.Tensor, _: tf.Tensor, seconds: tf.Tensor
+    ) -> tuple[tf.Tensor, ...]:
         half = p + 0.5 * step * gradient
         q = q + step * half
         new = target.evaluate(q, start.here)
@@ -66,31 +55,21 @@ def leapfrog(target: LogPosterior, start: Evaluation, q: tf.Tensor, p: tf.Tensor
 def log_accept_ratio(target: LogPosterior, q: tf.Tensor, p: tf.Tensor, end: End, float64: bool = False) -> tf.Tensor:
     """Return the log of the ratio of exp(log posterior - p^2 / 2) at the end and at the start (q, p), [M].
 
-    The changes of likelihood, prior and kinetic energy are each computed as a difference, and added last.
+    The changes of likelihood, prior and kinetic energy are each computed as a difference, and added last, in float64.
+
+    float64: from the inputs on.
     """
-    if not float64:
-        changes = end.log_likelihood_change, target.log_prior_change(q, end.q), target.kinetic_change(p, end.p)
-        return changes[0] + (changes[1] - changes[2])
-    q, p, end_q, end_p = (tf.cast(part, tf.float64) for part in (q, p, end.q, end.p))
-    likelihood = target.log_likelihood_change64(q, end_q)
+    end_q, end_p = end.q, end.p
+    likelihood = tf.cast(end.log_likelihood_change, tf.float64)
+    if float64:
+        q, p, end_q, end_p = (tf.cast(part, tf.float64) for part in (q, p, end_q, end_p))
+        likelihood = target.log_likelihood_change64(q, end_q)
     return tf.cast(likelihood + target.log_prior_change(q, end_q) - target.kinetic_change(p, end_p), tf.float32)
 
 
-def judge(log_ratio: tf.Tensor, seeds_M2: tf.Tensor) -> Verdict:
-    """Accept with probability min(1, exp(log_ratio)). What is no number is a rejection, and a divergence."""
+def metropolis(log_ratio: tf.Tensor, seeds_M2: tf.Tensor) -> Acceptance:
+    """Accept with probability min(1, exp(log_ratio)). A ratio that is not finite is a rejection, and a divergence."""
     finite = tf.math.is_finite(log_ratio)
     probability = tf.where(finite, tf.exp(tf.minimum(tf.where(finite, log_ratio, 0.0), 0.0)), 0.0)
     uniform = tf.stack([tf.random.stateless_uniform([], one) for one in tf.unstack(seeds_M2)])
-    return Verdict(uniform < probability, probability, tf.logical_not(finite & (log_ratio > DIVERGENT)))
-
-
-def adapt(now: StepSize, probability: tf.Tensor, target_accept: float, first: float, count: tf.Tensor) -> StepSize:
-    """Return the step sizes after trajectory `count` (1, 2, ...) of the adaptation (Hoffman & Gelman 2014, eq. 6).
-
-    first: the step size that it began with; it is drawn towards ten times that.
-    """
-    t = tf.cast(count, tf.float32)
-    rate, weight = 1.0 / (t + DELAY), t**-DECAY
-    error = (1.0 - rate) * now.error + rate * (target_accept - probability)
-    log_now = tf.math.log(10.0 * first) - tf.sqrt(t) / SHRINKAGE * error
-    return StepSize(log_now, weight * log_now + (1.0 - weight) * now.log_average, error)
+    return Acceptance(uniform < probability, probability, tf.logical_not(finite & (log_ratio > DIVERGENT)))

@@ -118,12 +118,21 @@ class Ivon(Method):
 
 
 @noise.compiled
-def _sample(mean, hess, eps, ess, delta):  # type: ignore[no-untyped-def]
+def _sample(mean: tf.Tensor, hess: tf.Tensor, eps: tf.Tensor, ess: tf.Tensor, delta: tf.Tensor) -> tf.Tensor:
     return mean + eps * tf.math.rsqrt(ess * (hess + delta))
 
 
 @noise.compiled
-def _updated(mean, momentum, hess, gradient, curvature, numbers, beta1, beta2):  # type: ignore[no-untyped-def]
+def _updated(
+    mean: tf.Tensor,
+    momentum: tf.Tensor,
+    hess: tf.Tensor,
+    gradient: tf.Tensor,
+    curvature: tf.Tensor,
+    numbers: tf.Tensor,
+    beta1: float,
+    beta2: float,
+) -> tuple[tf.Tensor, ...]:
     """Return mean, momentum and hess after one step; curvature: gradient * eps.
 
     By Stein's identity E[gradient * eps / sigma] is the curvature. The term in its square is what keeps

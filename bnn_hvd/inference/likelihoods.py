@@ -4,6 +4,7 @@ Outputs are [..., N, O]: any axes (members, draws) before the examples.
 """
 
 import math
+from collections.abc import Callable
 from typing import Protocol
 
 import tensorflow as tf
@@ -12,6 +13,7 @@ from bnn_hvd.config.data import DataConfig
 from bnn_hvd.targets import RealValues, Target
 
 MAX_LOG_SCALE = 15.0
+Gradient = Callable[[tf.Tensor], tf.Tensor]
 
 
 class Likelihood(Protocol):
@@ -21,8 +23,11 @@ class Likelihood(Protocol):
         """Return -log p(y_n | outputs_n): [..., N, O] -> [..., N]."""
 
     def total_nll(self, outputs: tf.Tensor, y_N: tf.Tensor) -> tf.Tensor:
-        """Return the sum of that over n, of many examples: [..., N, O] -> [...]."""
-        return tf.reduce_sum(self.nll(outputs, y_N), -1)
+        """Return the sum of that over n, in float64: [..., N, O] -> [...].
+
+        The accept ratio of hmc is the difference of two such sums: at 4e5 nats, float32 can't tell 0.03 from 0.
+        """
+        return tf.reduce_sum(tf.cast(self.nll(outputs, y_N), tf.float64), -1)
 
     def score(self, outputs: tf.Tensor, y_N: tf.Tensor) -> dict[str, tf.Tensor]:
         """Return what is logged of a batch beside the loss, by name: [..., N, O] -> [...]."""
@@ -42,12 +47,16 @@ class Categorical(Likelihood):
         chosen = tf.one_hot(y_N, outputs.shape[-1], axis=0, dtype=outputs.dtype)  # [C, N]
 
         @tf.custom_gradient
-        def total(logits: tf.Tensor):  # type: ignore[no-untyped-def]
+        def total(logits: tf.Tensor) -> tuple[tf.Tensor, Gradient]:
             below = logits - tf.reduce_max(logits, -2, keepdims=True)
             powers = tf.exp(below)
             norm = tf.reduce_sum(powers, -2, keepdims=True)
             nll = tf.math.log(norm[..., 0, :]) - tf.reduce_sum(below * chosen, -2)
-            return tf.reduce_sum(nll, -1), lambda upstream: upstream[..., None, None] * (powers / norm - chosen)
+
+            def gradient(upstream: tf.Tensor) -> tf.Tensor:
+                return tf.cast(upstream, logits.dtype)[..., None, None] * (powers / norm - chosen)
+
+            return tf.reduce_sum(tf.cast(nll, tf.float64), -1), gradient
 
         return total(tf.linalg.matrix_transpose(outputs))
 
@@ -69,6 +78,18 @@ class Bernoulli(Likelihood):
         """Return the sum over the items that are known, [..., N, I] -> [..., N]."""
         return tf.reduce_sum(log_loss(outputs, y), -1)
 
+    def total_nll(self, outputs: tf.Tensor, y: tf.Tensor) -> tf.Tensor:
+        """As the sum of `nll`, but over the items, too, in float64."""
+
+        @tf.custom_gradient
+        def total(z: tf.Tensor) -> tuple[tf.Tensor, Gradient]:
+            def gradient(upstream: tf.Tensor) -> tf.Tensor:
+                return tf.cast(upstream, z.dtype)[..., None, None] * _slope(z, tf.cast(y, z.dtype))
+
+            return tf.reduce_sum(tf.cast(log_loss(z, y), tf.float64), [-2, -1]), gradient
+
+        return total(outputs)
+
     def score(self, outputs: tf.Tensor, y: tf.Tensor) -> dict[str, tf.Tensor]:
         y = tf.cast(y, outputs.dtype)
         right, known = (tf.reduce_sum(tf.cast(part, tf.float32), -1) for part in (outputs * y > 0, tf.abs(y)))
@@ -79,10 +100,15 @@ class Bernoulli(Likelihood):
 
 
 @tf.custom_gradient
-def log_loss(z: tf.Tensor, y: tf.Tensor):  # type: ignore[no-untyped-def]
+def log_loss(z: tf.Tensor, y: tf.Tensor) -> tuple[tf.Tensor, Callable[[tf.Tensor], tuple[tf.Tensor, None]]]:
     """Return log(1 + exp(-y z)), and 0 where y is 0, for log odds z [..., N, I] and y [N, I] of any type."""
     sign = tf.cast(y, z.dtype)
-    return tf.math.softplus(-sign * z) * tf.abs(sign), lambda upstream: (-upstream * sign * tf.sigmoid(-sign * z), None)
+    return tf.math.softplus(-sign * z) * tf.abs(sign), lambda upstream: (upstream * _slope(z, sign), None)
+
+
+def _slope(z: tf.Tensor, sign: tf.Tensor) -> tf.Tensor:
+    """Return the derivative of `log_loss` by z."""
+    return -sign * tf.sigmoid(-sign * z)
 
 
 class Gaussian(Likelihood):
@@ -124,5 +150,5 @@ def make(config: DataConfig, target: Target) -> Likelihood:
 
 
 def _for_each(outputs: tf.Tensor, y_N: tf.Tensor) -> tf.Tensor:
-    """Repeat the labels for each setting of the weights: [..., N]."""
+    """Repeat the labels for each weight sample: [..., N]."""
     return y_N if len(outputs.shape) == 2 else tf.broadcast_to(y_N, tf.shape(outputs)[:-1])

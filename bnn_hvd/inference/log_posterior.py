@@ -7,28 +7,25 @@ grouped all-reduce. Legend: M chains; q [M, Q] = [theta (P), which all ranks sha
 to this rank's data and live on it alone], Q = P + L.
 """
 
-import functools
-import itertools
 import math
-import operator
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import tensorflow as tf
 
-from bnn_hvd import noise
+from bnn_hvd import noise, seeds
 from bnn_hvd.data.pipeline import Batch
 from bnn_hvd.distributed.cluster import Cluster
 from bnn_hvd.inference import clock
+from bnn_hvd.inference.chunks import Chunks
 
-LogLikelihood = Callable[[tf.Tensor, Batch], tf.Tensor]  # q [M, Q] and some examples -> [M], summed over them, in nats
-CHUNK_BYTES, LEAST_CHUNK = 6 << 20, 64  # measured (docs/log.md)
-ALIGNED = 16  # examples: slices that begin at multiples of it are views of the data, others copies
-LOCAL = 2  # seeds of local momenta: seed + [0, LOCAL]
+Sum = Callable[[tf.Tensor, Batch], tf.Tensor]  # q [M, Q] and some examples -> [M], added up over them
+LogLikelihood = Sum  # in nats, float64
+LOCAL = 2  # purpose of a seed: local momenta
 
 
 class Local(NamedTuple):
-    """Where local latents are: q is num_shared numbers, and then the part `mine` of the `total` local ones."""
+    """The local latents: q is num_shared numbers, and then the part `mine` of the `total` local ones."""
 
     num_shared: int
     mine: slice
@@ -36,25 +33,22 @@ class Local(NamedTuple):
 
 
 class Evaluation(NamedTuple):
-    """What is known at a place."""
+    """Value and gradient at q."""
 
     log_likelihood: tf.Tensor  # [M], of all data, less that at the reference
     gradient: tf.Tensor  # [M, Q], of the log posterior
     here: tf.Tensor  # [M] float64: log likelihood of this rank's data, without a reference
-    score: tf.Tensor  # [M], of all data: the sum of what `score` says
+    score: tf.Tensor  # [M], of all data
     communication_s: tf.Tensor
 
 
 class LogPosterior:
     """The target of a Hamiltonian trajectory over one rank's shard, `examples`.
 
-    The data are taken in chunks that stay in the cache: each goes forward and back before the next is read. Each
-    thread has a lane of chunks of its own: the products of one chunk are too small to be shared out.
-
     prior_scale: of N(0, prior_scale^2), one for all coordinates of q or one for each.
     local: of the local latents; None: there are none, and all of q is shared.
-    score: what is counted beside the likelihood, where it is asked for.
-    threads: how many lanes are worth it: as many as operations that TensorFlow runs side by side.
+    score: what is counted beside the likelihood, where it is asked for; float32.
+    chunk_examples, threads: as in `Chunks`.
     """
 
     def __init__(
@@ -65,16 +59,12 @@ class LogPosterior:
         prior_scale: Any,
         local: Local | None = None,
         chunk_examples: int = 0,
-        score: LogLikelihood | None = None,
+        score: Sum | None = None,
         threads: int = 1,
     ):
         self.log_likelihood, self.examples, self.cluster, self.score = log_likelihood, examples, cluster, score
         self.prior_scale, self.local = prior_scale, local
-        self.chunk = chunk_examples or chunk_of(examples.x)
-        count = examples.x.shape[0]
-        lanes = threads if count > self.chunk else 1
-        cuts = [count * lane // lanes // ALIGNED * ALIGNED for lane in range(lanes)] + [count]
-        self.lanes = list(itertools.starmap(slice, itertools.pairwise(cuts)))
+        self.chunks = Chunks(examples, chunk_examples, threads)
 
     def __call__(self, q: tf.Tensor) -> tf.Tensor:
         """Return the log posterior [M], but for the prior's constant, to any code that differentiates by tape.
@@ -84,9 +74,9 @@ class LogPosterior:
         """
 
         @tf.custom_gradient
-        def value(q: tf.Tensor):  # type: ignore[no-untyped-def]
+        def value(q: tf.Tensor) -> tuple[tf.Tensor, Callable[[tf.Tensor], tf.Tensor]]:
             found = self.evaluate(q)
-            total = found.log_likelihood - self._half_squares(q)
+            total = found.log_likelihood - tf.cast(self._half_squares(q), tf.float32)
             return total, lambda upstream: upstream[:, None] * found.gradient
 
         return value(q)
@@ -98,38 +88,40 @@ class LogPosterior:
           likelihoods themselves are large: a sum of 10^7 in float32 is only known to 1.
         """
 
+        here, gradient, *scores = self._sums_here(q, score)
+        change = tf.cast(here if reference is None else here - reference, tf.float32)
+        (shared, change, *scores), seconds = clock.timed(
+            self.cluster, [gradient[:, : self._shared(q)], change, *scores], self.cluster.sum
+        )  # fmt: skip
+        gradient = tf.concat([shared, gradient[:, self._shared(q) :]], -1) - q / self._scale(q) ** 2
+        return Evaluation(change, gradient, here, scores[0] if scores else tf.zeros(q.shape[:1]), seconds)
+
+    def _sums_here(self, q: tf.Tensor, score: bool) -> list[tf.Tensor]:
+        """Return log likelihood [M], its gradient [M, Q] and, if asked for, the score [M] of this rank's data."""
+        scores = [self.score] if score and self.score else []
+
         def of_chunk(batch: Batch) -> list[tf.Tensor]:
             with tf.GradientTape(watch_accessed_variables=False) as tape:
                 tape.watch(q)
                 value = self.log_likelihood(q, batch)
-            more = [self.score(q, batch)] if score and self.score else []
-            return [tf.cast(value, tf.float64), tape.gradient(value, q), *more]
+            assert value.dtype == tf.float64, "log likelihoods are added up in float64"
+            return [value, tape.gradient(value, q), *(of_batch(q, batch) for of_batch in scores)]
 
-        chains = q.shape[0]
-        sums = [
-            tf.zeros([chains], tf.float64),
-            tf.zeros_like(q),
-            *([tf.zeros([chains])] if score and self.score else []),
-        ]
-        here, gradient, *more = self._over_chunks(of_chunk, sums)
-        change = tf.cast(here if reference is None else here - reference, tf.float32)
-        (shared, change, *more), seconds = clock.timed(
-            self.cluster, [gradient[:, : self._shared(q)], change, *more], self.cluster.sum
-        )  # fmt: skip
-        gradient = tf.concat([shared, gradient[:, self._shared(q) :]], -1) - q / self._scale(q) ** 2
-        return Evaluation(change, gradient, here, more[0] if more else tf.zeros([chains]), seconds)
+        chains = q.shape[:1]
+        zeros = [tf.zeros(chains, tf.float64), tf.zeros_like(q), *(tf.zeros(chains) for _ in scores)]
+        return self.chunks.sum(of_chunk, zeros)
 
     def log_prior(self, q: tf.Tensor) -> tf.Tensor:
-        """Return the log prior [M] of shared and of all local coordinates."""
+        """Return the log prior [M], float64, of shared and of all local coordinates."""
         log_scales = tf.broadcast_to(tf.math.log(self._scale(q)), q.shape)
         return -self._half_squares(q) - self._sum_over_coordinates(log_scales + 0.5 * math.log(2 * math.pi))
 
     def log_prior_change(self, before: tf.Tensor, after: tf.Tensor) -> tf.Tensor:
-        """Return by how much the log prior changes [M], without taking the difference of two large sums."""
+        """Return by how much the log prior changes [M], float64, without taking the difference of two large sums."""
         return -self._sum_over_coordinates((after - before) * (after + before) / (2.0 * self._scale(after) ** 2))
 
     def kinetic_change(self, before: tf.Tensor, after: tf.Tensor) -> tf.Tensor:
-        """Return by how much the kinetic energy p^2 / 2 changes [M], of shared and of local momenta."""
+        """Return by how much the kinetic energy p^2 / 2 changes [M], float64, of shared and of local momenta."""
         return self._sum_over_coordinates((after - before) * (after + before) / 2.0)
 
     def log_likelihood_change64(self, before: tf.Tensor, after: tf.Tensor) -> tf.Tensor:
@@ -140,7 +132,7 @@ class LogPosterior:
             return [self.log_likelihood(after, exact) - self.log_likelihood(before, exact)]
 
         before, after = tf.cast(before, tf.float64), tf.cast(after, tf.float64)
-        here = self._over_chunks(of_chunk, [tf.zeros([after.shape[0]], tf.float64)])
+        here = self.chunks.sum(of_chunk, [tf.zeros([after.shape[0]], tf.float64)])
         return self.cluster.sum(here)[0]
 
     def momentum(self, seeds_M2: tf.Tensor, size: int) -> tf.Tensor:
@@ -150,33 +142,12 @@ class LogPosterior:
         """
         if self.local is None:
             return noise.normals(seeds_M2, size)
-        every_local = noise.normals(seeds_M2 + [0, LOCAL], self.local.total)
+        every_local = noise.normals(seeds.derive(seeds_M2, purpose=LOCAL), self.local.total)
         return tf.concat([noise.normals(seeds_M2, self.local.num_shared), every_local[:, self.local.mine]], -1)
 
-    def _over_chunks(self, of_chunk: Callable[[Batch], list[tf.Tensor]], sums: list[tf.Tensor]) -> list[tf.Tensor]:
-        """Return the sums of what `of_chunk` says of each chunk of this rank's examples."""
-        lanes = [self._over_lane(lane, of_chunk, sums) for lane in self.lanes]
-        return [functools.reduce(operator.add, parts) for parts in zip(*lanes, strict=True)]
-
-    def _over_lane(
-        self, lane: slice, of_chunk: Callable[[Batch], list[tf.Tensor]], sums: list[tf.Tensor]
-    ) -> list[tf.Tensor]:
-        """Return the sums over a lane, chunk after chunk."""
-        if lane.stop - lane.start <= self.chunk:
-            return of_chunk(Batch(*(part[lane] for part in self.examples)))
-
-        def body(start: tf.Tensor, *sums: tf.Tensor) -> tuple[tf.Tensor, ...]:
-            stop = tf.minimum(start + self.chunk, lane.stop)
-            batch = Batch(*(part[start:stop] for part in self.examples))
-            return start + self.chunk, *(a + b for a, b in zip(sums, of_chunk(batch), strict=True))
-
-        _, *totals = tf.while_loop(
-            lambda start, *_: start < lane.stop, body, (lane.start, *sums), parallel_iterations=1
-        )  # fmt: skip
-        return totals
-
     def _sum_over_coordinates(self, values: tf.Tensor) -> tf.Tensor:
-        """Return the sum over all coordinates of q [M]: shared ones once, local ones of every rank."""
+        """Return the sum over all coordinates of q [M], float64: shared ones once, local ones of every rank."""
+        values = tf.cast(values, tf.float64)
         shared = tf.reduce_sum(values[:, : self._shared(values)], -1)
         if self._shared(values) == values.shape[-1]:
             return shared
@@ -190,9 +161,3 @@ class LogPosterior:
 
     def _shared(self, q: tf.Tensor) -> int:
         return q.shape[-1] if self.local is None else self.local.num_shared
-
-
-def chunk_of(x: tf.Tensor) -> int:
-    """Return how many examples make a chunk of a dense network: as many as stay in a core's cache."""
-    bytes_each = 4 * max(1, x.shape[1:].num_elements())
-    return max(LEAST_CHUNK, CHUNK_BYTES // bytes_each // ALIGNED * ALIGNED)

@@ -5,6 +5,7 @@ import math
 import tensorflow as tf
 
 from bnn_hvd import noise
+from bnn_hvd.noise import Gradient
 
 LARGE = 1 << 18  # numbers
 
@@ -22,7 +23,7 @@ def with_log_prior(theta: tf.Tensor, prior_scale: float) -> tuple[tf.Tensor, tf.
     """
 
     @tf.custom_gradient
-    def handed_through(theta: tf.Tensor):  # type: ignore[no-untyped-def]
+    def handed_through(theta: tf.Tensor) -> tuple[tuple[tf.Tensor, tf.Tensor], Gradient]:
         def gradient(to_theta: tf.Tensor, to_half_squares: tf.Tensor) -> tf.Tensor:
             return _added(to_theta, theta, to_half_squares)
 
@@ -49,5 +50,5 @@ def _added(gradient: tf.Tensor, theta: tf.Tensor, factor: tf.Tensor) -> tf.Tenso
 
 
 @noise.compiled
-def _added_to_each(gradient, theta, factor):  # type: ignore[no-untyped-def]
+def _added_to_each(gradient: tf.Tensor, theta: tf.Tensor, factor: tf.Tensor) -> tf.Tensor:
     return gradient + factor[:, None] * theta

@@ -4,13 +4,19 @@ Each function is one compiled loop over the weights. Written with TensorFlow's o
 multiplication would read and write all of them; with its own gradient rules, each would take more.
 """
 
+from collections.abc import Callable
+from typing import Any
+
 import tensorflow as tf
 
 from bnn_hvd import noise
+from bnn_hvd.noise import Gradient
 
 
 @tf.custom_gradient
-def perturb(loc: tf.Tensor, log_scale: tf.Tensor, seed: tf.Tensor, prior_scale: tf.Tensor):  # type: ignore[no-untyped-def]
+def perturb(
+    loc: tf.Tensor, log_scale: tf.Tensor, seed: tf.Tensor, prior_scale: tf.Tensor
+) -> tuple[tuple[tf.Tensor, ...], Gradient]:
     """Return (loc, scale * eps [B], KL(q || N(0, prior_scale^2)) summed), with eps a standard normal draw.
 
     loc is handed through, so that its gradients from the data and from the KL are added in one loop.
@@ -18,24 +24,24 @@ def perturb(loc: tf.Tensor, log_scale: tf.Tensor, seed: tf.Tensor, prior_scale: 
     pairs, kl = _perturbation_and_kl(loc, log_scale, seed, prior_scale)
     perturbation = noise.as_floats(pairs, log_scale.shape[0])
 
-    def gradient(to_loc: tf.Tensor, to_perturbation: tf.Tensor, to_kl: tf.Tensor):  # type: ignore[no-untyped-def]
+    def gradient(to_loc: tf.Tensor, to_perturbation: tf.Tensor, to_kl: tf.Tensor) -> tuple[Any, ...]:
         return *_gradient(loc, log_scale, prior_scale, perturbation, to_loc, to_perturbation, to_kl), None, None
 
     return (tf.identity(loc), perturbation, kl), gradient
 
 
 @tf.custom_gradient
-def variance(loc: tf.Tensor, log_scale: tf.Tensor, prior_scale: tf.Tensor):  # type: ignore[no-untyped-def]
+def variance(loc: tf.Tensor, log_scale: tf.Tensor, prior_scale: tf.Tensor) -> tuple[tuple[tf.Tensor, ...], Gradient]:
     """Return (loc, scale^2 [B], KL(q || N(0, prior_scale^2)) summed); loc as in `perturb`."""
     squares, kl = _variance_and_kl(loc, log_scale, prior_scale)
 
-    def gradient(to_loc: tf.Tensor, to_variance: tf.Tensor, to_kl: tf.Tensor):  # type: ignore[no-untyped-def]
+    def gradient(to_loc: tf.Tensor, to_variance: tf.Tensor, to_kl: tf.Tensor) -> tuple[Any, ...]:
         return *_gradient(loc, log_scale, prior_scale, squares, to_loc, 2.0 * to_variance, to_kl), None
 
     return (tf.identity(loc), squares, kl), gradient
 
 
-def for_each_member(function, prior_scale, *arguments):  # type: ignore[no-untyped-def]
+def for_each_member(function: Callable[..., Any], prior_scale: tf.Tensor, *arguments: tf.Tensor) -> Any:
     """Call `function(*arguments, prior_scale)`: once, or with each of M members' arguments, and stack the results."""
     if len(arguments[0].shape) == 1:
         return function(*arguments, prior_scale)
@@ -55,7 +61,9 @@ def kl_to_prior(loc: tf.Tensor, log_scale: tf.Tensor, prior_scale: float) -> tf.
 
 
 @noise.compiled
-def _perturbation_and_kl(loc, log_scale, seed, prior_scale):  # type: ignore[no-untyped-def]
+def _perturbation_and_kl(
+    loc: tf.Tensor, log_scale: tf.Tensor, seed: tf.Tensor, prior_scale: tf.Tensor
+) -> tuple[tf.Tensor, tf.Tensor]:
     size = log_scale.shape[0]
     padded = tf.pad(log_scale, [[0, 1]]) if size % 2 else log_scale
     scale = tf.exp(tf.reshape(padded, [-1, 2]))
@@ -65,12 +73,20 @@ def _perturbation_and_kl(loc, log_scale, seed, prior_scale):  # type: ignore[no-
 
 
 @noise.compiled
-def _variance_and_kl(loc, log_scale, prior_scale):  # type: ignore[no-untyped-def]
+def _variance_and_kl(loc: tf.Tensor, log_scale: tf.Tensor, prior_scale: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
     return tf.exp(2.0 * log_scale), kl_to_prior(loc, log_scale, prior_scale)
 
 
 @noise.compiled
-def _gradient(loc, log_scale, prior_scale, output, to_loc, to_output, to_kl):  # type: ignore[no-untyped-def]
+def _gradient(
+    loc: tf.Tensor,
+    log_scale: tf.Tensor,
+    prior_scale: tf.Tensor,
+    output: tf.Tensor,
+    to_loc: tf.Tensor,
+    to_output: tf.Tensor,
+    to_kl: tf.Tensor,
+) -> tuple[tf.Tensor, tf.Tensor]:
     """Gradients to loc and log_scale, for an output whose derivative by log_scale is the output itself."""
     precision = 1.0 / prior_scale**2
     return (

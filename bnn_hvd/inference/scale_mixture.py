@@ -7,6 +7,7 @@ import numpy as np
 import tensorflow as tf
 
 from bnn_hvd import noise
+from bnn_hvd.noise import Gradient
 
 
 class ScaleMixture(NamedTuple):
@@ -30,19 +31,19 @@ class ScaleMixture(NamedTuple):
 
 
 @tf.custom_gradient
-def _log_prob(w, mixture):  # type: ignore[no-untyped-def]
+def _log_prob(w: tf.Tensor, mixture: tf.Tensor) -> tuple[tf.Tensor, Gradient]:
     return _summed(w, mixture), lambda upstream: (upstream[..., None] * _slope(w, mixture), None)
 
 
 @noise.compiled
-def _summed(w, mixture):  # type: ignore[no-untyped-def]
+def _summed(w: tf.Tensor, mixture: tf.Tensor) -> tf.Tensor:
     wide, narrow = _components(w, mixture)
     # The larger one is taken out of the logarithm, so that neither underflows.
     return tf.reduce_sum(tf.maximum(wide, narrow) + tf.math.log1p(tf.exp(-tf.abs(wide - narrow))), -1)
 
 
 @noise.compiled
-def _slope(w, mixture):  # type: ignore[no-untyped-def]
+def _slope(w: tf.Tensor, mixture: tf.Tensor) -> tf.Tensor:
     """d log p / dw: each component's slope -w / scale^2, weighted by how likely w came from it."""
     wide, narrow = _components(w, mixture)
     # Not 1 minus the other: the narrow part's share counts even where it is tiny.
@@ -50,7 +51,7 @@ def _slope(w, mixture):  # type: ignore[no-untyped-def]
     return -w * (is_wide / mixture[1] ** 2 + is_narrow / mixture[2] ** 2)
 
 
-def _components(w, mixture):  # type: ignore[no-untyped-def]
+def _components(w: tf.Tensor, mixture: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
     """Return log of weight times density, of both Normals."""
     weight, wide, narrow = tf.unstack(mixture)
     constant = 0.5 * np.float32(np.log(2 * np.pi))

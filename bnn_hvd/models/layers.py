@@ -21,6 +21,7 @@ from typing import Any, NamedTuple
 import tensorflow as tf
 
 from bnn_hvd import noise
+from bnn_hvd.noise import Gradient
 
 TINY = 1e-30
 Kernel = Any  # tf.Tensor | Flipout | LocalReparam | Dropout | Wide
@@ -195,7 +196,7 @@ def _dense_local(x: tf.Tensor, kernel: LocalReparam) -> tf.Tensor:
 
 
 @tf.custom_gradient
-def _dense_wide(x: tf.Tensor, kernel: tf.Tensor, bias: tf.Tensor):  # type: ignore[no-untyped-def]
+def _dense_wide(x: tf.Tensor, kernel: tf.Tensor, bias: tf.Tensor) -> tuple[tf.Tensor, Gradient]:
     """Return x @ kernel + bias of each setting: [N, in], [S, in, out], [S, out] -> [S, N, out].
 
     Beside the products, the examples are the innermost axis: outputs are few, and arithmetic is vectorised along N.

@@ -18,6 +18,7 @@ from bnn_hvd import registry
 from bnn_hvd.config import TrainConfig, to_flags
 from bnn_hvd.errors import UserError
 from bnn_hvd.models import layers
+from bnn_hvd.noise import Gradient
 from bnn_hvd.targets import Target, learns_noise
 
 CACHE_LINE = 16  # floats
@@ -257,7 +258,7 @@ def split(flat: tf.Tensor, sizes: list[int]) -> list[tf.Tensor]:
     """
 
     @tf.custom_gradient
-    def slices(flat: tf.Tensor):  # type: ignore[no-untyped-def]
+    def slices(flat: tf.Tensor) -> tuple[list[tf.Tensor], Gradient]:
         ends = [int(end) for end in np.cumsum(sizes)]
         parts = [flat[..., end - size : end] for size, end in zip(sizes, ends, strict=True)]
         return parts, lambda *gradients: tf.concat(gradients, -1)

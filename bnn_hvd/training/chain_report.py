@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from bnn_hvd.inference.draw_ring import chronological
 from bnn_hvd.inference.hmc import TRACE, Hmc
 from bnn_hvd.metrics import mcmc
 from bnn_hvd.run import records
@@ -21,12 +22,12 @@ def write(plan: Plan, method: Hmc, state: Any) -> str:
     """Write diagnostics.json and chains.npz for the state of all chains; returns a line that sums them up."""
     run, steps = plan.config.folder, int(state.step)
     first, trace_MTV = chronological(state.slots["trace"].numpy(), steps)
-    burn_in = min(max(method.burn_in - first, 0), trace_MTV.shape[1])
+    burn_in = min(max(method.ring.burn_in - first, 0), trace_MTV.shape[1])
     traces = {f"{name}_MT": trace_MTV[..., i] for i, name in enumerate(TRACE)}
     records.write_npz(run / records.CHAINS, {**traces, "first": np.array(first), "burn_in": np.array(burn_in)})
-    _, draws_MKP = chronological(state.slots["draws"].numpy(), max(steps - method.burn_in, 0) // method.every)
+    _, draws_MKP = chronological(state.slots["draws"].numpy(), int(method.ring.num_written(steps)))
     report = {
-        "num_chains": len(draws_MKP), "trajectories": steps, "burn_in": method.burn_in,
+        "num_chains": len(draws_MKP), "trajectories": steps, "burn_in": method.ring.burn_in,
         "leapfrog_steps": method.leapfrog_steps, "kept_draws_per_chain": draws_MKP.shape[1],
         **of_traces(traces, burn_in), "weights": of_weights(draws_MKP), "cost": cost(plan, method),
     }  # fmt: skip
@@ -35,14 +36,6 @@ def write(plan: Plan, method: Hmc, state: Any) -> str:
     report = _without_nan(report)
     records.write_json(run / records.DIAGNOSTICS, report)
     return text(report)
-
-
-def chronological(ring_MR: np.ndarray, written: int) -> tuple[int, np.ndarray]:
-    """Return how many rows were overwritten, and those that are there, oldest first: ring [M, R, ...]."""
-    rows = ring_MR.shape[1]
-    if written <= rows:
-        return 0, ring_MR[:, :written]
-    return written - rows, np.roll(ring_MR, -(written % rows), axis=1)
 
 
 def of_traces(traces: dict[str, np.ndarray], burn_in: int) -> dict[str, Any]:
@@ -84,12 +77,12 @@ def of_outputs(plan: Plan, method: Hmc, state: Any, draws_MKP: np.ndarray) -> di
         for count, most in zip((plan.num_train, method.network.num_outputs), MOST_OUTPUTS, strict=True)
     )
     latents_MKnL = chronological(
-        state.slots["local_draws"].numpy()[:, :, examples], max(int(state.step) - method.burn_in, 0) // method.every
+        state.slots["local_draws"].numpy()[:, :, examples], int(method.ring.num_written(state.step))
     )[1]
     x = np.arange(len(examples), dtype=np.int32)[:, None]
     found = []
     for draws_KP, local in zip(draws_MKP, latents_MKnL, strict=True):
-        found.append(method.forward(draws_KP, local)(x).numpy()[..., outputs].reshape(len(draws_KP), -1))
+        found.append(method.posterior.forward(draws_KP, local)(x).numpy()[..., outputs].reshape(len(draws_KP), -1))
     return of_weights(np.stack(found))
 
 

@@ -7,17 +7,19 @@ import tensorflow as tf
 
 from bnn_hvd.data.pipeline import Examples, Shard
 from bnn_hvd.inference.checksums import Step
-from bnn_hvd.inference.method import Controls, State
+from bnn_hvd.inference.method import Controls, Scalars, State
 from bnn_hvd.training.plan import Call
 
 Loop = Callable[[Call], dict[str, np.ndarray]]  # runs the steps of a call, returns its scalars [T] by name
 
 
 def compile_loop(one_step: Step, state: State, examples: Examples | Shard, batch_size: int) -> Loop:
-    """Return the compiled loop over the steps of a call; it is traced once."""
-    names: list[str] = []
+    """Return the compiled loop over the steps of a call; it is traced once.
+
+    Legend: T steps, B examples, K scalars.
+    """
     # Only the loop itself is rewritten into a graph: AutoGraph would rewrite all that it calls, Horovod included.
-    step, take = (tf.autograph.experimental.do_not_convert(f) for f in (one_step, examples.take))
+    step, take, pack = (tf.autograph.experimental.do_not_convert(f) for f in (one_step, examples.take, _pack))
 
     @tf.function(
         input_signature=[
@@ -31,17 +33,21 @@ def compile_loop(one_step: Step, state: State, examples: Examples | Shard, batch
     def loop(
         index_TB: tf.Tensor, seeds_T2: tf.Tensor, learning_rate_T: tf.Tensor, kl_weight_T: tf.Tensor,
         augment_TB3: tf.Tensor,
-    ) -> tf.Tensor:  # fmt: skip
-        steps = tf.shape(index_TB)[0]
-        history = tf.TensorArray(tf.float32, steps)
+    ) -> Scalars:  # fmt: skip
+        steps, names = tf.shape(index_TB)[0], []
+        history_TK = tf.TensorArray(tf.float32, steps)
         for i in tf.range(steps):
             # Horovod refuses two of its operations with one name at a time: no two steps may overlap.
             tf.autograph.experimental.set_loop_options(parallel_iterations=1)
             controls = Controls(seeds_T2[i], learning_rate_T[i], kl_weight_T[i])
             batch = take(index_TB[i], augment_TB3[i]) if examples.augmented else take(index_TB[i])
-            scalars = step(state, batch, controls)
-            names[:] = scalars
-            history = history.write(i, tf.stack(list(scalars.values())))
-        return history.stack()
+            history_TK = history_TK.write(i, pack(step(state, batch, controls), names))
+        return dict(zip(names, tf.unstack(history_TK.stack(), len(names), axis=1), strict=True))
 
-    return lambda call: dict(zip(names, loop(*call).numpy().T, strict=True))
+    return lambda call: {name: values_T.numpy() for name, values_T in loop(*call).items()}
+
+
+def _pack(scalars: Scalars, names: list[str]) -> tf.Tensor:
+    """Return the scalars of a step as one tensor [K], and note their names, which are known once a step is traced."""
+    names[:] = scalars
+    return tf.stack(list(scalars.values()))

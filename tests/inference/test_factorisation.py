@@ -16,6 +16,7 @@ from bnn_hvd.data.pipeline import Batch
 from bnn_hvd.distributed.cluster import Solo
 from bnn_hvd.errors import UserError
 from bnn_hvd.inference.build import build_method
+from bnn_hvd.inference.draw_ring import spread
 from bnn_hvd.inference.likelihoods import Bernoulli
 from bnn_hvd.inference.method import Controls, Draws
 from bnn_hvd.models.network import build_network
@@ -76,7 +77,7 @@ def test_the_parameters_are_where_numpy_looks_for_them():
 def test_the_log_likelihood_is_numpys(chunk):
     method = make(config=CONFIG.replace(chunk_examples=chunk))
     q = tf.constant(random_place(), tf.float32)
-    target = method.method.target(batch(Solo()))
+    target = method.base.posterior.target(batch(Solo()))
     found, in_a_graph = target.evaluate(q), tf.function(lambda q: target.evaluate(q)[:2], autograph=False)(q)
     np.testing.assert_allclose(found.log_likelihood, log_likelihood(q), rtol=1e-5)
     for part, same in zip(found, in_a_graph, strict=False):  # there the last chunk has a shape of its own
@@ -85,7 +86,7 @@ def test_the_log_likelihood_is_numpys(chunk):
 
 def test_the_gradient_is_that_of_the_log_posterior_by_differences():
     q, step = random_place(), 1e-5
-    target = make().method.target(batch(Solo()))
+    target = make().base.posterior.target(batch(Solo()))
     scales = np.concatenate([
         np.full(FACTORS * ITEMS, 0.6), np.full(ITEMS, 1.3), np.tile([0.6] * FACTORS + [1.3], USERS),
     ])  # fmt: skip
@@ -102,6 +103,18 @@ def test_the_gradient_is_that_of_the_log_posterior_by_differences():
     np.testing.assert_allclose(
         target.log_prior(tf.constant(q, tf.float32)), -(q**2 / (2 * scales**2)).sum(1) - constant, rtol=1e-5
     )
+
+
+@pytest.mark.parametrize("chunk", [1, 100])
+def test_entries_are_added_up_in_float64_over_the_items_too(chunk):
+    """8 users of 6 entries with log odds 2^20 (1 + 2^-23), and as much loss: of a user alone, float32 is 0.25 off."""
+    odds, y = 2**20 + 0.125, np.zeros([USERS, ITEMS], np.int8)
+    y[:8, :6] = -1
+    q = np.zeros([1, FACTORS * ITEMS + ITEMS + USERS * (FACTORS + 1)], np.float32)
+    parts(q)[1][:] = odds
+    target = make(config=CONFIG.replace(chunk_examples=chunk)).base.posterior.target(batch(Solo(), y))
+    assert abs(float(np.float32(6 * odds)) - 6 * odds) == 0.25
+    np.testing.assert_array_equal(target.evaluate(tf.constant(q)).here, -48 * odds)
 
 
 def test_what_is_not_known_has_no_loss_and_no_gradient():
@@ -152,7 +165,7 @@ def test_a_draw_is_the_factorisation_at_a_place_of_the_ring():
     draws = Draws(tf.range(4), tf.constant(np.stack([seeds.seed(0, "draw", s) for s in range(4)])))
     users = np.array([[3], [0], [10]], np.float32)
     found = method.draw(state, draws)(tf.constant(users)).numpy()
-    order = method.method.order
+    order = spread(method.base.ring.rows)
     for s in range(4):
         chain, row = s % CHAINS, order[s // CHAINS]
         place = [state.slots[ring].numpy()[chain, row].reshape(-1) for ring in ("draws", "local_draws")]
@@ -188,7 +201,7 @@ def test_another_likelihood_is_refused():
 
 
 def test_the_accept_test_in_float64_says_the_same():
-    target, q = make().method.target(batch(Solo())), random_place()
+    target, q = make().base.posterior.target(batch(Solo())), random_place()
     q, end = (
         tf.constant(q, tf.float32),
         tf.constant(q + 0.03 * np.random.default_rng(2).normal(size=q.shape), tf.float32),

@@ -9,7 +9,7 @@ from bnn_hvd.config import compose
 from bnn_hvd.data.arrays import Arrays
 from bnn_hvd.errors import UserError
 from bnn_hvd.inference import likelihoods
-from bnn_hvd.inference.likelihoods import Categorical, Gaussian
+from bnn_hvd.inference.likelihoods import Bernoulli, Categorical, Gaussian
 from bnn_hvd.models.network import build_network
 from bnn_hvd.targets import Classes, ImplicitRatings, RealValues
 
@@ -62,9 +62,28 @@ def test_the_total_is_the_sum_over_examples_and_so_is_its_gradient(likelihood):
     with tf.GradientTape(persistent=True) as tape:
         tape.watch(outputs)
         total, summed = likelihood.total_nll(outputs, y_N), tf.reduce_sum(likelihood.nll(outputs, y_N), -1)
-        ours, theirs = tf.reduce_sum(total * weights_S), tf.reduce_sum(summed * weights_S)
+        ours, theirs = tf.reduce_sum(tf.cast(total, tf.float32) * weights_S), tf.reduce_sum(summed * weights_S)
     np.testing.assert_allclose(total, summed, rtol=1e-5)
     np.testing.assert_allclose(tape.gradient(ours, outputs), tape.gradient(theirs, outputs), rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("likelihood", "outputs", "y"),
+    [
+        (Categorical(), [0.0, -1024 - 2.0**-13], 1),
+        (Gaussian(1.0), [130.0], 0.0),
+        (Bernoulli(), [1024 + 2.0**-13], -1),
+        (Bernoulli(), [1024 + 2.0**-13] * 3, [-1, 0, -1]),
+    ],
+)
+def test_a_total_between_two_neighbours_of_float32_is_found(likelihood, outputs, y):
+    """1536 = 3 * 2^9 equal numbers: three times an odd mantissa has a bit too many for float32, in whichever order."""
+    outputs = tf.tile(tf.constant([outputs]), [1536, 1])
+    y = tf.constant(np.broadcast_to(y, outputs.shape if isinstance(likelihood, Bernoulli) else [1536]))
+    y = tf.cast(y, tf.float32) if isinstance(likelihood, Gaussian) else y
+    truth = 1536 * likelihood.nll(outputs, y).numpy()[0].astype(np.float64)
+    assert abs(np.float32(truth) - truth) > 0.03
+    np.testing.assert_array_equal(likelihood.total_nll(outputs, y), truth)
 
 
 def test_an_extreme_log_scale_stays_a_number():

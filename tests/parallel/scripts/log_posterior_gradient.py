@@ -8,6 +8,7 @@ all-reduce: the value is right, and the gradient is not. Exit code 0 if both are
 """
 
 import sys
+from collections.abc import Callable
 
 import numpy as np
 import tensorflow as tf
@@ -47,14 +48,15 @@ def main() -> int:
 
 
 def log_likelihood(q: tf.Tensor, batch: Batch) -> tf.Tensor:
-    return -0.5 * tf.reduce_sum(tf.square(batch.y - tf.matmul(q, batch.x, transpose_b=True)), -1)
+    errors = batch.y - tf.matmul(q, batch.x, transpose_b=True)
+    return -0.5 * tf.reduce_sum(tf.cast(tf.square(errors), tf.float64), -1)
 
 
 def through_horovod(q: tf.Tensor, shard: Batch, ranks: Cluster) -> tf.Tensor:
-    return ranks.sum([log_likelihood(q, shard)])[0] - 0.5 * tf.reduce_sum(q * q, -1)
+    return tf.cast(ranks.sum([log_likelihood(q, shard)])[0], tf.float32) - 0.5 * tf.reduce_sum(q * q, -1)
 
 
-def differentiate(target, q: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:  # type: ignore[no-untyped-def]
+def differentiate(target: Callable[[tf.Tensor], tf.Tensor], q: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
     with tf.GradientTape() as tape:
         tape.watch(q)
         value = target(q)

@@ -1,0 +1,69 @@
+"""Sums over a rank's examples, taken in chunks that stay in a core's cache."""
+
+import functools
+import itertools
+import operator
+from collections.abc import Callable
+
+import tensorflow as tf
+
+from bnn_hvd.data.pipeline import Batch
+from bnn_hvd.models.network import Network
+
+OfChunk = Callable[[Batch], list[tf.Tensor]]
+CHUNK_BYTES, LEAST_CHUNK = 6 << 20, 64  # of a dense network: measured (docs/log.md)
+CONV_CHUNK = 64  # whose activations stay in the cache, more or less
+OUTPUT_BYTES = 2 << 20  # of the outputs of a chunk, where an example has very many: measured (docs/log.md)
+ALIGNED = 16  # examples: slices that begin at multiples of it are views of the data, others copies
+
+
+class Chunks:
+    """The examples of a rank. Each chunk is computed forward and back before the next is read.
+
+    The products of one chunk are too small for two threads: each thread has chunks of its own, one after the other.
+
+    size: examples of a chunk; 0: `chunk_of(examples.x)`.
+    threads: how many operations TensorFlow runs side by side.
+    """
+
+    def __init__(self, examples: Batch, size: int = 0, threads: int = 1):
+        self.examples, self.size = examples, size or chunk_of(examples.x)
+        count = examples.x.shape[0]
+        parts = threads if count > self.size else 1
+        cuts = [count * part // parts // ALIGNED * ALIGNED for part in range(parts)] + [count]
+        self.parts = list(itertools.starmap(slice, itertools.pairwise(cuts)))
+
+    def sum(self, of_chunk: OfChunk, zeros: list[tf.Tensor]) -> list[tf.Tensor]:
+        """Return the sums of the tensors that `of_chunk` returns for each chunk; `zeros` has their shapes and types."""
+        sums = [self._sum_of_part(part, of_chunk, zeros) for part in self.parts]
+        return [functools.reduce(operator.add, terms) for terms in zip(*sums, strict=True)]
+
+    def _sum_of_part(self, part: slice, of_chunk: OfChunk, zeros: list[tf.Tensor]) -> list[tf.Tensor]:
+        """Return the sums over the part of a thread, chunk after chunk."""
+        if part.stop - part.start <= self.size:
+            return of_chunk(self._batch(part))
+
+        def body(start: tf.Tensor, *sums: tf.Tensor) -> tuple[tf.Tensor, ...]:
+            batch = self._batch(slice(start, tf.minimum(start + self.size, part.stop)))
+            return start + self.size, *(a + b for a, b in zip(sums, of_chunk(batch), strict=True))
+
+        _, *sums = tf.while_loop(
+            lambda start, *_: start < part.stop, body, (part.start, *zeros), parallel_iterations=1
+        )  # fmt: skip
+        return sums
+
+    def _batch(self, rows: slice) -> Batch:
+        return Batch(*(part[rows] for part in self.examples))
+
+
+def chunk_of(x: tf.Tensor) -> int:
+    """Return how many examples make a chunk of a dense network: as many as stay in a core's cache."""
+    bytes_each = 4 * max(1, x.shape[1:].num_elements())
+    return max(LEAST_CHUNK, CHUNK_BYTES // bytes_each // ALIGNED * ALIGNED)
+
+
+def chunk_for(network: Network, chains: int) -> int:
+    """Return how many examples make a chunk, with so many chains side by side; 0: `chunk_of` says it, of the data."""
+    if any(len(p.shape) == 4 for p in network.parameters):
+        return CONV_CHUNK
+    return max(1, OUTPUT_BYTES // (4 * chains * network.num_outputs)) if network.of_example else 0

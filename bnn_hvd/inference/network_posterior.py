@@ -1,0 +1,119 @@
+"""The log posterior of a network's parameters, and of the local latents that some networks have.
+
+Local latents are parameters of one example, a user's factors for instance. They live on the rank that has the example.
+Legend: M chains, S draws, P shared parameters; N examples of a batch, n of this rank, of which each has L latents.
+"""
+
+import dataclasses
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from bnn_hvd import seeds
+from bnn_hvd.data import shards
+from bnn_hvd.data.pipeline import Batch
+from bnn_hvd.distributed.cluster import Cluster
+from bnn_hvd.inference.likelihoods import Likelihood
+from bnn_hvd.inference.log_posterior import LOCAL, Local, LogPosterior
+from bnn_hvd.inference.method import Forward
+from bnn_hvd.models.layers import Wide
+from bnn_hvd.models.network import Network
+
+INITIAL_SCALE = 0.1  # of local latents, relative to their prior's
+
+
+@dataclasses.dataclass(frozen=True)
+class NetworkPosterior:
+    """The posterior of q [M, Q] = [theta (P), latents of this rank's examples (n L)].
+
+    prior_scale: of the parameters that have none of their own.
+    chunk_examples: as in `Chunks`.
+    """
+
+    network: Network
+    likelihood: Likelihood
+    num_train: int
+    cluster: Cluster
+    prior_scale: float
+    chunk_examples: int
+
+    @property
+    def mine(self) -> slice:
+        """Which examples are this rank's."""
+        return shards.shard(self.num_train, self.cluster.rank, self.cluster.size)
+
+    @property
+    def num_of_draw(self) -> int:
+        """How many numbers a draw is, of all ranks."""
+        return self.network.num_parameters + self.num_train * self.network.num_of_example
+
+    def initial_latents(self, seed: np.ndarray) -> tf.Tensor:
+        """Return what the local latents start with [M, n, L]: factors a tenth of their prior, biases 0."""
+        scale_L = np.concatenate(
+            [np.full(p.size, INITIAL_SCALE * p.prior_scale, np.float32) for p in self.network.of_example]
+        )
+        shape = [self.num_train, len(scale_L)]  # all of them, to take a part: an example's don't depend on the ranks
+        return (
+            tf.stack([tf.random.stateless_normal(shape, one)[self.mine] for one in seeds.derive(seed, purpose=LOCAL)])
+            * scale_L
+        )
+
+    def joined(self, theta_MP: tf.Tensor, latents_MnL: tf.Tensor | None) -> tf.Tensor:
+        """Return q [M, Q]."""
+        if latents_MnL is None:
+            return theta_MP
+        return tf.concat([theta_MP, tf.reshape(latents_MnL, [theta_MP.shape[0], -1])], -1)
+
+    def parts(self, q: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor | None]:
+        """Return theta [M, P], and the latents [M, n, L], if there are any."""
+        size = self.network.num_parameters
+        if not self.network.of_example:
+            return q, None
+        return q[:, :size], tf.reshape(q[:, size:], [q.shape[0], -1, self.network.num_of_example])
+
+    def target(self, batch: Batch) -> LogPosterior:
+        """Return the log posterior of q; batch: this rank's shard of all examples."""
+        threads = tf.config.threading.get_inter_op_parallelism_threads() or 1
+        local, scales = self._local()
+        return LogPosterior(
+            self._log_likelihood, batch, self.cluster, scales, local, self.chunk_examples, self._num_right, threads
+        )
+
+    def forward(self, theta_SP: tf.Tensor, latents_SnL: tf.Tensor | None = None) -> Forward:
+        """Return x [N, ...] -> outputs [S, N, O] of S weight samples, with the latents of n examples."""
+        weights = self.network.unflatten(theta_SP)
+        if latents_SnL is None:
+            return lambda x: self.network.apply(weights, x)
+        return lambda x: self.network.apply(weights | self._latents_of(latents_SnL, x), x)
+
+    def _local(self) -> tuple[Local | None, Any]:
+        """Return where the local latents are in q, and the prior's standard deviation: one, or of each coordinate."""
+        each = self.network.num_of_example
+        if not each:
+            return None, self.prior_scale
+        mine, (shared_P, scale_L) = self.mine, self.network.prior_scales(self.prior_scale)
+        local = Local(self.network.num_parameters, slice(mine.start * each, mine.stop * each), self.num_train * each)
+        return local, np.concatenate([shared_P, np.tile(scale_L, mine.stop - mine.start)])
+
+    def _outputs(self, q: tf.Tensor, chunk: Batch) -> tf.Tensor:
+        theta, latents = self.parts(q)
+        weights: dict[str, Any] = self.network.unflatten(theta)
+        weights |= {p.name: Wide(weights[p.name]) for p in self.network.parameters if p.is_dense}
+        if latents is not None:
+            weights |= self._latents_of(latents, chunk.x, self.mine.start)
+        return self.network.apply(weights, chunk.x)
+
+    def _log_likelihood(self, q: tf.Tensor, chunk: Batch) -> tf.Tensor:
+        return -self.likelihood.total_nll(self._outputs(q, chunk), chunk.y)
+
+    def _num_right(self, q: tf.Tensor, chunk: Batch) -> tf.Tensor:
+        """Return how many examples of a chunk are predicted right [M]; 0 where that is no question."""
+        scores = self.likelihood.score(self._outputs(q, chunk), chunk.y)
+        mean = scores.get("accuracy", tf.zeros(q.shape[:1]))
+        return mean * tf.cast(tf.shape(chunk.y)[0], tf.float32)
+
+    def _latents_of(self, latents: tf.Tensor, x: tf.Tensor, first: int = 0) -> dict[str, tf.Tensor]:
+        """Return the latents of the examples x [N, 1] by name; latents [M, n, L] begin at example `first`."""
+        index_N = tf.cast(x[:, 0], tf.int32) - first
+        return self.network.unflatten_of_example(tf.gather(latents, index_N, axis=1))

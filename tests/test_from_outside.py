@@ -1,0 +1,118 @@
+"""A method and a network from outside of the package: one file and one row each, and nothing else."""
+
+import json
+
+import pytest
+
+from bnn_hvd import cli, config, registry
+
+METHOD = '''
+"""Normals of one given width around the maximum a posteriori."""
+
+import dataclasses
+
+import tensorflow as tf
+
+from bnn_hvd import noise
+from bnn_hvd.config.flags import flag
+from bnn_hvd.config.options import MethodOptions
+from bnn_hvd.inference import optimizers
+from bnn_hvd.inference.descent import descend
+from bnn_hvd.inference.map_loss import MaximumAPosteriori
+from bnn_hvd.inference.method import Method, State
+
+
+@dataclasses.dataclass(frozen=True)
+class BlurOptions(MethodOptions):
+    prunable = True
+    blur_scale: float = flag(0.1, "--method=blur", "standard deviation of every weight", minimum=0, below=1)
+
+
+class Blur(Method):
+    def __init__(self, network, likelihood, num_train, cluster, config):
+        self.network, self.likelihood, self.cluster = network, likelihood, cluster
+        self.scale = config.method.options_as(BlurOptions).blur_scale
+        self.objective = MaximumAPosteriori(network, likelihood, num_train, config.network.prior_scale)
+        self.optimizer = optimizers.make(config.schedule)
+
+    def init(self, seed):
+        return State(self.network.initial(seed), self.optimizer)
+
+    def step(self, state, batch, controls):
+        return descend(state, batch, controls, self.objective.scalars, self.optimizer, self.cluster)
+
+    def draw(self, state, draws):
+        eps_SP = noise.normals(draws.seeds, self.network.num_parameters)
+        weights = self.network.unflatten(tf.convert_to_tensor(state.params) + self.scale * eps_SP)
+        return lambda x: self.network.apply(weights, x)
+
+    def num_reduced(self):
+        return self.network.num_parameters
+'''
+
+NETWORK = '''
+"""One wide layer."""
+
+import dataclasses
+
+import tensorflow as tf
+
+from bnn_hvd.config.flags import flag
+from bnn_hvd.config.options import NetworkOptions
+from bnn_hvd.models import layers
+
+
+@dataclasses.dataclass(frozen=True)
+class WideOptions(NetworkOptions):
+    wide_units: int = flag(8, "network", "units of the layer", minimum=1)
+
+
+def wide(net, x, *, wide_units):
+    x = layers.flatten(x, len(x.shape) - 1)
+    return net.dense("logits", tf.nn.relu(net.dense("hidden", x, wide_units)), net.num_outputs)
+'''
+
+
+@pytest.fixture
+def rows(tmp_path, monkeypatch):
+    """The two files on Python's path, and their rows in the registry."""
+    (tmp_path / "blur_method.py").write_text(METHOD)
+    (tmp_path / "wide_network.py").write_text(NETWORK)
+    monkeypatch.syspath_prepend(tmp_path)
+    blur = registry.Row("blur_method:Blur", "Normals of one given width", "blur_method:BlurOptions")
+    wide = registry.Row("wide_network:wide", "one wide layer", "wide_network:WideOptions")
+    monkeypatch.setitem(registry.METHODS, "blur", blur)
+    monkeypatch.setitem(registry.NETWORKS, "wide", wide)
+
+
+@pytest.mark.usefixtures("rows")
+def test_their_flags_are_in_the_help_and_in_the_configuration():
+    text = cli.help_text("train")
+    assert "  --blur_scale=0.1" in text.splitlines()
+    assert "  --wide_units=8" in text.splitlines()
+    assert "Normals of one given width" in text
+    made = config.resolve(method="blur", architecture="wide", wide_units=5)
+    assert made.network.model == "wide_blur"
+    assert "--wide_units=5\n" in config.to_flagfile(made)
+    assert "--estimator" not in config.to_flagfile(made)  # an option of another method
+
+
+@pytest.mark.usefixtures("rows")
+def test_a_bad_value_of_their_flags_is_refused(capsys):
+    assert cli.main(["bnn_hvd", "train", "--method=blur", "--blur_scale=1.5"]) == 2
+    assert "--blur_scale=1.5 must be below 1" in capsys.readouterr().err
+
+
+@pytest.mark.usefixtures("rows")
+@pytest.mark.parametrize("particles", [0, 2])
+def test_they_train_go_on_and_predict(tmp_path, particles):
+    run = tmp_path / "run"
+    flags = ["--method=blur", "--architecture=wide", "--wide_units=6", f"--num_particles={particles}", f"--run={run}"]
+    for steps in (4, 8):
+        assert cli.main(["bnn_hvd", "train", *flags, f"--steps={steps}", "--threads=1"]) == 0
+    summary = json.loads((run / "summary.json").read_text())
+    assert (summary["steps"], summary["num_weights"]) == (8, 64 * 6 + 6 + 6 * 10 + 10)
+    assert cli.main(["bnn_hvd", "predict", f"--run={run}", "--num_draws=8", "--threads=1"]) == 0
+    report = json.loads((run / "uncertainty.json").read_text())
+    assert report["num_draws"] == 8
+    assert report["epistemic_uncertainty"] > 1e-3  # the draws differ
