@@ -156,7 +156,7 @@ def _log(x: tf.Tensor) -> tf.Tensor:
 
 
 def _cos_sin_of_turn(bits: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    """Return cos and sin of 2 pi bits / 2^32, for int32 bits: two for the quadrant, the others for the angle in it."""
+    """Return cos and sin of 2 pi bits / 2^32, bits int32: its top two bits are the quadrant, the others the angle."""
     low = tf.bitwise.right_shift(tf.bitwise.left_shift(bits, 2), 2)
     quadrant = tf.bitwise.right_shift(bits - low, 30)
     angle = tf.cast(low, tf.float32) * (np.pi / 2 / 2**30)  # [-pi/4, pi/4)

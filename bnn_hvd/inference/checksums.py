@@ -1,4 +1,4 @@
-"""Find the step at which two runs begin to differ: checksums of gradient and weights after each step, and test faults.
+"""Checksums of gradient and weights after each step, to find where two runs begin to differ; and faults to inject.
 
 A checksum is sum_i (2 i + 1) bits_i modulo 2^32, where bits_i is number i read as int32. A sum of integers does not
 depend on the order, and one flipped bit always changes it, because 2 i + 1 is odd.

@@ -1,4 +1,4 @@
-"""M members of one method, trained at once: deep ensembles (Lakshminarayanan et al. 2017) and their like.
+"""M members of one method, trained at once: deep ensembles (Lakshminarayanan et al. 2017) and others.
 
 The approximate posterior is the mixture of the members', with equal weights. With swag it is multi-SWAG (Wilson &
 Izmailov 2020).

@@ -27,7 +27,7 @@ from bnn_hvd.inference.network_posterior import NetworkPosterior
 from bnn_hvd.models.network import Network
 
 TRACE = ("log_posterior", "accuracy", "accept", "step_size", "divergent")  # columns of the trace
-ACCEPT = 1  # purpose of a seed: the Metropolis acceptance; local momenta have purpose 2 (log_posterior.py)
+ACCEPT = 1  # purpose of a seed: the Metropolis acceptance; local momenta have LOCAL (log_posterior.py)
 LENGTH = -1  # replaces a chain's half of the seed where all chains draw the same number
 TINY = 1e-30
 MOST_BYTES = 1 << 35  # of the kept draws of a run with local latents
@@ -213,7 +213,7 @@ class Hmc(Method):
         """
         if not self.jitter:
             return self.leapfrog_steps
-        of_step = tf.stack([tf.constant(LENGTH, tf.int64), seeds_M2[0, 1]])  # [0] differs between chains
+        of_step = tf.stack([tf.constant(LENGTH, tf.int64), seeds_M2[0, 1]])  # seed[0] differs between chains
         factor = tf.random.stateless_uniform([], of_step, 1 - self.jitter, 1 + self.jitter)
         return tf.maximum(1, tf.cast(tf.round(self.leapfrog_steps * factor), tf.int32))
 

@@ -1,4 +1,4 @@
-"""The loss of maximum a posteriori, which the methods that train point estimates share."""
+"""The maximum a posteriori loss of a network, which several methods share."""
 
 from collections.abc import Callable, Mapping
 from typing import Any

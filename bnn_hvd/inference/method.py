@@ -33,7 +33,7 @@ class Controls(NamedTuple):
 
 
 class Draws(NamedTuple):
-    """Which posterior draws to make. A draw depends on its index and seed alone, and is equal on all ranks."""
+    """Which posterior draws to make. Given the state, a draw depends on its index and its seed alone."""
 
     index: tf.Tensor  # [S] int32, counting from 0
     seeds: tf.Tensor  # [S, 2] int64

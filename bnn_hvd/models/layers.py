@@ -161,7 +161,7 @@ def _add_bias(y: tf.Tensor, bias: tf.Tensor, example_axes: int) -> tf.Tensor:
 
 
 def _num_samples(kernel: Kernel, axes: int) -> int:
-    """Return S, or 0 for a kernel without the axis S, of which `axes` is the number of the other axes."""
+    """Return S of a kernel, or 0 without the axis S; `axes` is the number of its other axes."""
     shape = kernel.loc.shape if isinstance(kernel, Flipout | LocalReparam) else kernel.shape
     return int(shape[0]) if len(shape) > axes else 0
 
