@@ -1,10 +1,10 @@
-"""Random numbers for a training step: standard normals and signs, a pure function of the seed.
+"""Random numbers for a training step: standard normals, signs and dropout masks, as pure functions of a seed.
 
-Most of a small variational step was the drawing of normals: TensorFlow's kernel takes 10 ns for one.
-Written as plain arithmetic on uint32 and compiled by XLA to one vectorised loop, Threefry-2x32-20
-(Salmon et al. 2011) and the Box-Muller transform (1958) take 1 to 2 ns. Both are exact: the logarithm
-and the sine are polynomials good to the last bit or two of float32 (Moshier's Cephes), and the uniform
-has 31 bits, so that normals reach 6.6 standard deviations. Measurements: docs/log.md.
+Most of the time of a small variational step would go into drawing normals with TensorFlow's kernel, at 10 ns each.
+Threefry-2x32-20 (Salmon et al. 2011) and the Box-Muller transform (1958), written in uint32 arithmetic and compiled by
+XLA to one vectorised loop, take 1 to 2 ns. They are exact: the polynomials for logarithm, sine and cosine are accurate
+to one or two bits of float32 (Moshier's Cephes), and the uniform has 31 bits, so that normals reach 6.6 standard
+deviations. Measurements: docs/log.md.
 """
 
 from collections.abc import Callable
@@ -26,7 +26,7 @@ COSINE = (2.443315711809948e-5, -1.388731625493765e-3, 4.166664568298827e-2)
 
 
 def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Compile `function` of tensors by XLA; also inside another graph."""
+    """Return `function` compiled by XLA; it may be called inside another graph."""
     return tf.function(function, jit_compile=True, autograph=False)
 
 
@@ -38,9 +38,9 @@ def normals(seed: tf.Tensor, count: int) -> tf.Tensor:
 
 
 def normal_pairs(seed: tf.Tensor, num_pairs: int) -> tf.Tensor:
-    """Return [num_pairs] complex64, real and imaginary parts standard normals; for use in a `compiled` function.
+    """Return complex64 [num_pairs], with standard normal real and imaginary parts; for use in a `compiled` function.
 
-    Pairs as complex numbers make XLA emit one loop: with two outputs it would draw everything twice.
+    Complex numbers make XLA emit one loop: with two outputs it would draw everything twice.
     """
     radius_bits, angle_bits = random_bits(seed, num_pairs)
     uniform = (tf.cast(tf.bitcast(_shift_right(radius_bits, 1), tf.int32), tf.float32) + 0.5) * 2.0**-31
@@ -55,8 +55,8 @@ def as_floats(pairs: tf.Tensor, count: int) -> tf.Tensor:
 
 
 def sign_masks(seed: tf.Tensor, num_examples: int, size: int) -> tf.Tensor:
-    """Return int32 [num_examples, size], or [M, num_examples, size] for seeds [M, 2], that hold a random sign bit
-    and nothing else; see `flip`."""
+    """Return int32 with a random sign bit and zeros elsewhere, for `flip`: [num_examples, size] for a seed [2],
+    [M, num_examples, size] for seeds [M, 2]."""
     if len(seed.shape) == 2:
         return tf.stack([sign_masks(one, num_examples, size) for one in tf.unstack(seed)])
     return _sign_masks(seed, num_examples, size)
@@ -64,7 +64,7 @@ def sign_masks(seed: tf.Tensor, num_examples: int, size: int) -> tf.Tensor:
 
 @tf.custom_gradient
 def flip(x: tf.Tensor, masks: tf.Tensor) -> tuple[tf.Tensor, Gradient]:
-    """Return x with the signs of `masks`: a multiplication by -1 or +1, at the price of an xor."""
+    """Return x, multiplied by -1 where `masks` has the sign bit; masks broadcasts to x. It costs one xor."""
     return _flip(x, masks), lambda gradient: (_flip(gradient, masks), None)
 
 
@@ -78,14 +78,15 @@ def words16(seed: tf.Tensor, count: int) -> tf.Tensor:
 
 @tf.custom_gradient
 def drop(x: tf.Tensor, words: tf.Tensor, rate: tf.Tensor) -> tuple[tf.Tensor, Gradient]:
-    """Return x / (1 - rate) where the random `words`, uint16, are at least rate * 2^16, else 0."""
+    """Return dropout of x: x / (1 - rate) where the random `words`, uint16 in the shape of x, are at least rate * 2^16,
+    else 0."""
     return _drop(x, words, rate), lambda gradient: (_drop(gradient, words, rate), None, None)
 
 
 def random_bits(seed: tf.Tensor, count: int) -> tuple[tf.Tensor, tf.Tensor]:
     """Return two uint32 [count] of random bits; for use in a `compiled` function.
 
-    One block of Threefry turns the 128 bits of the seed into a key, whatever their pattern.
+    One Threefry block hashes the 128 bits of the seed to a key, so that similar seeds give unrelated bits.
     """
     words = tf.bitcast(seed, tf.uint32)
     key = threefry(words[0], words[1])
@@ -116,7 +117,7 @@ _normal_pairs = compiled(_normal_pairs_impl)
 
 @compiled
 def _sign_masks(seed: tf.Tensor, num_examples: int, size: int) -> tf.Tensor:
-    """One word of random bits serves 32 examples of one feature."""
+    """Return the masks of `sign_masks`; one random word gives the signs of 32 examples for one feature."""
     rows = -(-num_examples // 32)
     words = tf.bitcast(random_bits(seed, rows * size)[0], tf.int32)
     shifted = tf.bitwise.left_shift(tf.reshape(words, [rows, 1, size]), np.arange(32, dtype=np.int32)[None, :, None])
@@ -126,14 +127,14 @@ def _sign_masks(seed: tf.Tensor, num_examples: int, size: int) -> tf.Tensor:
 
 @compiled
 def _blocks(seed: tf.Tensor, count: int) -> tf.Tensor:
-    """Return uint64 [count] of random bits: in one word, so that XLA emits one loop."""
+    """Return uint64 [count] of random bits: one output, so that XLA emits one loop."""
     low, high = (tf.cast(word, tf.uint64) for word in random_bits(seed, count))
     return tf.bitwise.bitwise_or(low, tf.bitwise.left_shift(high, tf.constant(32, tf.uint64)))
 
 
 @compiled
 def _drop(x: tf.Tensor, words: tf.Tensor, rate: tf.Tensor) -> tf.Tensor:
-    """The factor makes up for the rate as it is in 16 bits: the mean is x exactly."""
+    """The factor is that of the rate rounded to 16 bits, so that the mean is exactly x."""
     threshold = tf.cast(tf.minimum(tf.round(rate * 2.0**16), 2.0**16 - 1.0), tf.int32)
     factor = 2.0**16 / (2.0**16 - tf.cast(threshold, tf.float32))
     return tf.where(tf.cast(words, tf.int32) >= threshold, x * factor, tf.zeros_like(x))
@@ -144,7 +145,7 @@ def _flip(x: tf.Tensor, masks: tf.Tensor) -> tf.Tensor:
 
 
 def _log(x: tf.Tensor) -> tf.Tensor:
-    """Return ln x of normal positive float32."""
+    """Return ln x, for positive x that are normal numbers of float32."""
     half_root, mantissa_bits = np.int32(0x3F3504F3), np.int32(0x7FFFFF)  # sqrt(1/2): x = m 2^e, m in [that, twice that)
     bits = tf.bitcast(x, tf.int32) - half_root
     exponent = tf.cast(tf.bitwise.right_shift(bits, 23), tf.float32)
@@ -155,7 +156,7 @@ def _log(x: tf.Tensor) -> tf.Tensor:
 
 
 def _cos_sin_of_turn(bits: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    """Return cos and sin of 2 pi bits / 2^32: the top two bits are the quadrant, the rest an angle in it."""
+    """Return cos and sin of 2 pi bits / 2^32, bits int32: its top two bits are the quadrant, the others the angle."""
     low = tf.bitwise.right_shift(tf.bitwise.left_shift(bits, 2), 2)
     quadrant = tf.bitwise.right_shift(bits - low, 30)
     angle = tf.cast(low, tf.float32) * (np.pi / 2 / 2**30)  # [-pi/4, pi/4)
@@ -169,7 +170,7 @@ def _cos_sin_of_turn(bits: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
 
 
 def _polynomial(coefficients: tuple[float, ...], x: tf.Tensor) -> tf.Tensor:
-    """Horner's scheme; the highest power first."""
+    """Return the polynomial at x, by Horner's scheme; the coefficient of the highest power comes first."""
     value = coefficients[0] + tf.zeros_like(x)
     for coefficient in coefficients[1:]:
         value = value * x + coefficient

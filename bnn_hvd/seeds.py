@@ -1,19 +1,19 @@
-"""Stateless seeds: everything random is a pure function of (root seed, stream, index).
+"""Stateless seeds: every random number is a pure function of (root seed, stream, index).
 
-A run can therefore be resumed from its step number alone, and a prediction does not depend on
-the number of ranks. Which streams are equal on all ranks, and what indexes them:
+A run can therefore resume from its step number alone, and a prediction does not depend on the number of ranks.
+The streams:
 
 | stream  | equal on all ranks                                          | index       |
 |---------|-------------------------------------------------------------|-------------|
 | init    | yes                                                         | -           |
 | shuffle | yes: one global permutation, each rank takes its stride     | epoch       |
 | noise   | no: independent noise per rank lowers the gradient variance | rank, step  |
-| draw    | yes, by draw: a prediction must not depend on the ranks     | draw        |
-| chain   | yes: every shard makes the same trajectory and decision     | step        |
+| draw    | yes: a prediction must not depend on the number of ranks    | draw        |
+| chain   | yes: all ranks run one trajectory and accept or reject it   | step        |
 | augment | yes: crops and flips belong to the example                  | epoch       |
 
-A step has one seed; `derive` makes of it those of members, blocks, layers and purposes. With --gradient_blocks all
-ranks have the noise seed of rank 0, and each block derives its own.
+A step has one seed; `derive` returns the seeds of its members, blocks, layers and purposes. With --gradient_blocks all
+ranks have the noise seed of rank 0, and each block has a seed derived from it.
 """
 
 import hashlib
@@ -21,12 +21,12 @@ from typing import Any
 
 import numpy as np
 
-BLOCK = 1 << 32  # from the seeds of one block of the gradient to those of the next: layers and purposes are small
-STREAMS = ("init", "shuffle", "noise", "draw", "chain", "augment")  # numbered by their place: new ones come last
+BLOCK = 1 << 32  # distance of the seeds of two gradient blocks: more than any number of a layer or a purpose
+STREAMS = ("init", "shuffle", "noise", "draw", "chain", "augment")  # the index is hashed: append new ones at the end
 
 
 def seed(root: int, stream: str, *index: int) -> np.ndarray:
-    """Return the pair of int64 [2] that seeds TensorFlow's and numpy's stateless generators.
+    """Return the seed, int64 [2], of TensorFlow's and numpy's stateless generators.
 
     A cryptographic hash separates the streams: seeds that differ in one bit of any argument give
     unrelated random numbers.
@@ -41,14 +41,16 @@ def generator(root: int, stream: str, *index: int) -> np.random.Generator:
 
 
 def derive(seed: Any, *, member: Any = None, block: Any = None, layer: int = 0, purpose: int = 0) -> Any:
-    """Return the seed of one part of what `seed` decides: [2] int64, or [M, 2] for M members.
+    """Return a seed derived from `seed`: int64 [2], or [M, 2] for M members.
 
-    Sums, not hashes, so that it costs nothing inside a compiled step; the hash of `seed` has set them far apart.
+    It is a sum, not a hash, because that costs nothing inside a compiled step; seeds from `seed` are far apart, so that
+    sums do not collide.
 
     seed: [2] or [M, 2], of numpy or TensorFlow, also inside a graph.
     member: numbers of M members of an ensemble, particles or chains, [M]; member 0 has the seed of a run without.
-    block: number of a block of the gradient (inference/gradient_blocks.py).
-    layer: number of a layer, from 1. purpose: what else tells the random numbers of one computation apart, from 1.
+    block: number of a gradient block (inference/gradient_blocks.py).
+    layer: number of a layer, from 1.
+    purpose: number of another use of random numbers in the same computation, from 1.
     """
     assert not (layer and purpose), "layers and purposes share their numbers"
     if layer or purpose:

@@ -18,7 +18,10 @@ def build_method(
     cluster: Cluster,
     members: range | None = None,
 ) -> Method:
-    """Return the method that the flags name, for some of its members (default: all, if it has members)."""
+    """Return the method that the flags name.
+
+    members: those that it trains (default: all --num_particles of them, if that is set).
+    """
     likelihood = likelihoods.make(config.data, target)
     method = registry.load(registry.METHODS, config.method.name)(network, likelihood, num_train, cluster, config)
     if not config.method.num_particles:

@@ -1,7 +1,7 @@
-"""Where two trainings begin to differ: checksums of gradient and weights after each step, and planted differences.
+"""Checksums of gradient and weights after each step, to find where two runs begin to differ; and faults to inject.
 
-A checksum is the sum of the bits of all numbers, as int32 times odd numbers of their places, modulo 2^32: sums
-of integers come out the same in any order, and one flipped bit always changes it.
+A checksum is sum_i (2 i + 1) bits_i modulo 2^32, where bits_i is number i read as int32. A sum of integers does not
+depend on the order, and one flipped bit always changes it, because 2 i + 1 is odd.
 """
 
 from collections.abc import Callable
@@ -23,15 +23,18 @@ from bnn_hvd.run.checkpoint import Progress
 
 Step = Callable[[State, Batch, Controls], Scalars]
 CHECKED = ("gradient", "weights")
-HALVES = ("low", "high")  # of 32 bits: each is exact in the float32 that a step's scalars are
+HALVES = ("low", "high")  # 16 bits each: exact as float32, the type of a step's scalars
 
 
-class WatchedOptimizer(Optimizer):
-    """An update rule that notes the gradient it is given; at `nudge_step` it gets one that is an ulp off."""
+class ChecksumOptimizer(Optimizer):
+    """An update rule that records the checksum of each gradient.
+
+    nudge_step: step (1, 2, ...) whose gradient is changed by one ulp first; 0: none.
+    """
 
     def __init__(self, optimizer: Optimizer, nudge_step: int):
         self.optimizer, self.nudge_step = optimizer, nudge_step
-        self.seen = tf.Variable(0, dtype=tf.int32, trainable=False)
+        self.gradient_checksum = tf.Variable(0, dtype=tf.int32, trainable=False)
 
     def slots(self, params: tf.Variable) -> dict[str, tf.Variable]:
         return self.optimizer.slots(params)
@@ -42,26 +45,26 @@ class WatchedOptimizer(Optimizer):
     ) -> None:  # fmt: skip
         if self.nudge_step:
             gradient = tf.cond(tf.equal(step + 1, self.nudge_step), lambda: nudged(gradient), lambda: gradient)
-        self.seen.assign(checksum(gradient))
+        self.gradient_checksum.assign(checksum(gradient))
         self.optimizer.apply(params, slots, gradient, learning_rate, step)
 
 
 def with_checksums(method: Method, config: TrainConfig) -> Step:
-    """Return the step of a method; with --checksums it also returns the checksums, in halves.
+    """Return the step of a method; with --checksums its scalars include the checksums, in halves.
 
-    With --nudge_step, or --checksums, the method gets an optimizer that sees each gradient.
+    With --checksums or --nudge_step the optimizer of the method is wrapped in a `ChecksumOptimizer`.
 
     Raises:
-      UserError: a gradient to change, of a method that has no optimizer.
+      UserError: --nudge_step for a method without an optimizer.
     """
-    watched = watch(method, config)
+    optimizer = wrap_optimizer(method, config)
     if not config.machine.checksums:
         return method.step
 
     def step(state: State, batch: Batch, controls: Controls) -> Scalars:
         scalars = method.step(state, batch, controls)
-        seen = watched.seen.read_value() if watched else tf.constant(0)
-        for name, bits in zip(CHECKED, (seen, checksum(tf.convert_to_tensor(state.params))), strict=True):
+        gradient = optimizer.gradient_checksum.read_value() if optimizer else tf.constant(0)
+        for name, bits in zip(CHECKED, (gradient, checksum(tf.convert_to_tensor(state.params))), strict=True):
             low, high = tf.bitwise.bitwise_and(bits, 0xFFFF), tf.bitwise.right_shift(bits, 16)
             scalars |= {f"{name}_low": tf.cast(low, tf.float32), f"{name}_high": tf.cast(high, tf.float32)}
         return scalars
@@ -69,8 +72,8 @@ def with_checksums(method: Method, config: TrainConfig) -> Step:
     return step
 
 
-def watch(method: Method, config: TrainConfig) -> WatchedOptimizer | None:
-    """Wrap the optimizer of a method, if the flags ask for it and there is one."""
+def wrap_optimizer(method: Method, config: TrainConfig) -> ChecksumOptimizer | None:
+    """Wrap the optimizer of a method, if --checksums or --nudge_step is set and the method has one."""
     if not (config.machine.checksums or config.machine.nudge_step):
         return None
     if method.optimizer is None:
@@ -79,12 +82,12 @@ def watch(method: Method, config: TrainConfig) -> WatchedOptimizer | None:
                 f"--nudge_step needs a method with an optimizer, and --method={config.method.name} has none"
             )
         return None
-    method.optimizer = watched = WatchedOptimizer(method.optimizer, config.machine.nudge_step)
-    return watched
+    method.optimizer = wrapped = ChecksumOptimizer(method.optimizer, config.machine.nudge_step)
+    return wrapped
 
 
 def checksum(x: tf.Tensor) -> tf.Tensor:
-    """Return the int32 checksum of float32 [...]; inside a graph."""
+    """Return the checksum, int32 [], of float32 [...]."""
     bits = tf.bitcast(tf.reshape(x, [-1]), tf.int32)
     odd = np.arange(1, 2 * x.shape.num_elements(), 2, dtype=np.int64).astype(np.int32)
     return tf.reduce_sum(bits * odd)
@@ -93,16 +96,16 @@ def checksum(x: tf.Tensor) -> tf.Tensor:
 def nudged(x: tf.Tensor) -> tf.Tensor:
     """Return float32 [...] with its largest entry (in magnitude) one ulp further from 0."""
     flat = tf.reshape(x, [-1])
-    place = tf.argmax(tf.abs(flat), output_type=tf.int32)
-    bits = tf.tensor_scatter_nd_add(tf.bitcast(flat, tf.int32), [[place]], [1])
+    index = tf.argmax(tf.abs(flat), output_type=tf.int32)
+    bits = tf.tensor_scatter_nd_add(tf.bitcast(flat, tf.int32), [[index]], [1])
     return tf.reshape(tf.bitcast(bits, tf.float32), x.shape)
 
 
 def flip_bit(state: State, config: TrainConfig, network: Network) -> None:
-    """Flip the bit that the flags name, if any: of the first weight of the output layer, which every example uses.
+    """Flip bit --flip_bit, if set, of the first weight of the output layer: every example's outputs depend on it.
 
     Raises:
-      UserError: there is no such bit.
+      UserError: weights have no such bit.
     """
     if config.machine.flip_bit < 0:
         return
@@ -111,18 +114,18 @@ def flip_bit(state: State, config: TrainConfig, network: Network) -> None:
     index_P = np.arange(network.num_parameters)
     first = network.slices(index_P)[f"{network.layers[-1]}/kernel"][0]
     params = state.params.numpy()
-    place = parameter_index.of_theta(config.method.options, network)[first]
-    params.view(np.uint32)[..., place] ^= np.uint32(1 << config.machine.flip_bit)
+    index = parameter_index.of_theta(config.method.options, network)[first]
+    params.view(np.uint32)[..., index] ^= np.uint32(1 << config.machine.flip_bit)
     state.params.assign(params)
 
 
 def writing(loop: Callable[..., Any], run: Path, progress: Progress, is_root: bool) -> Callable[..., Any]:
-    """Return a loop that keeps the checksums out of the history and, on rank 0, writes a line for each step."""
+    """Return `loop` with the checksums removed from its history; rank 0 writes them to a file, one line per step."""
     path, step = run / records.CHECKSUMS, progress.step
     if is_root:
         records.drop_rows_after(path, step, progress.first_member)
 
-    def watched_loop(call: Any) -> dict[str, np.ndarray]:
+    def loop_with_checksums(call: Any) -> dict[str, np.ndarray]:
         nonlocal step
         history = loop(call)
         parts = {name: [history.pop(f"{name}_{half}").astype(np.int64) for half in HALVES] for name in CHECKED}
@@ -136,4 +139,4 @@ def writing(loop: Callable[..., Any], run: Path, progress: Progress, is_root: bo
         step += call.steps
         return history
 
-    return watched_loop
+    return loop_with_checksums

@@ -1,4 +1,4 @@
-"""Sums over a rank's examples, taken in chunks that stay in a core's cache."""
+"""Sums over a rank's examples in chunks, whose activations stay in a core's cache."""
 
 import functools
 import itertools
@@ -11,19 +11,19 @@ from bnn_hvd.data.pipeline import Batch
 from bnn_hvd.models.network import Network
 
 OfChunk = Callable[[Batch], list[tf.Tensor]]
-CHUNK_BYTES, LEAST_CHUNK = 6 << 20, 64  # of a dense network: measured (docs/log.md)
-CONV_CHUNK = 64  # whose activations stay in the cache, more or less
-OUTPUT_BYTES = 2 << 20  # of the outputs of a chunk, where an example has very many: measured (docs/log.md)
-ALIGNED = 16  # examples: slices that begin at multiples of it are views of the data, others copies
+CHUNK_BYTES, LEAST_CHUNK = 6 << 20, 64  # bytes of the inputs, examples; of a dense network: measured (docs/log.md)
+CONV_CHUNK = 64  # examples, of a convolutional network: their activations about fit into the cache
+OUTPUT_BYTES = 2 << 20  # of the outputs of a chunk, with very many outputs per example: measured (docs/log.md)
+ALIGNED = 16  # examples: slices that begin at a multiple of it are views of the data, others are copies
 
 
 class Chunks:
-    """The examples of a rank. Each chunk is computed forward and back before the next is read.
+    """The examples of a rank, in chunks. The forward and the backward pass of a chunk end before the next one is read.
 
-    The products of one chunk are too small for two threads: each thread has chunks of its own, one after the other.
+    The matrix products of one chunk are too small for two threads, so each thread has its own sequence of chunks.
 
-    size: examples of a chunk; 0: `chunk_of(examples.x)`.
-    threads: how many operations TensorFlow runs side by side.
+    size: examples per chunk; 0: `chunk_of(examples.x)`.
+    threads: how many operations TensorFlow runs in parallel.
     """
 
     def __init__(self, examples: Batch, size: int = 0, threads: int = 1):
@@ -34,12 +34,12 @@ class Chunks:
         self.parts = list(itertools.starmap(slice, itertools.pairwise(cuts)))
 
     def sum(self, of_chunk: OfChunk, zeros: list[tf.Tensor]) -> list[tf.Tensor]:
-        """Return the sums of the tensors that `of_chunk` returns for each chunk; `zeros` has their shapes and types."""
+        """Return the sums over the chunks of what `of_chunk` returns; `zeros` has its shapes and types."""
         sums = [self._sum_of_part(part, of_chunk, zeros) for part in self.parts]
         return [functools.reduce(operator.add, terms) for terms in zip(*sums, strict=True)]
 
     def _sum_of_part(self, part: slice, of_chunk: OfChunk, zeros: list[tf.Tensor]) -> list[tf.Tensor]:
-        """Return the sums over the part of a thread, chunk after chunk."""
+        """Return the sums over the examples of one thread, chunk after chunk."""
         if part.stop - part.start <= self.size:
             return of_chunk(self._batch(part))
 
@@ -57,13 +57,13 @@ class Chunks:
 
 
 def chunk_of(x: tf.Tensor) -> int:
-    """Return how many examples make a chunk of a dense network: as many as stay in a core's cache."""
+    """Return the examples per chunk of a dense network: CHUNK_BYTES of the inputs x, at least LEAST_CHUNK."""
     bytes_each = 4 * max(1, x.shape[1:].num_elements())
     return max(LEAST_CHUNK, CHUNK_BYTES // bytes_each // ALIGNED * ALIGNED)
 
 
 def chunk_for(network: Network, chains: int) -> int:
-    """Return how many examples make a chunk, with so many chains side by side; 0: `chunk_of` says it, of the data."""
+    """Return the examples per chunk of a network with `chains` chains on a rank; 0: what `chunk_of` returns."""
     if any(len(p.shape) == 4 for p in network.parameters):
         return CONV_CHUNK
-    return max(1, OUTPUT_BYTES // (4 * chains * network.num_outputs)) if network.of_example else 0
+    return max(1, OUTPUT_BYTES // (4 * chains * network.num_outputs)) if network.local_parameters else 0

@@ -1,6 +1,6 @@
-"""What of the gradient the ranks send each other: all of it, or half of its bits (`--compression`).
+"""Compression of the gradient in an all-reduce: none, or float16 (`--compression`).
 
-Scalars of the loss are never compressed. Horovod reduces no bfloat16 for TensorFlow, so there is no such row.
+The scalars of a step are never compressed. There is no bfloat16, because Horovod cannot reduce it for TensorFlow.
 """
 
 from collections.abc import Sequence
@@ -10,16 +10,19 @@ import tensorflow as tf
 
 from bnn_hvd.distributed.cluster import Cluster
 
-# float16 loses precision below 6e-5, where gradients often are: the KL's of log scale is about 1 / num_train.
+# float16 loses precision below 6e-5. Gradients are often smaller: that of the KL by log scale is about 1 / num_train.
 SCALE = 2.0**8
-LARGEST = 65504 / SCALE  # an element of the average above it becomes infinite, and ends the run
+LARGEST = 65504 / SCALE  # an element of the average above it overflows, and the run stops
 
 
 class Compression(NamedTuple):
-    """How the gradient is sent."""
+    """How the gradient is sent.
+
+    hint: what the error message suggests where the loss is not finite.
+    """
 
     dtype: tf.DType
-    hint: str = ""  # what else to try where the loss is not finite
+    hint: str = ""
 
 
 COMPRESSIONS = {
@@ -31,19 +34,19 @@ COMPRESSIONS = {
 
 
 def mean(cluster: Cluster, gradients: Sequence[tf.Tensor], scalars: tf.Tensor) -> list[tf.Tensor]:
-    """Return the averages over the ranks: of the gradients as `cluster.compression` has it, and of the scalars.
+    """Return the averages over the ranks, in the shapes given: of the gradients, compressed, and of the scalars.
 
-    Each of p ranks sends g * SCALE / p: the sum is then no larger than the average of |g|, and many ranks
-    overflow no sooner than one. With fp16 the average of an element is wrong by at most
+    Each of p ranks sends g * SCALE / p. The sum is then at most SCALE times the average of |g|, so that more ranks do
+    not overflow sooner. With fp16 the error of an element of the average is at most
 
         1.01 p (2^-11 mean_r |g_r| + 2^-25 / SCALE)
 
-    (each number is rounded once, and each sum of some of them). What is not finite on one rank, and what
+    because each number and each partial sum is rounded once. An element that is not finite on one rank, or that
     overflows, is not finite in the average.
     """
     dtype = COMPRESSIONS[cluster.compression].dtype
     if dtype == tf.float32:
         return cluster.mean([*gradients, scalars])
-    # Horovod groups only tensors of one type. The two all-reduces are under way at the same time.
+    # Horovod groups only tensors of one type. The two all-reduces overlap.
     totals = cluster.sum([tf.cast(gradient * (SCALE / cluster.size), dtype) for gradient in gradients])
     return [*(tf.cast(total, tf.float32) / SCALE for total in totals), *cluster.mean([scalars])]

@@ -1,4 +1,4 @@
-"""Gradient descent on a flat parameter vector, data-parallel: what most methods share."""
+"""Data-parallel gradient descent on a flat parameter vector, which most methods share."""
 
 from collections.abc import Callable
 
@@ -11,7 +11,7 @@ from bnn_hvd.inference.method import Controls, Picked, Scalars, State
 from bnn_hvd.inference.optimizers import Optimizer
 from bnn_hvd.models.network import STATISTICS
 
-NEW_STATISTICS = 0.1  # weight of a step's statistics of batch norms among the running ones
+NEW_STATISTICS = 0.1  # weight of a step's batch statistics in their running average
 
 
 def descend(
@@ -22,13 +22,12 @@ def descend(
     optimizer: Optimizer,
     cluster: Cluster,
 ) -> Scalars:
-    """Make one step down the gradient of `loss_of(params, batch, controls)["loss"]` ([], or [M]) over all ranks.
+    """Make one optimizer step on `loss_of(params, batch, controls)["loss"]`, [] or [M], averaged over all ranks.
 
-    The members' losses are added up: each depends on its own parameters alone. Returns the scalars of
-    `loss_of`, averaged over the members and, together with the gradient, over the ranks, and two
-    of this rank alone: `loss_here`, which names the rank where it stops being finite, and `communication_s`,
-    the time from handing the gradient over to having the average: the all-reduce, and the wait for slower
-    ranks.
+    The losses of the members are added, since each depends on the parameters of its own member alone. Returns the
+    scalars of `loss_of`, averaged over the members and, together with the gradient, over the ranks; and two
+    scalars of this rank alone: `loss_here`, which tells on which rank the loss stops being finite, and
+    `communication_s`, the seconds of the all-reduce, including the wait for slower ranks.
     """
     theta = tf.convert_to_tensor(state.params)
 
@@ -47,26 +46,26 @@ def descend(
 def gradient_of(
     loss_of: Callable[[tf.Tensor], dict[str, tf.Tensor]], theta: tf.Tensor
 ) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
-    """Return the gradient of `loss_of(theta)["loss"]`, and all its scalars, averaged over the members.
+    """Return the gradient of `loss_of(theta)["loss"]`, [P] or [M, P], and its scalars [], averaged over the members.
 
-    Statistics of batch norms, which are no scalars, stay each member's.
+    Batch statistics, [V] or [M, V], are not averaged.
     """
     with tf.GradientTape(watch_accessed_variables=False) as tape:
         tape.watch(theta)
         scalars = loss_of(theta)
-    gradient = tape.gradient(scalars["loss"], theta)  # of their sum, where there are members
+    gradient = tape.gradient(scalars["loss"], theta)  # of the members' sum, where there are members
     return gradient, {k: value if k == STATISTICS else tf.reduce_mean(value) for k, value in scalars.items()}
 
 
 def average_in(state: State, statistics: tf.Tensor) -> None:
-    """Bring a step's statistics into the running ones: at first their mean, later one that forgets."""
+    """Update the running batch statistics: a mean over the first steps, then an exponential moving average."""
     weight = tf.maximum(1.0 / tf.cast(state.step + 1, tf.float32), NEW_STATISTICS)
     running = state.slots[STATISTICS]
     running.assign_add(weight * (statistics - running))
 
 
 def statistics_of(state: State | Picked) -> dict[str, tf.Tensor]:
-    """Return the running statistics, as weights of the network; nothing without batch norms."""
+    """Return the running batch statistics, as weights of the network; an empty dict without batch norms."""
     return {STATISTICS: tf.convert_to_tensor(state.slots[STATISTICS])} if STATISTICS in state.slots else {}
 
 
@@ -75,8 +74,8 @@ def over_batch(
 ) -> tuple[list[tf.Tensor], Scalars]:
     """Return the averages over the global batch of what `part(batch, controls)` returns: tensors, and scalars.
 
-    A rank's share of the batch is one part, or with --gradient_blocks several (inference/blocks.py). The scalars are
-    those that `descend` returns.
+    This rank's part of the batch is one call of `part`, or with --gradient_blocks several (gradient_blocks.py). The
+    scalars are those that `descend` returns.
     """
     if not cluster.gradient_blocks:
         return averaged(cluster, *part(batch, controls))
@@ -87,7 +86,7 @@ def over_batch(
 
 
 def averaged(cluster: Cluster, tensors: list[tf.Tensor], scalars: Scalars) -> tuple[list[tf.Tensor], Scalars]:
-    """Return the averages over the ranks of gradients and scalars; the scalars as `descend` does."""
+    """Return the averages over the ranks of tensors and scalars; the scalars are those that `descend` returns."""
     stacked = tf.stack(list(scalars.values()))  # never compressed
     (*tensors, means), communication_s = clock.timed(
         cluster, [*tensors, stacked], lambda values: compression.mean(cluster, values[:-1], values[-1])

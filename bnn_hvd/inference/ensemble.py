@@ -1,6 +1,7 @@
-"""Many members of one method, trained at once: deep ensembles (Lakshminarayanan et al. 2017) and all others.
+"""M members of one method, trained at once: deep ensembles (Lakshminarayanan et al. 2017) and others.
 
-The posterior is an equal mixture of the members'. With swag it is multi-SWAG (Wilson & Izmailov 2020).
+The approximate posterior is the mixture of the members', with equal weights. With swag it is multi-SWAG (Wilson &
+Izmailov 2020).
 """
 
 import numpy as np
@@ -13,10 +14,10 @@ from bnn_hvd.inference.optimizers import Optimizer
 
 
 class Ensemble(Method):
-    """Members `members` of an ensemble of `base`. Member m differs from a run without members by its seeds alone.
+    """Members `members` of an ensemble of `base`, which differ in their seeds alone.
 
-    Member 0 has the seeds of that run. A member's training depends neither on how many there are nor on
-    which rank it is.
+    Member 0 has the seeds of a run without members. The training of a member depends neither on the number of members
+    nor on its rank.
     """
 
     def __init__(self, base: Method, members: range):
@@ -47,12 +48,12 @@ class Ensemble(Method):
         return self._base.num_reduced()
 
     def num_draws(self, requested: int) -> int:
-        """Return equally many draws of each member, and at least what was asked for where they can be told apart."""
+        """Return a multiple of the number of members: at least `requested`, unless fewer draws differ."""
         each = self._base.num_draws(-(-requested // len(self.members)))
         return each * len(self.members)
 
     def draw(self, state: State | Picked, draws: Draws) -> Forward:
-        """Return the network with the draws dealt to the members in turn."""
+        """Return the network with S draws: draw s is of member s mod M."""
         assert isinstance(state, State)
         count = len(self.members)
         member, index = draws.index % count, draws.index // count
@@ -62,5 +63,5 @@ class Ensemble(Method):
         return self._base.marginals(state)
 
     def _seeds(self, seed: tf.Tensor | np.ndarray) -> tf.Tensor | np.ndarray:
-        """Return a seed for each member [M, 2]."""
+        """Return the seeds of the members, [M, 2], from a seed [2]."""
         return seeds.derive(seed, member=np.array(self.members, np.int64))

@@ -1,6 +1,6 @@
-"""Hamiltonian dynamics: the leapfrog integrator and the Metropolis acceptance of its end.
+"""Hamiltonian dynamics: the leapfrog integrator and the Metropolis acceptance.
 
-Why these are not TensorFlow Probability's kernels: docs/log.md. Legend: M chains, Q coordinates.
+Why TensorFlow Probability's kernels are not used: docs/log.md. Legend: M chains, Q coordinates.
 """
 
 from typing import Any, NamedTuple
@@ -9,20 +9,20 @@ import tensorflow as tf
 
 from bnn_hvd.inference.log_posterior import Evaluation, LogPosterior
 
-DIVERGENT = -1000.0  # log accept ratio from which the integrator has left the trajectory (as in Stan)
+DIVERGENT = -1000.0  # log accept ratio below which the integrator has diverged (as in Stan)
 
 
 class End(NamedTuple):
-    """Where a trajectory ends."""
+    """The proposal: position and momentum at the end of a trajectory."""
 
     q: tf.Tensor  # [M, Q]
     p: tf.Tensor  # [M, Q]
-    log_likelihood_change: tf.Tensor  # [M], from its start
+    log_likelihood_change: tf.Tensor  # [M], since the start
     communication_s: tf.Tensor
 
 
 class Acceptance(NamedTuple):
-    """Which chains accept the end of their trajectory; equal on every rank. [M]"""
+    """The outcome of the Metropolis acceptance, [M] each; equal on every rank."""
 
     accepted: tf.Tensor  # bool
     probability: tf.Tensor
@@ -30,9 +30,11 @@ class Acceptance(NamedTuple):
 
 
 def leapfrog(target: LogPosterior, start: Evaluation, q: tf.Tensor, p: tf.Tensor, step: tf.Tensor, count: Any) -> End:
-    """Follow dq/dt = p, dp/dt = grad log p(q) for `count` steps of size step [M], from q, evaluated as `start`.
+    """Integrate dq/dt = p, dp/dt = grad log p(q) for `count` leapfrog steps of size step [M], from q and p [M, Q].
 
     p += step/2 grad(q);  q += step p;  p += step/2 grad(q)
+
+    start: the target at q.
     """
     step = step[:, None]
 
@@ -53,11 +55,11 @@ def leapfrog(target: LogPosterior, start: Evaluation, q: tf.Tensor, p: tf.Tensor
 
 
 def log_accept_ratio(target: LogPosterior, q: tf.Tensor, p: tf.Tensor, end: End, float64: bool = False) -> tf.Tensor:
-    """Return the log of the ratio of exp(log posterior - p^2 / 2) at the end and at the start (q, p), [M].
+    """Return the log accept ratio [M]: the change of log posterior - p^2 / 2 from the start (q, p) [M, Q] to the end.
 
-    The changes of likelihood, prior and kinetic energy are each computed as a difference, and added last, in float64.
+    The changes of likelihood, prior and kinetic energy are each computed as a difference, and then added in float64.
 
-    float64: from the inputs on.
+    float64: compute all of it in float64, from q and p on.
     """
     end_q, end_p = end.q, end.p
     likelihood = tf.cast(end.log_likelihood_change, tf.float64)
@@ -68,7 +70,7 @@ def log_accept_ratio(target: LogPosterior, q: tf.Tensor, p: tf.Tensor, end: End,
 
 
 def metropolis(log_ratio: tf.Tensor, seeds_M2: tf.Tensor) -> Acceptance:
-    """Accept with probability min(1, exp(log_ratio)). A ratio that is not finite is a rejection, and a divergence."""
+    """Accept with probability min(1, exp(log_ratio)), [M]. A ratio that is not finite is rejected, as a divergence."""
     finite = tf.math.is_finite(log_ratio)
     probability = tf.where(finite, tf.exp(tf.minimum(tf.where(finite, log_ratio, 0.0), 0.0)), 0.0)
     uniform = tf.stack([tf.random.stateless_uniform([], one) for one in tf.unstack(seeds_M2)])

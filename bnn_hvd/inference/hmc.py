@@ -1,6 +1,7 @@
-"""Hamiltonian Monte Carlo: draws from the posterior itself (Duane et al. 1987; Neal 2011).
+"""Hamiltonian Monte Carlo: draws from the exact posterior (Duane et al. 1987; Neal 2011).
 
-Legend: M chains, K kept draws of each, S draws, P shared parameters; n examples of this rank, each with L latents.
+Legend: M chains, K kept draws of each, T rows and V columns of the trace, S draws, P shared parameters; n examples of
+this rank, each with L local latents.
 """
 
 import copy
@@ -25,16 +26,16 @@ from bnn_hvd.inference.method import Controls, Draws, Forward, Marginals, Method
 from bnn_hvd.inference.network_posterior import NetworkPosterior
 from bnn_hvd.models.network import Network
 
-TRACE = ("log_posterior", "accuracy", "accept", "step_size", "divergent")  # of each trajectory, in this order
-ACCEPT = 1  # purpose of a seed: the Metropolis acceptance; local momenta have the next one
-LENGTH = -1  # in the place of a chain's own half of the seed, for what the chains have in common
+TRACE = ("log_posterior", "accuracy", "accept", "step_size", "divergent")  # columns of the trace
+ACCEPT = 1  # purpose of a seed: the Metropolis acceptance; local momenta have LOCAL (log_posterior.py)
+LENGTH = -1  # replaces a chain's half of the seed where all chains draw the same number
 TINY = 1e-30
-MOST_BYTES = 1 << 35  # of the draws that a run keeps, where there are local latents
+MOST_BYTES = 1 << 35  # of the kept draws of a run with local latents
 
 
 @dataclasses.dataclass(frozen=True)
 class HmcOptions(MethodOptions):
-    """Flags of hmc. Chains are what particles are elsewhere."""
+    """Flags of hmc. Its chains are the particles of other methods."""
 
     needs_particles = True
     full_batch = True
@@ -44,38 +45,34 @@ class HmcOptions(MethodOptions):
         exclusive=True,
     )  # fmt: skip
     chain_groups: int = flag(
-        1, "--method=hmc", "groups of ranks with chains of their own; the data are split over the ranks of a group",
+        1, "--method=hmc", "groups of ranks, each with its own chains; the data are split over the ranks of a group",
         minimum=1, identity=False,
     )  # fmt: skip
     hmc_leapfrog_steps: int = flag(
         50, "--method=hmc", "leapfrog steps of a trajectory; a training step is one trajectory", minimum=1
     )
     hmc_jitter: float = flag(
-        0.0, "--method=hmc", "each trajectory's length is --hmc_leapfrog_steps times a number within 1 +- this, in "
-        "[0, 1)", minimum=0, below=1,
+        0.0, "--method=hmc", "a trajectory's length is --hmc_leapfrog_steps times a uniform random number within 1 +- "
+        "this, in [0, 1)", minimum=0, below=1,
     )  # fmt: skip
-    hmc_step_size: float = flag(
-        0.001, "--method=hmc", "step size of the leapfrog that the adaptation begins with", minimum=1e-12
-    )
+    hmc_step_size: float = flag(0.001, "--method=hmc", "initial step size of the leapfrog integrator", minimum=1e-12)
     hmc_burn_in_steps: int | None = flag(
-        None, "--method=hmc", "trajectories in which the step size adapts and nothing is kept (default: half of them)",
+        None, "--method=hmc", "trajectories of burn-in: dual averaging of the step size, no kept draws (default: half)",
         minimum=0,
     )  # fmt: skip
     hmc_target_accept: float = flag(
-        0.8, "--method=hmc", "acceptance that the step size adapts to, in (0, 1); longer trajectories want more",
+        0.8, "--method=hmc", "target acceptance of dual averaging, in (0, 1); longer trajectories need a higher one",
         minimum=0.01, below=1,
     )  # fmt: skip
-    hmc_keep_every_steps: int = flag(
-        1, "--method=hmc", "trajectories from one draw that is kept to the next", minimum=1
-    )
+    hmc_keep_every_steps: int = flag(1, "--method=hmc", "trajectories from one kept draw to the next", minimum=1)
     hmc_kept_draws: int | None = flag(
-        None, "--method=hmc", "draws of each chain that are kept, the last ones (default: all after burn-in)", minimum=1
+        None, "--method=hmc", "the last so many draws of each chain are kept (default: all after burn-in)", minimum=1
     )
     hmc_float64_accept: bool = flag(
-        False, "--method=hmc", "compute the accept test in float64: two more passes over the data per trajectory"
+        False, "--method=hmc", "compute the accept ratio in float64: two more passes over the data per trajectory"
     )
     chunk_examples: int = flag(
-        0, "--method=hmc", "examples that go forward and back through the network at once; 0: what fits into a cache",
+        0, "--method=hmc", "examples per forward and backward pass; 0: as many as fit into a core's cache",
         minimum=0, identity=False,
     )  # fmt: skip
 
@@ -111,17 +108,17 @@ class HmcOptions(MethodOptions):
 
 
 class Hmc(Method):
-    """M chains theta [M, P]. A step is one trajectory of leapfrogs on the data of all ranks, accepted or not.
+    """M chains theta [M, P]. A step is one leapfrog trajectory on the data of all ranks, with a Metropolis acceptance.
 
-    The target is log prior + log likelihood, as they are: no batches, no temperature, no learning rate. During
-    burn-in the step size of each chain is set by dual averaging; after it, each `every` steps the position of each
-    chain is kept, in a ring of K rows. A draw is one of them.
+    The target is log prior + log likelihood, without mini-batches or a temperature. During burn-in, dual averaging
+    tunes the step size of each chain. After burn-in, the position of each chain is kept every `every` steps, in a ring
+    of K rows. A draw is one of the kept positions.
 
-    The state always has the axis of chains. Its slots: the ring `draws` [M, K, P], the ring `trace` [M, T, V] of
-    what TRACE names, and the step size's dual averaging.
+    The state always has the axis of chains. Its slots are the ring `draws` [M, K, P], the ring `trace` [M, T, V] with
+    the columns TRACE, and the variables of dual averaging, [M] each.
 
-    Local latents live where their example does: `local` [M, n, L] and their ring `local_draws` [M, K, n, L] are of this
-    rank's n examples. All ranks move theta, and have it equal.
+    Local latents are on the rank that has their example: `local` [M, n, L] and its ring `local_draws` [M, K, n, L] are
+    those of this rank's n examples. theta is equal on all ranks.
     """
 
     def __init__(self, network: Network, likelihood: Likelihood, num_train: int, cluster: Cluster, config: TrainConfig):
@@ -134,8 +131,8 @@ class Hmc(Method):
         self.init_from, self.jitter = config.method.init_from, options.hmc_jitter
         self.first_step_size, self.target_accept = options.hmc_step_size, options.hmc_target_accept
         self.leapfrog_steps, self.float64_accept = options.hmc_leapfrog_steps, options.hmc_float64_accept
-        self.kept_bytes = 4 * chains * self.ring.rows * self.posterior.num_of_draw
-        if network.of_example and self.kept_bytes > MOST_BYTES:
+        self.kept_bytes = 4 * chains * self.ring.rows * self.posterior.draw_size
+        if network.local_parameters and self.kept_bytes > MOST_BYTES:
             raise UserError(
                 f"{self.ring.rows} draws of {chains} chains, with the parameters of {num_train} examples, "
                 f"are {self.kept_bytes / 2**30:.0f} GiB: keep fewer, by --hmc_kept_draws or --hmc_keep_every_steps"
@@ -153,7 +150,7 @@ class Hmc(Method):
             "trace": tf.zeros([chains, ring.burn_in + ring.rows * ring.every, len(TRACE)]),
             "log_step_size": first, "log_mean_step_size": first, "accept_error": tf.zeros([chains]),
         }  # fmt: skip
-        if self.network.of_example:
+        if self.network.local_parameters:
             local = self.posterior.initial_latents(seed)
             slots |= {"local": local, "local_draws": tf.zeros([chains, ring.rows, *local.shape[1:]])}
             state.example_axis = {"hmc_local:0": 1, "hmc_local_draws:0": 2}
@@ -161,13 +158,13 @@ class Hmc(Method):
         return state
 
     def alone(self) -> "Hmc":
-        """Return the method for a state that has the local latents of all examples in one place."""
+        """Return the method for a gathered state, which has the local latents of all examples."""
         alone = copy.copy(self)
         alone.posterior = dataclasses.replace(self.posterior, cluster=Solo())
         return alone
 
     def step(self, state: State, batch: Batch, controls: Controls) -> Scalars:
-        """batch: this rank's shard of all examples. controls.seed [M, 2] is the same on all ranks of a chain."""
+        """batch: this rank's shard of all examples. controls.seed [M, 2]: equal on all ranks that share the chains."""
         target = self.posterior.target(batch)
         q = self.posterior.joined(tf.convert_to_tensor(state.params), state.slots.get("local"))
         step_size = self._step_size(state)
@@ -192,12 +189,12 @@ class Hmc(Method):
         return {**means, "loss_here": means["loss"], "communication_s": end.communication_s}
 
     def _step_size(self, state: State) -> tf.Tensor:
-        """Return the step size of each chain [M]: during burn-in the newest, then the average."""
+        """Return the step size of each chain [M]: during burn-in the latest, then the average."""
         sizes = _step_sizes(state)
         return tf.exp(tf.where(self._burning_in(state), sizes.log_now, sizes.log_average))
 
     def _update_step_size(self, state: State, probability: tf.Tensor) -> None:
-        """Go on with dual averaging, during burn-in, after a trajectory accepted with probability [M]."""
+        """Update dual averaging during burn-in, from the acceptance probability [M] of a trajectory."""
         sizes, burning_in = _step_sizes(state), self._burning_in(state)
         new = dual_averaging.updated(
             sizes, probability, self.target_accept, self.first_step_size, state.step + 1
@@ -209,19 +206,19 @@ class Hmc(Method):
         return state.step < self.ring.burn_in
 
     def _length(self, seeds_M2: tf.Tensor) -> Any:
-        """Return the leapfrog steps of a trajectory, of all chains the same: with --hmc_jitter a number around theirs.
+        """Return the number of leapfrog steps of a trajectory, for all chains: random with --hmc_jitter.
 
-        Of equal length, trajectories bring directions of some frequencies back to where they were, every time
-        (Neal 2011, section 5.4.3).
+        With a fixed length, directions whose period divides it return to where they were in every trajectory (Neal
+        2011, section 5.4.3).
         """
         if not self.jitter:
             return self.leapfrog_steps
-        of_step = tf.stack([tf.constant(LENGTH, tf.int64), seeds_M2[0, 1]])  # the first number tells the chains apart
+        of_step = tf.stack([tf.constant(LENGTH, tf.int64), seeds_M2[0, 1]])  # seed[0] differs between chains
         factor = tf.random.stateless_uniform([], of_step, 1 - self.jitter, 1 + self.jitter)
         return tf.maximum(1, tf.cast(tf.round(self.leapfrog_steps * factor), tf.int32))
 
     def _write(self, state: State, q: tf.Tensor, trace_MV: tf.Tensor) -> None:
-        """Move the chains, and write the rows of the rings that are due."""
+        """Write the new positions q [M, Q], a row of the trace [M, V] and, if one is due, a kept draw."""
         draw_ring.write_row(state.slots["trace"], tf.cast(state.step, tf.int32), trace_MV)
         theta, local = self.posterior.parts(q)
         state.params.assign(theta)
@@ -239,20 +236,20 @@ class Hmc(Method):
         return min(requested, self.ring.rows)  # of each chain
 
     def picked(self, state: State, chain_S: tf.Tensor, index_S: tf.Tensor) -> Picked:
-        """Return a state with draw index_S[s] of chain chain_S[s] in place s: theta [S, P] and local latents."""
+        """Return S kept draws, theta [S, P] and latents [S, n, L]: entry s is draw index_S[s] of chain chain_S[s]."""
 
         def at(ring: str, now: tf.Tensor) -> tf.Tensor:
             return self.ring.pick(state.slots[ring], now, chain_S, index_S, state.step)
 
-        local = {"local": at("local_draws", state.slots["local"])} if self.network.of_example else {}
+        local = {"local": at("local_draws", state.slots["local"])} if self.network.local_parameters else {}
         return Picked(at("draws", state.params), local, state.step)
 
     def draw(self, state: State | Picked, draws: Draws) -> Forward:
-        """Return the networks of the S draws picked."""
+        """Return the network with the S picked draws."""
         return self.posterior.forward(tf.convert_to_tensor(state.params), state.slots.get("local"))
 
     def marginals(self, state: State) -> Marginals:
-        """Return mean and standard deviation of what is kept; before there are two, where the chains are."""
+        """Return mean and standard deviation of the kept draws; of fewer than two, only the chains' mean position."""
         kept = int(self.ring.num_kept(state.step))
         draws = state.slots["draws"].numpy()[:, :kept].reshape(-1, self.network.num_parameters)
         if len(draws) < 2:

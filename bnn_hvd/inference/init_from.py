@@ -1,4 +1,4 @@
-"""Where a method starts that builds on a finished point run."""
+"""The point run that a method starts from (--init_from)."""
 
 from pathlib import Path
 
@@ -10,10 +10,10 @@ from bnn_hvd.run import checkpoint, records
 
 
 def trained_theta(run: str, network: Network) -> np.ndarray:
-    """Return the parameters [P] of a finished point run.
+    """Return theta [P] of a finished point run, given its run directory.
 
     Raises:
-      UserError: there is no such run, or its network is another one.
+      UserError: there is no such run, or its network has another number of parameters.
     """
     arrays = checkpoint.read_newest_good(Path(run, records.CHECKPOINTS))
     if arrays is None:

@@ -15,7 +15,7 @@ from bnn_hvd.inference.likelihoods import Likelihood
 from bnn_hvd.inference.method import Controls, Draws, Forward, Marginals, Method, Picked, Scalars, State
 from bnn_hvd.models.network import Network
 
-# With no weight of the KL at all there would be no noise, and the curvature could not be seen.
+# With a kl_weight of 0 there would be no noise, and no estimate of the curvature.
 LEAST_KL_WEIGHT = 1e-2
 
 
@@ -24,25 +24,25 @@ class IvonOptions(MethodOptions):
     """Flags of ivon."""
 
     ivon_hess_init: float = flag(
-        0.5, "--method=ivon", "curvature per example at the start; ivon needs a --learning_rate of about 0.1",
+        0.5, "--method=ivon", "initial curvature per example; ivon needs a --learning_rate of about 0.1",
         minimum=1e-12,
     )  # fmt: skip
-    ivon_beta1: float = flag(0.9, "--method=ivon", "momentum of the gradient, in [0, 1)", minimum=0, below=1)
-    ivon_beta2: float = flag(0.9999, "--method=ivon", "memory of the curvature, in [0, 1)", minimum=0, below=1)
+    ivon_beta1: float = flag(0.9, "--method=ivon", "decay rate of the momentum, in [0, 1)", minimum=0, below=1)
+    ivon_beta2: float = flag(0.9999, "--method=ivon", "decay rate of the curvature, in [0, 1)", minimum=0, below=1)
 
 
 class Ivon(Method):
     """loss = mean_n -log p(y_n | x_n, theta), theta drawn from q = N(mean, sigma^2) for all weights.
 
-    A step goes down E_q[loss] + kl_weight * KL(q || p) / num_train, by natural gradients. With
+    A step minimises E_q[loss] + kl_weight * KL(q || p) / num_train by a natural gradient. With
 
         ess = num_train / kl_weight,   delta = 1 / (ess * prior_scale^2),   sigma^2 = 1 / (ess * (hess + delta))
 
-    the prior is in delta, the gradient is of the data alone, and `hess` estimates the curvature per example.
-    kl_weight tempers: q is the posterior of ess examples, num_train being one each; below LEAST_KL_WEIGHT it
-    is that. A draw takes the kl_weight of the flags, also while training still warms it up.
+    delta is the contribution of the prior, the gradient is that of the data alone, and `hess` estimates the curvature
+    per example. ess is the effective sample size: kl_weight < 1 tempers the posterior as if there were more examples. A
+    kl_weight below LEAST_KL_WEIGHT counts as LEAST_KL_WEIGHT. A draw uses the final kl_weight, also during its warm-up.
 
-    The optimizer is part of the method: --optimizer and --momentum are not used.
+    The update rule is part of the method: --optimizer and --momentum are not used.
     """
 
     def __init__(self, network: Network, likelihood: Likelihood, num_train: int, cluster: Cluster, config: TrainConfig):
@@ -60,7 +60,7 @@ class Ivon(Method):
         return state
 
     def step(self, state: State, batch: Batch, controls: Controls) -> Scalars:
-        """Both the gradient and its product with the noise are averaged: each rank has noise of its own."""
+        """Each rank has its own noise, so the gradient and its product with the noise are both averaged."""
         mean, hess = tf.convert_to_tensor(state.params), tf.convert_to_tensor(state.slots["hess"])
         ess, delta = self._ess_and_delta(controls.kl_weight)
 
@@ -71,7 +71,7 @@ class Ivon(Method):
                 return {"loss": nll, "nll": nll, **self.likelihood.score(outputs, batch.y)}
 
             eps = noise.normals(controls.seed, self.network.num_parameters)
-            gradient, scalars = gradient_of(loss_of, _sample(mean, hess, eps, ess, delta))
+            gradient, scalars = gradient_of(loss_of, _draw_theta(mean, hess, eps, ess, delta))
             return [gradient, gradient * eps], scalars
 
         (gradient, curvature), scalars = over_batch(self.cluster, batch, controls, part)
@@ -92,7 +92,7 @@ class Ivon(Method):
         return Marginals(state.params.numpy(), self._sigma(tf.convert_to_tensor(state.slots["hess"])).numpy())
 
     def _ess_and_delta(self, kl_weight: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        """Return the effective sample size, and the prior's precision per example of it."""
+        """Return the effective sample size, and the prior's precision divided by it."""
         ess = self.num_train / tf.maximum(kl_weight, LEAST_KL_WEIGHT)
         return ess, 1.0 / (ess * self.prior_scale**2)
 
@@ -104,7 +104,7 @@ class Ivon(Method):
         self, state: State, gradient: tf.Tensor, curvature: tf.Tensor, ess: tf.Tensor, delta: tf.Tensor,
         learning_rate: tf.Tensor,
     ) -> None:  # fmt: skip
-        """The step size is scaled by (hess_init + delta), as in the paper: at first it is that of plain descent."""
+        """The step size is scaled by (hess_init + delta), as in the paper: initially it is that of plain SGD."""
         momentum, hess = state.slots["momentum"], state.slots["hess"]
         debias = 1.0 / (1.0 - self.beta1 ** tf.cast(state.step + 1, tf.float32))
         size = learning_rate * (self.hess_init + delta)
@@ -118,7 +118,7 @@ class Ivon(Method):
 
 
 @noise.compiled
-def _sample(mean: tf.Tensor, hess: tf.Tensor, eps: tf.Tensor, ess: tf.Tensor, delta: tf.Tensor) -> tf.Tensor:
+def _draw_theta(mean: tf.Tensor, hess: tf.Tensor, eps: tf.Tensor, ess: tf.Tensor, delta: tf.Tensor) -> tf.Tensor:
     return mean + eps * tf.math.rsqrt(ess * (hess + delta))
 
 
@@ -133,10 +133,13 @@ def _updated(
     beta1: float,
     beta2: float,
 ) -> tuple[tf.Tensor, ...]:
-    """Return mean, momentum and hess after one step; curvature: gradient * eps.
+    """Return mean, momentum and hess [..., P] after one step.
 
-    By Stein's identity E[gradient * eps / sigma] is the curvature. The term in its square is what keeps
-    hess + delta positive (Lin, Schmidt, Khan 2020): it is (hess + delta) * (1 + u + u^2 / 2) > 0.
+    curvature: gradient * eps; by Stein's identity E[gradient * eps / sigma] is the curvature.
+    numbers: ess, delta, step size and the debiasing factor of the momentum.
+
+    The quadratic term in the change of hess keeps hess + delta positive (Lin, Schmidt & Khan 2020): the new value is
+    (hess + delta) * (1 + u + u^2 / 2) > 0, where u = change / (hess + delta).
     """
     ess, delta, size, debias = tf.unstack(numbers)
     precision = hess + delta

@@ -20,8 +20,8 @@ from bnn_hvd.inference.method import Controls, Draws, Forward, Method, Picked, S
 from bnn_hvd.models.layers import Inputs
 from bnn_hvd.models.network import Network
 
-MOST_WEIGHTS = 5000  # whose full matrix is 100 MB, in each checkpoint too
-MOST_INPUTS = 2048  # of kron: each pass of draws factorises a matrix of that size for every class
+MOST_WEIGHTS = 5000  # of the last layer: their full matrix is 100 MB, also in each checkpoint
+MOST_INPUTS = 2048  # of the last layer: with kron, each prediction factorises a matrix of that size per class
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,7 +29,7 @@ class LaplaceOptions(MethodOptions):
     """Flags of laplace."""
 
     laplace_structure: str = flag(
-        "full", "--method=laplace", "curvature of the last layer: all of it, or a Kronecker product",
+        "full", "--method=laplace", "curvature of the last layer: the full matrix, or a Kronecker product",
         choices=("full", "kron"),
     )  # fmt: skip
 
@@ -42,14 +42,15 @@ class LaplaceOptions(MethodOptions):
 
 
 class Laplace(Method):
-    """theta stays the one of --init_from; its last layer W [D + 1, C], kernel and bias, gets q = N(W, precision^-1).
+    """q = N(W, precision^-1) over the last layer W [D + 1, C], kernel and bias; theta is that of --init_from.
 
         precision = sum_n h_n h_n^T (x) H_n + I / prior_scale^2       (full)
                     N mean_n(h_n h_n^T) (x) mean_n(H_n) + I / ...     (kron)
 
-    h [D + 1] is the input of the layer with a 1 for the bias, H [C, C] the Hessian of -log p(y | outputs) in the
-    outputs: generalized Gauss-Newton, which for one layer and softmax is the Hessian. A step trains nothing: it
-    averages its batch in. One epoch sees each example once; what fills no batch counts as the mean of the others.
+    h [D + 1] is the input of the layer with a 1 for the bias, H [C, C] the Hessian of -log p(y | outputs) by the
+    outputs. This is the generalized Gauss-Newton matrix, which for one layer and softmax equals the Hessian. A step
+    trains nothing: it adds its batch to the averages. One epoch takes each example once; those that do not fill a batch
+    are assumed to have the mean of the others.
     """
 
     def __init__(self, network: Network, likelihood: Likelihood, num_train: int, cluster: Cluster, config: TrainConfig):
@@ -106,7 +107,7 @@ class Laplace(Method):
         return lambda x: self.network.apply(weights, x)
 
     def _factors(self, theta: tf.Tensor, batch: Batch) -> list[tf.Tensor]:
-        """Return the means over the batch of what the precision is made of."""
+        """Return the batch means of the precision's factors: [(D+1) C, (D+1) C], or [D + 1, D + 1] and [C, C]."""
         weights: dict[str, Any] = self.network.unflatten(theta)
         outputs = self.network.apply(weights, batch.x)
         h_ND = self.network.apply(weights | {self.kernel: Inputs()}, batch.x)
@@ -119,14 +120,14 @@ class Laplace(Method):
         return [tf.reshape(tf.einsum("nd,nebc->dbec", h_ND, curved), [size, size]) / count]
 
     def _full_draws(self, state: State | Picked, eps: tf.Tensor) -> tf.Tensor:
-        """L^-T eps, with L the Cholesky factor of the precision, has its inverse as covariance."""
+        """Return S draws, less their mean, for eps [S, D + 1, C]: L^-T eps, L the Cholesky factor of the precision."""
         precision = self.num_train * state.slots["full"] + tf.eye(eps.shape[1] * eps.shape[2]) / self.prior_scale**2
         flat = tf.reshape(eps, [eps.shape[0], -1])
         solved = tf.linalg.triangular_solve(tf.linalg.cholesky(precision), tf.transpose(flat), adjoint=True)
         return tf.reshape(tf.transpose(solved), eps.shape)
 
     def _kron_draws(self, state: State | Picked, eps: tf.Tensor) -> tf.Tensor:
-        """In the basis of the output factor's eigenvectors the precision is one block per eigenvalue."""
+        """As `_full_draws`: in the eigenbasis of the output factor, the precision has one block per eigenvalue."""
         values_C, vectors_CC = tf.linalg.eigh(state.slots["outputs"])
         blocks = self.num_train * tf.maximum(values_C, 0.0)[:, None, None] * state.slots["inputs"]
         factors = tf.linalg.cholesky(blocks + tf.eye(self.inputs) / self.prior_scale**2)
@@ -135,7 +136,7 @@ class Laplace(Method):
 
 
 def output_hessian(likelihood: Likelihood, outputs: tf.Tensor, y_N: tf.Tensor) -> tf.Tensor:
-    """Return the second derivatives of -log p(y_n | outputs_n) in the outputs: [N, C] -> [N, C, C]."""
+    """Return the Hessian of -log p(y_n | outputs_n) by the outputs: [N, C] -> [N, C, C]."""
     with tf.GradientTape(persistent=True) as outer:
         outer.watch(outputs)
         with tf.GradientTape() as inner:

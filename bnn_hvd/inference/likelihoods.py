@@ -1,6 +1,6 @@
-"""Likelihoods: what a network's outputs say about y, in nats. The equations are in docs/maths.md.
+"""Likelihoods p(y | outputs of a network), in nats. The equations are in docs/maths.md.
 
-Outputs are [..., N, O]: any axes (members, draws) before the examples.
+Legend: N examples, O outputs, C classes, I items. Outputs are [..., N, O], with any axes (members, draws) before N.
 """
 
 import math
@@ -23,27 +23,28 @@ class Likelihood(Protocol):
         """Return -log p(y_n | outputs_n): [..., N, O] -> [..., N]."""
 
     def total_nll(self, outputs: tf.Tensor, y_N: tf.Tensor) -> tf.Tensor:
-        """Return the sum of that over n, in float64: [..., N, O] -> [...].
+        """Return the sum of `nll` over the examples, in float64: [..., N, O] -> [...].
 
-        The accept ratio of hmc is the difference of two such sums: at 4e5 nats, float32 can't tell 0.03 from 0.
+        The accept ratio of hmc is a difference of two such sums: at 4e5 nats, float32 cannot resolve 0.03.
         """
         return tf.reduce_sum(tf.cast(self.nll(outputs, y_N), tf.float64), -1)
 
     def score(self, outputs: tf.Tensor, y_N: tf.Tensor) -> dict[str, tf.Tensor]:
-        """Return what is logged of a batch beside the loss, by name: [..., N, O] -> [...]."""
+        """Return the scores of a batch that are logged, by name: [..., N, O] -> [...]."""
 
     def predictive(self, outputs: tf.Tensor) -> tf.Tensor:
-        """Return the numbers that say what is predicted: class probabilities, or mean and standard deviation."""
+        """Return the parameters of p(y | outputs): [..., N, O] -> class or item probabilities of that shape, or
+        [..., N, 2], mean and standard deviation."""
 
 
 class Categorical(Likelihood):
-    """Class probabilities softmax(logits); y are class numbers."""
+    """Class probabilities softmax(outputs); y [N] are class numbers."""
 
     def nll(self, outputs: tf.Tensor, y_N: tf.Tensor) -> tf.Tensor:
         return tf.nn.sparse_softmax_cross_entropy_with_logits(_for_each(outputs, y_N), outputs)
 
     def total_nll(self, outputs: tf.Tensor, y_N: tf.Tensor) -> tf.Tensor:
-        """As the sum of `nll`, in a third of the time: vectorised along the examples, not along the few classes."""
+        """Return the sum of `nll`, in a third of the time: vectorised along the examples, not along the few classes."""
         chosen = tf.one_hot(y_N, outputs.shape[-1], axis=0, dtype=outputs.dtype)  # [C, N]
 
         @tf.custom_gradient
@@ -72,14 +73,17 @@ class Categorical(Likelihood):
 
 
 class Bernoulli(Likelihood):
-    """Watched or not, of each item: sigma(outputs). y [N, I] is 1 (watched), -1 (not) or 0 (not known: no data)."""
+    """Implicit ratings: a user has rated an item with probability sigma(outputs).
+
+    y [N, I] is 1 (rated), -1 (not rated) or 0 (unknown).
+    """
 
     def nll(self, outputs: tf.Tensor, y: tf.Tensor) -> tf.Tensor:
-        """Return the sum over the items that are known, [..., N, I] -> [..., N]."""
+        """Return the sum over the known items, [..., N, I] -> [..., N]."""
         return tf.reduce_sum(log_loss(outputs, y), -1)
 
     def total_nll(self, outputs: tf.Tensor, y: tf.Tensor) -> tf.Tensor:
-        """As the sum of `nll`, but over the items, too, in float64."""
+        """Return the sum over users and items, in float64: [..., N, I] -> [...]."""
 
         @tf.custom_gradient
         def total(z: tf.Tensor) -> tuple[tf.Tensor, Gradient]:
@@ -101,21 +105,21 @@ class Bernoulli(Likelihood):
 
 @tf.custom_gradient
 def log_loss(z: tf.Tensor, y: tf.Tensor) -> tuple[tf.Tensor, Callable[[tf.Tensor], tuple[tf.Tensor, None]]]:
-    """Return log(1 + exp(-y z)), and 0 where y is 0, for log odds z [..., N, I] and y [N, I] of any type."""
+    """Return log(1 + exp(-y z)), and 0 where y is 0: log odds z [..., N, I], y [N, I] of any dtype -> [..., N, I]."""
     sign = tf.cast(y, z.dtype)
     return tf.math.softplus(-sign * z) * tf.abs(sign), lambda upstream: (upstream * _slope(z, sign), None)
 
 
 def _slope(z: tf.Tensor, sign: tf.Tensor) -> tf.Tensor:
-    """Return the derivative of `log_loss` by z."""
+    """Return the derivative of `log_loss` by z, [..., N, I]."""
     return -sign * tf.sigmoid(-sign * z)
 
 
 class Gaussian(Likelihood):
     """y ~ N(mean, scale^2). The outputs are [mean, log scale], or with a fixed noise_scale [mean].
 
-    y, the outputs and what is predicted are standardised: in multiples of `unit`. Losses and scores are of
-    the target itself: its density is that of y divided by the unit.
+    y, the outputs and the predictions are standardised: in multiples of `unit`. Losses and scores are in the target's
+    own units: its density is that of y divided by `unit`.
     """
 
     def __init__(self, noise_scale: float = 0.0, unit: float = 1.0):
@@ -137,12 +141,12 @@ class Gaussian(Likelihood):
     def _parts(self, outputs: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         if self.noise_scale:
             return outputs[..., 0], tf.constant(math.log(self.noise_scale))
-        # Far outside the data a log scale may be anything; beyond these bounds its exponential is no number.
+        # Far from the data the log scale is unbounded; without these bounds its exponential would overflow.
         return outputs[..., 0], tf.clip_by_value(outputs[..., 1], -MAX_LOG_SCALE, MAX_LOG_SCALE)
 
 
 def make(config: DataConfig, target: Target) -> Likelihood:
-    """Return the likelihood that the flags name, or the default of this kind of target."""
+    """Return the likelihood that the flags name, or the target's default."""
     kind = target.likelihood(config.likelihood, config.noise_scale)
     if not isinstance(target, RealValues):
         return Categorical() if kind == "categorical" else Bernoulli()

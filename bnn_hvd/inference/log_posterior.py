@@ -2,9 +2,8 @@
 
     log p(q | data) = log prior(q) + sum over ranks of log p(its data | q) + constant
 
-Each rank has its shard of the data; value and gradient leave an evaluation the same on every rank, after one
-grouped all-reduce. Legend: M chains; q [M, Q] = [theta (P), which all ranks share; local latents (L), which belong
-to this rank's data and live on it alone], Q = P + L.
+Each rank evaluates its shard of the data. One grouped all-reduce then makes value and gradient equal on all ranks.
+Legend: M chains; q [M, Q] = [theta (P), equal on all ranks; local latents (n L) of this rank's n examples].
 """
 
 import math
@@ -19,13 +18,13 @@ from bnn_hvd.distributed.cluster import Cluster
 from bnn_hvd.inference import clock
 from bnn_hvd.inference.chunks import Chunks
 
-Sum = Callable[[tf.Tensor, Batch], tf.Tensor]  # q [M, Q] and some examples -> [M], added up over them
+Sum = Callable[[tf.Tensor, Batch], tf.Tensor]  # q [M, Q] and some examples -> [M], a sum over the examples
 LogLikelihood = Sum  # in nats, float64
 LOCAL = 2  # purpose of a seed: local momenta
 
 
 class Local(NamedTuple):
-    """The local latents: q is num_shared numbers, and then the part `mine` of the `total` local ones."""
+    """The layout of q: num_shared shared numbers, then those in the slice `mine` of the `total` local ones."""
 
     num_shared: int
     mine: slice
@@ -33,22 +32,22 @@ class Local(NamedTuple):
 
 
 class Evaluation(NamedTuple):
-    """Value and gradient at q."""
+    """The log posterior at q: its terms and its gradient."""
 
-    log_likelihood: tf.Tensor  # [M], of all data, less that at the reference
+    log_likelihood: tf.Tensor  # [M], of all data, minus that at the reference
     gradient: tf.Tensor  # [M, Q], of the log posterior
-    here: tf.Tensor  # [M] float64: log likelihood of this rank's data, without a reference
+    here: tf.Tensor  # [M] float64: log likelihood of this rank's data, no reference subtracted
     score: tf.Tensor  # [M], of all data
     communication_s: tf.Tensor
 
 
 class LogPosterior:
-    """The target of a Hamiltonian trajectory over one rank's shard, `examples`.
+    """The target of Hamiltonian dynamics. `examples` is this rank's shard of the data.
 
-    prior_scale: of N(0, prior_scale^2), one for all coordinates of q or one for each.
-    local: of the local latents; None: there are none, and all of q is shared.
-    score: what is counted beside the likelihood, where it is asked for; float32.
-    chunk_examples, threads: as in `Chunks`.
+    prior_scale: of N(0, prior_scale^2), one number or [Q], one per coordinate.
+    local: the layout of q with local latents; None: all of q is shared.
+    score: a statistic, float32, that `evaluate` also sums on request.
+    chunk_examples, threads: `size` and `threads` of `Chunks`.
     """
 
     def __init__(
@@ -67,10 +66,10 @@ class LogPosterior:
         self.chunks = Chunks(examples, chunk_examples, threads)
 
     def __call__(self, q: tf.Tensor) -> tf.Tensor:
-        """Return the log posterior [M], but for the prior's constant, to any code that differentiates by tape.
+        """Return the log posterior [M], without the prior's constant, with the right gradient under a tf.GradientTape.
 
-        Horovod's own gradient of an all-reduce is one more all-reduce of the incoming gradient: the sum over
-        ranks would be counted once per rank, and the prior, which is in none of them, too.
+        Horovod's own gradient of an all-reduce is another all-reduce, of the incoming gradient: a rank would get the
+        gradient of its own shard alone, times the number of ranks.
         """
 
         @tf.custom_gradient
@@ -84,8 +83,8 @@ class LogPosterior:
     def evaluate(self, q: tf.Tensor, reference: tf.Tensor | None = None, score: bool = False) -> Evaluation:
         """Return value and gradient at q, from one grouped all-reduce.
 
-        reference: `here` of another place. The ranks then add up differences, which are small where the log
-          likelihoods themselves are large: a sum of 10^7 in float32 is only known to 1.
+        reference: `here` at another position. The ranks then sum differences, which are small where the log
+          likelihoods are large: float32 resolves a sum of 10^7 only to 1.
         """
 
         here, gradient, *scores = self._sums_here(q, score)
@@ -97,7 +96,7 @@ class LogPosterior:
         return Evaluation(change, gradient, here, scores[0] if scores else tf.zeros(q.shape[:1]), seconds)
 
     def _sums_here(self, q: tf.Tensor, score: bool) -> list[tf.Tensor]:
-        """Return log likelihood [M], its gradient [M, Q] and, if asked for, the score [M] of this rank's data."""
+        """Return log likelihood [M], its gradient [M, Q] and, on request, the score [M] of this rank's data."""
         scores = [self.score] if score and self.score else []
 
         def of_chunk(batch: Batch) -> list[tf.Tensor]:
@@ -112,20 +111,20 @@ class LogPosterior:
         return self.chunks.sum(of_chunk, zeros)
 
     def log_prior(self, q: tf.Tensor) -> tf.Tensor:
-        """Return the log prior [M], float64, of shared and of all local coordinates."""
+        """Return the log prior [M], float64, of the shared coordinates and of the local ones of all ranks."""
         log_scales = tf.broadcast_to(tf.math.log(self._scale(q)), q.shape)
         return -self._half_squares(q) - self._sum_over_coordinates(log_scales + 0.5 * math.log(2 * math.pi))
 
     def log_prior_change(self, before: tf.Tensor, after: tf.Tensor) -> tf.Tensor:
-        """Return by how much the log prior changes [M], float64, without taking the difference of two large sums."""
+        """Return the change of the log prior [M], float64, without a difference of two large sums."""
         return -self._sum_over_coordinates((after - before) * (after + before) / (2.0 * self._scale(after) ** 2))
 
     def kinetic_change(self, before: tf.Tensor, after: tf.Tensor) -> tf.Tensor:
-        """Return by how much the kinetic energy p^2 / 2 changes [M], float64, of shared and of local momenta."""
+        """Return the change of the kinetic energy p^2 / 2 [M], float64, of shared and local momenta [M, Q]."""
         return self._sum_over_coordinates((after - before) * (after + before) / 2.0)
 
     def log_likelihood_change64(self, before: tf.Tensor, after: tf.Tensor) -> tf.Tensor:
-        """Return by how much the log likelihood changes [M], with all arithmetic in float64: two passes forward."""
+        """Return the change of the log likelihood [M], all in float64: two forward passes over the data."""
 
         def of_chunk(batch: Batch) -> list[tf.Tensor]:
             exact = Batch(*(tf.cast(part, tf.float64) if part.dtype.is_floating else part for part in batch))
@@ -136,9 +135,10 @@ class LogPosterior:
         return self.cluster.sum(here)[0]
 
     def momentum(self, seeds_M2: tf.Tensor, size: int) -> tf.Tensor:
-        """Return standard normals [M, size]: shared ones equal on every rank, local ones each coordinate's own.
+        """Return momenta, standard normals [M, size]: the shared ones are equal on all ranks.
 
-        Every rank draws those of all ranks and takes its part: a nanosecond each, and no number depends on the ranks.
+        Every rank draws the local ones of all ranks, at a nanosecond each, and takes its slice: so the momentum of a
+        local latent does not depend on the number of ranks.
         """
         if self.local is None:
             return noise.normals(seeds_M2, size)
@@ -146,7 +146,7 @@ class LogPosterior:
         return tf.concat([noise.normals(seeds_M2, self.local.num_shared), every_local[:, self.local.mine]], -1)
 
     def _sum_over_coordinates(self, values: tf.Tensor) -> tf.Tensor:
-        """Return the sum over all coordinates of q [M], float64: shared ones once, local ones of every rank."""
+        """Return the sum over all coordinates [M], float64: the shared ones once, the local ones of all ranks."""
         values = tf.cast(values, tf.float64)
         shared = tf.reduce_sum(values[:, : self._shared(values)], -1)
         if self._shared(values) == values.shape[-1]:

@@ -1,4 +1,4 @@
-"""The loss of one setting of the weights, maximum a posteriori: what the methods that train settings share."""
+"""The maximum a posteriori loss of a network, which several methods share."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -24,9 +24,9 @@ class MaximumAPosteriori:
     def scalars(
         self, theta: tf.Tensor, batch: Batch, controls: Controls, weights_of: WeightsOf | None = None
     ) -> Scalars:
-        """Return the loss and what is logged beside it, [] or [M] for theta [P] or [M, P]; and batch statistics.
+        """Return loss, nll and scores, [] or [M] for theta [P] or [M, P]; and batch statistics, if there are any.
 
-        weights_of: makes of theta what the network runs with (default: theta as it is).
+        weights_of: from theta to the weights of the forward pass (default: `Network.unflatten`).
         """
         theta, log_prior = with_log_prior(theta, self.prior_scale)
         outputs, seen = self.network.apply_in_training((weights_of or self.network.unflatten)(theta), batch.x)

@@ -1,4 +1,4 @@
-"""Monte Carlo dropout: the noise of training, kept for prediction (Gal & Ghahramani 2016)."""
+"""Monte Carlo dropout: dropout also in prediction (Gal & Ghahramani 2016)."""
 
 import dataclasses
 from typing import Any
@@ -28,16 +28,16 @@ class MCDropoutOptions(MethodOptions):
     prunable = True
 
     dropout_rate: float = flag(
-        0.1, "--method=mc_dropout", "part of each layer's inputs (but the first one's) that is dropped, in [0, 1)",
+        0.1, "--method=mc_dropout", "fraction of the inputs of each layer but the first that is dropped, in [0, 1)",
         minimum=0, below=1,
     )  # fmt: skip
 
 
 class MCDropout(Method):
-    """Descends the loss of `MaximumAPosteriori` with dropout on the input of every layer but the first.
+    """Minimises the loss of `MaximumAPosteriori`, with dropout on the input of every layer but the first.
 
-    A draw is one mask for each layer and each example of the pass: the i-th example has the i-th row of the
-    masks of its draw, whatever other draws are beside it.
+    A draw is one mask for each layer and each example of the forward pass. The mask of example i does not depend on the
+    other draws.
     """
 
     optimizer: Optimizer

@@ -1,7 +1,7 @@
-"""A Normal per weight, q = N(loc, exp(log_scale)^2): its noise and its KL, forward and backward fused.
+"""A Normal per weight, q = N(loc, exp(log_scale)^2): its noise and its KL, with fused forward and backward passes.
 
-Each function is one compiled loop over the weights. Written with TensorFlow's operations, every
-multiplication would read and write all of them; with its own gradient rules, each would take more.
+Each pass is one compiled loop over the weights. With TensorFlow's operations, every multiplication would read and write
+all weights, and its gradient rules would do so again. Legend: B weights, M members.
 """
 
 from collections.abc import Callable
@@ -17,9 +17,10 @@ from bnn_hvd.noise import Gradient
 def perturb(
     loc: tf.Tensor, log_scale: tf.Tensor, seed: tf.Tensor, prior_scale: tf.Tensor
 ) -> tuple[tuple[tf.Tensor, ...], Gradient]:
-    """Return (loc, scale * eps [B], KL(q || N(0, prior_scale^2)) summed), with eps a standard normal draw.
+    """Return loc [B], scale * eps [B] with eps a standard normal draw, and KL(q || N(0, prior_scale^2)) [].
 
-    loc is handed through, so that its gradients from the data and from the KL are added in one loop.
+    loc [B] is returned unchanged: the likelihood is computed from the returned one, so that its gradients from the data
+    and from the KL are added in one loop.
     """
     pairs, kl = _perturbation_and_kl(loc, log_scale, seed, prior_scale)
     perturbation = noise.as_floats(pairs, log_scale.shape[0])
@@ -32,7 +33,7 @@ def perturb(
 
 @tf.custom_gradient
 def variance(loc: tf.Tensor, log_scale: tf.Tensor, prior_scale: tf.Tensor) -> tuple[tuple[tf.Tensor, ...], Gradient]:
-    """Return (loc, scale^2 [B], KL(q || N(0, prior_scale^2)) summed); loc as in `perturb`."""
+    """Return loc [B], scale^2 [B] and KL(q || N(0, prior_scale^2)) []; loc as in `perturb`."""
     squares, kl = _variance_and_kl(loc, log_scale, prior_scale)
 
     def gradient(to_loc: tf.Tensor, to_variance: tf.Tensor, to_kl: tf.Tensor) -> tuple[Any, ...]:
@@ -42,7 +43,7 @@ def variance(loc: tf.Tensor, log_scale: tf.Tensor, prior_scale: tf.Tensor) -> tu
 
 
 def for_each_member(function: Callable[..., Any], prior_scale: tf.Tensor, *arguments: tf.Tensor) -> Any:
-    """Call `function(*arguments, prior_scale)`: once, or with each of M members' arguments, and stack the results."""
+    """Return `function(*arguments, prior_scale)` for arguments [B]; for [M, B], the stacked results of all members."""
     if len(arguments[0].shape) == 1:
         return function(*arguments, prior_scale)
     each = [function(*one, prior_scale) for one in zip(*(tf.unstack(argument) for argument in arguments), strict=True)]
@@ -50,10 +51,10 @@ def for_each_member(function: Callable[..., Any], prior_scale: tf.Tensor, *argum
 
 
 def kl_to_prior(loc: tf.Tensor, log_scale: tf.Tensor, prior_scale: float) -> tf.Tensor:
-    """Return KL(q || N(0, prior_scale^2)), summed over the weights, in nats.
+    """Return KL(q || N(0, prior_scale^2)), summed over the weights, in nats: [B], [B] -> [].
 
-    log(prior_scale) - log_scale + (scale^2 + loc^2) / (2 prior_scale^2) - 1/2: in terms of log_scale it
-    needs no logarithm per weight.
+    sum of log(prior_scale) - log_scale + (scale^2 + loc^2) / (2 prior_scale^2) - 1/2, which needs no logarithm of each
+    weight's scale.
     """
     squares = tf.reduce_sum(tf.exp(2.0 * log_scale) + loc * loc)
     constant = float(loc.shape[0]) * (tf.math.log(prior_scale) - 0.5)
@@ -87,7 +88,7 @@ def _gradient(
     to_output: tf.Tensor,
     to_kl: tf.Tensor,
 ) -> tuple[tf.Tensor, tf.Tensor]:
-    """Gradients to loc and log_scale, for an output whose derivative by log_scale is the output itself."""
+    """Return the gradients by loc and log_scale [B], where the derivative of `output` by log_scale is `output`."""
     precision = 1.0 / prior_scale**2
     return (
         to_loc + to_kl * precision * loc,

@@ -1,10 +1,10 @@
-"""The interface of a method of inference, and what it is handed. Read this first, then point.py, then vi.py.
+"""The interface of a method of inference, and its arguments. Read this first, then point.py, then vi.py.
 
 A method approximates the posterior of a network's weights. It is one file here and one row in registry.METHODS.
 
 **Members.** A method also trains M copies of the network at once, as particles or as the members of an ensemble.
-The only difference is an axis: seeds are [M, 2] instead of [2], and everything in the state has the leading axis M,
-but for the step counter. Methods therefore work on the last axis of theta [..., P].
+The only difference is an axis: seeds are [M, 2] instead of [2], and every variable of the state but the step counter
+has the leading axis M. Methods therefore work on the last axis of theta [..., P].
 
 Legend: P parameters, M members, S draws, N examples, O outputs, B parameters with a scale.
 """
@@ -33,7 +33,7 @@ class Controls(NamedTuple):
 
 
 class Draws(NamedTuple):
-    """Which posterior draws to make: the same ones on every rank, whatever draws are beside them."""
+    """Which posterior draws to make. Given the state, a draw depends on its index and its seed alone."""
 
     index: tf.Tensor  # [S] int32, counting from 0
     seeds: tf.Tensor  # [S, 2] int64
@@ -43,10 +43,11 @@ class State(tf.Module):
     """Everything that training changes.
 
     Attributes:
-      params: what is learnt, one flat vector [P], or [M, P] for M members.
-      slots: what the optimizer and the method keep beside it, by name; with M members, [M, ...].
-      step: steps done, int64.
-      example_axis: of the variables that have an axis of this rank's examples, which one that is, by name.
+      params: the trained parameters, one flat vector [P], or [M, P] for M members.
+      slots: the other variables of the optimizer and the method, by name; with M members, [M, ...].
+      step: number of steps done, int64.
+      example_axis: for each variable with an axis of this rank's examples (local latents), the index of that axis, by
+        the variable's name.
     """
 
     def __init__(self, params: tf.Tensor, optimizer: Optimizer | None = None, network: Network | None = None):
@@ -61,7 +62,7 @@ class State(tf.Module):
 
 
 class Picked(NamedTuple):
-    """A state to draw from: as `State`, with one picked member for each of S draws in the place of the M members."""
+    """A state to draw from: as `State`, with the axis S instead of M: for each of S draws, its picked member."""
 
     params: tf.Tensor
     slots: dict[str, tf.Tensor]
@@ -69,16 +70,16 @@ class Picked(NamedTuple):
 
 
 class Marginals(NamedTuple):
-    """What is known of each weight: its mean, and the standard deviation of the first B, where there is one."""
+    """Mean of each weight, and standard deviation of the first B weights; B = 0 for a method without scales."""
 
     loc_P: np.ndarray
     scale_B: np.ndarray
 
 
 class Method(Protocol):
-    """Made from (network, likelihood, num_train, cluster, config); nothing in it changes, but for `optimizer`.
+    """Made from (network, likelihood, num_train, cluster, config). Only `optimizer` may be replaced later.
 
-    optimizer: None for a method that has an update rule of its own.
+    optimizer: None for a method with its own update rule.
     """
 
     network: Network
@@ -86,35 +87,35 @@ class Method(Protocol):
     optimizer: Optimizer | None = None
 
     def init(self, seed: np.ndarray) -> State:
-        """Return the state that training starts with, for a seed [2] or [M, 2]; equal on every rank."""
+        """Return the initial state for a seed [2] or [M, 2]; equal on every rank."""
 
     def step(self, state: State, batch: Batch, controls: Controls) -> Scalars:
-        """Make one step of training: change `state`, and nothing else. `batch` is this rank's part of it.
+        """Make one step of training on this rank's part of the batch: change `state`, and return scalars to log.
 
-        Communicates in sight, by the cluster. Where ranks train the same, the state is equal on them afterwards.
+        All communication is by the cluster. Afterwards the state is equal on all ranks that train the same members.
         """
 
     def draw(self, state: State | Picked, draws: Draws) -> Forward:
-        """Return the network with S posterior draws of its weights: of a state, or of the members picked."""
+        """Return the network with S posterior draws of its weights."""
 
     def num_reduced(self) -> int:
-        """Return how many numbers of a member a rank hands to the all-reduces of a step."""
+        """Return how many numbers a rank contributes to the all-reduces of a step, per member."""
 
     def num_draws(self, requested: int) -> int:
-        """Return how many of so many draws differ from each other."""
+        """Return how many of the requested draws differ from each other."""
         return requested
 
     def marginals(self, state: State) -> Marginals:
-        """Return mean and standard deviation of the weights, for histograms; here of methods without a scale."""
+        """Return mean and standard deviation of the weights. The default is for methods without scales."""
         return Marginals(state.params.numpy(), np.zeros(0, np.float32))
 
     def picked(self, state: State, member_S: tf.Tensor, index_S: tf.Tensor) -> Picked:
-        """Return the state of the members member_S, of each of which the draw number index_S is wanted."""
+        """Return the state to draw from: entry s is for draw index_S[s] of member member_S[s]."""
         slots = {name: tf.gather(slot, member_S) for name, slot in state.slots.items()}
         return Picked(tf.gather(state.params, member_S), slots, state.step)
 
     def alone(self) -> "Method":
-        """Return the method for a state that has all examples' parameters in one place."""
+        """Return the method for a gathered state, which has the local latents of all examples."""
         return self
 
     def with_members(self, members: range) -> "Method":

@@ -1,7 +1,7 @@
-"""The log posterior of a network's parameters, and of the local latents that some networks have.
+"""The log posterior of a network's parameters, including local latents.
 
-Local latents are parameters of one example, a user's factors for instance. They live on the rank that has the example.
-Legend: M chains, S draws, P shared parameters; N examples of a batch, n of this rank, of which each has L latents.
+Local latents are parameters that belong to one example, for instance a user's factors, and live on its rank.
+Legend: M chains, S draws, P shared parameters, O outputs; N examples of a batch, n of this rank, each with L latents.
 """
 
 import dataclasses
@@ -20,15 +20,15 @@ from bnn_hvd.inference.method import Forward
 from bnn_hvd.models.layers import Wide
 from bnn_hvd.models.network import Network
 
-INITIAL_SCALE = 0.1  # of local latents, relative to their prior's
+INITIAL_SCALE = 0.1  # of local latents, relative to the scale of their prior
 
 
 @dataclasses.dataclass(frozen=True)
 class NetworkPosterior:
-    """The posterior of q [M, Q] = [theta (P), latents of this rank's examples (n L)].
+    """The posterior of q [M, Q] = [theta (P), local latents of this rank's examples (n L)].
 
-    prior_scale: of the parameters that have none of their own.
-    chunk_examples: as in `Chunks`.
+    prior_scale: of the parameters without a prior scale of their own.
+    chunk_examples: `size` of `Chunks`.
     """
 
     network: Network
@@ -40,37 +40,37 @@ class NetworkPosterior:
 
     @property
     def mine(self) -> slice:
-        """Which examples are this rank's."""
+        """The indices of this rank's examples."""
         return shards.shard(self.num_train, self.cluster.rank, self.cluster.size)
 
     @property
-    def num_of_draw(self) -> int:
-        """How many numbers a draw is, of all ranks."""
-        return self.network.num_parameters + self.num_train * self.network.num_of_example
+    def draw_size(self) -> int:
+        """The numbers in one draw, with the local latents of all ranks."""
+        return self.network.num_parameters + self.num_train * self.network.num_local
 
     def initial_latents(self, seed: np.ndarray) -> tf.Tensor:
-        """Return what the local latents start with [M, n, L]: factors a tenth of their prior, biases 0."""
+        """Return the initial local latents [M, n, L]: INITIAL_SCALE times a draw from their own prior, else 0."""
         scale_L = np.concatenate(
-            [np.full(p.size, INITIAL_SCALE * p.prior_scale, np.float32) for p in self.network.of_example]
+            [np.full(p.size, INITIAL_SCALE * p.prior_scale, np.float32) for p in self.network.local_parameters]
         )
-        shape = [self.num_train, len(scale_L)]  # all of them, to take a part: an example's don't depend on the ranks
+        shape = [self.num_train, len(scale_L)]  # of all examples, so that they do not depend on the number of ranks
         return (
             tf.stack([tf.random.stateless_normal(shape, one)[self.mine] for one in seeds.derive(seed, purpose=LOCAL)])
             * scale_L
         )
 
     def joined(self, theta_MP: tf.Tensor, latents_MnL: tf.Tensor | None) -> tf.Tensor:
-        """Return q [M, Q]."""
+        """Return q [M, Q] = [theta, latents]."""
         if latents_MnL is None:
             return theta_MP
         return tf.concat([theta_MP, tf.reshape(latents_MnL, [theta_MP.shape[0], -1])], -1)
 
     def parts(self, q: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor | None]:
-        """Return theta [M, P], and the latents [M, n, L], if there are any."""
+        """Return theta [M, P] and the local latents [M, n, L], if there are any, of q [M, Q]."""
         size = self.network.num_parameters
-        if not self.network.of_example:
+        if not self.network.local_parameters:
             return q, None
-        return q[:, :size], tf.reshape(q[:, size:], [q.shape[0], -1, self.network.num_of_example])
+        return q[:, :size], tf.reshape(q[:, size:], [q.shape[0], -1, self.network.num_local])
 
     def target(self, batch: Batch) -> LogPosterior:
         """Return the log posterior of q; batch: this rank's shard of all examples."""
@@ -81,15 +81,15 @@ class NetworkPosterior:
         )
 
     def forward(self, theta_SP: tf.Tensor, latents_SnL: tf.Tensor | None = None) -> Forward:
-        """Return x [N, ...] -> outputs [S, N, O] of S weight samples, with the latents of n examples."""
+        """Return the function x [N, ...] -> outputs [S, N, O] for S draws."""
         weights = self.network.unflatten(theta_SP)
         if latents_SnL is None:
             return lambda x: self.network.apply(weights, x)
         return lambda x: self.network.apply(weights | self._latents_of(latents_SnL, x), x)
 
     def _local(self) -> tuple[Local | None, Any]:
-        """Return where the local latents are in q, and the prior's standard deviation: one, or of each coordinate."""
-        each = self.network.num_of_example
+        """Return the layout of q, and the prior's standard deviation: one number, or [Q]."""
+        each = self.network.num_local
         if not each:
             return None, self.prior_scale
         mine, (shared_P, scale_L) = self.mine, self.network.prior_scales(self.prior_scale)
@@ -108,12 +108,15 @@ class NetworkPosterior:
         return -self.likelihood.total_nll(self._outputs(q, chunk), chunk.y)
 
     def _num_right(self, q: tf.Tensor, chunk: Batch) -> tf.Tensor:
-        """Return how many examples of a chunk are predicted right [M]; 0 where that is no question."""
+        """Return how many examples of a chunk are predicted correctly [M]; 0 for likelihoods without an accuracy."""
         scores = self.likelihood.score(self._outputs(q, chunk), chunk.y)
         mean = scores.get("accuracy", tf.zeros(q.shape[:1]))
         return mean * tf.cast(tf.shape(chunk.y)[0], tf.float32)
 
     def _latents_of(self, latents: tf.Tensor, x: tf.Tensor, first: int = 0) -> dict[str, tf.Tensor]:
-        """Return the latents of the examples x [N, 1] by name; latents [M, n, L] begin at example `first`."""
+        """Return by name, [M, N, ...], the latents of the examples with numbers x [N, 1].
+
+        latents: [M, n, L], of the n examples from number `first` on.
+        """
         index_N = tf.cast(x[:, 0], tf.int32) - first
-        return self.network.unflatten_of_example(tf.gather(latents, index_N, axis=1))
+        return self.network.unflatten_local(tf.gather(latents, index_N, axis=1))

@@ -1,4 +1,4 @@
-"""Update rules on one flat parameter vector: a single fused kernel a step, whatever the network."""
+"""Update rules on one flat parameter vector [P] or [M, P]: one fused kernel per step."""
 
 from typing import Protocol
 
@@ -9,13 +9,13 @@ from bnn_hvd.config.schedule import ScheduleConfig
 
 class Optimizer(Protocol):
     def slots(self, params: tf.Variable) -> dict[str, tf.Variable]:
-        """Return the state that the rule keeps per parameter."""
+        """Return the variables that the rule keeps per parameter, each in the shape of `params`."""
 
     def apply(
         self, params: tf.Variable, slots: dict[str, tf.Variable], gradient: tf.Tensor, learning_rate: tf.Tensor,
         step: tf.Tensor,
     ) -> None:  # fmt: skip
-        """Change `params` and `slots`; `step` counts from 0."""
+        """Update `params` and `slots` by a gradient in the shape of `params`; `step` counts from 0."""
 
 
 class Adam(Optimizer):

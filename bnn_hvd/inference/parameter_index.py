@@ -1,4 +1,4 @@
-"""Where the parameters of a network are in what a method keeps as its `params`."""
+"""The positions of a network's parameters in the `params` of a method's state."""
 
 import numpy as np
 
@@ -7,14 +7,14 @@ from bnn_hvd.models.network import Network
 
 
 def of_theta(method: MethodOptions, network: Network) -> np.ndarray:
-    """Return, for each entry of theta [P], its index in `params`: of the mean, where there is a scale too.
+    """Return the index in `params` of each entry of theta [P]; for Bayesian weights, that of loc.
 
-    A method with scales keeps [loc (B), log scale (B), deterministic weights (P - B)], the others theta as it is.
+    The `params` of a method with scales are [loc (B), log scale (B), deterministic weights (P - B)], of others theta.
     """
     index_P = np.arange(network.num_parameters)
     return np.where(index_P < network.num_bayesian, index_P, index_P + network.num_bayesian * method.has_scales)
 
 
 def of_log_scale(network: Network) -> np.ndarray:
-    """Return, for each Bayesian entry of theta [B], the index of its log scale in the `params` of such a method."""
+    """Return the index in `params` of the log scale of each Bayesian weight [B], for a method with scales."""
     return network.num_bayesian + np.arange(network.num_bayesian)

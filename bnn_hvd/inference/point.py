@@ -1,4 +1,4 @@
-"""One setting of the weights: maximum a posteriori, the baseline of every Bayesian method."""
+"""Point estimate: maximum a posteriori, the baseline of every Bayesian method."""
 
 import dataclasses
 
@@ -20,7 +20,7 @@ from bnn_hvd.models.network import Network
 
 @dataclasses.dataclass(frozen=True)
 class PointOptions(MethodOptions):
-    """What holds of point; it has no flags of its own."""
+    """Facts of point; it has no flags of its own."""
 
     takes_batch_norm = True
     deterministic = True
@@ -28,14 +28,14 @@ class PointOptions(MethodOptions):
 
 
 class DeepEnsembleOptions(PointOptions):
-    """What holds of ensemble, the members of which are point networks."""
+    """Facts of ensemble, whose members are point networks."""
 
     needs_particles = True
     deterministic = False
 
 
 class Point(Method):
-    """Descends the loss of `MaximumAPosteriori`."""
+    """Minimises the loss of `MaximumAPosteriori`."""
 
     optimizer: Optimizer
 
@@ -57,7 +57,7 @@ class Point(Method):
         return 1  # every draw is the same network
 
     def draw(self, state: State | Picked, draws: Draws) -> Forward:
-        """Return the network itself, as S equal draws of which one is computed; or the S members picked."""
+        """Return the network as one draw (all draws are equal), or with members, the network with the S picked ones."""
         theta = tf.convert_to_tensor(state.params)
         weights = self.network.unflatten(theta) | statistics_of(state)
         if len(theta.shape) == 2:

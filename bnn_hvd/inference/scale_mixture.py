@@ -1,4 +1,4 @@
-"""The prior of two Normals around 0, one wide and one narrow (Blundell et al. 2015, eq. 7), in nats."""
+"""The scale mixture prior: a wide and a narrow Normal around 0 (Blundell et al. 2015, eq. 7). In nats."""
 
 import math
 from typing import NamedTuple
@@ -24,7 +24,7 @@ class ScaleMixture(NamedTuple):
     def kl(self, w: tf.Tensor, log_scale: tf.Tensor) -> tf.Tensor:
         """Return an unbiased estimate of KL(q || p) from one draw w of q, summed over the weights: [..., B] -> [...].
 
-        The prior's part has no closed form; the entropy of q has, and is not estimated.
+        The cross-entropy with the prior has no closed form. The entropy of q has one, and is computed exactly.
         """
         entropy = tf.reduce_sum(log_scale, -1) + 0.5 * math.log(2 * math.pi * math.e) * float(log_scale.shape[-1])
         return -entropy - self.log_prob(w)
@@ -38,21 +38,21 @@ def _log_prob(w: tf.Tensor, mixture: tf.Tensor) -> tuple[tf.Tensor, Gradient]:
 @noise.compiled
 def _summed(w: tf.Tensor, mixture: tf.Tensor) -> tf.Tensor:
     wide, narrow = _components(w, mixture)
-    # The larger one is taken out of the logarithm, so that neither underflows.
+    # log-sum-exp of the two, so that neither underflows.
     return tf.reduce_sum(tf.maximum(wide, narrow) + tf.math.log1p(tf.exp(-tf.abs(wide - narrow))), -1)
 
 
 @noise.compiled
 def _slope(w: tf.Tensor, mixture: tf.Tensor) -> tf.Tensor:
-    """d log p / dw: each component's slope -w / scale^2, weighted by how likely w came from it."""
+    """Return d log p / dw [..., B]: the slope -w / scale^2 of each component, weighted by its responsibility for w."""
     wide, narrow = _components(w, mixture)
-    # Not 1 minus the other: the narrow part's share counts even where it is tiny.
+    # Not 1 - is_wide: a tiny is_narrow must not be rounded to 0, because 1 / narrow_scale^2 is large.
     is_wide, is_narrow = tf.sigmoid(wide - narrow), tf.sigmoid(narrow - wide)
     return -w * (is_wide / mixture[1] ** 2 + is_narrow / mixture[2] ** 2)
 
 
 def _components(w: tf.Tensor, mixture: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    """Return log of weight times density, of both Normals."""
+    """Return log(weight * density) of the wide and of the narrow Normal: [..., B] each."""
     weight, wide, narrow = tf.unstack(mixture)
     constant = 0.5 * np.float32(np.log(2 * np.pi))
     return (

@@ -1,4 +1,4 @@
-"""Stein variational gradient descent: particles that climb the posterior and keep apart (Liu & Wang 2016)."""
+"""Stein variational gradient descent: interacting particles that approximate the posterior (Liu & Wang 2016)."""
 
 import dataclasses
 
@@ -22,7 +22,7 @@ TINY = 1e-30
 
 @dataclasses.dataclass(frozen=True)
 class SvgdOptions(MethodOptions):
-    """What holds of svgd; it has no flags of its own."""
+    """Facts of svgd; it has no flags of its own."""
 
     needs_particles = True
     interacting = True
@@ -32,12 +32,12 @@ class SvgdOptions(MethodOptions):
 class Svgd(Method):
     """M particles theta [M, P] on this rank, moved along `svgd_direction` of all ranks' particles.
 
-    The score of a particle is the gradient of log p(data, theta), tempered as the loss of
-    `MaximumAPosteriori` is: -num_train * gradient of that loss. The optimizer is fed -direction / num_train,
-    so that one particle takes the very steps of point, with the same learning rate.
+    The score of a particle is the gradient of log p(data, theta), tempered by kl_weight: -num_train times the gradient
+    of the loss of `MaximumAPosteriori`. The optimizer's gradient is -direction / num_train, so that one particle makes
+    the same steps as point with the same learning rate.
 
-    The state always has the axis of particles. `cluster` averages over the ranks that have the same ones, and
-    its `concat` reaches the ranks that have others.
+    The state always has the axis of particles. `cluster.mean` averages over the ranks with the same particles, and
+    `cluster.concat` gathers the particles of the other ranks.
     """
 
     optimizer: Optimizer
@@ -68,12 +68,12 @@ class Svgd(Method):
         return 1  # of each particle
 
     def draw(self, state: State | Picked, draws: Draws) -> Forward:
-        """Return the networks of the S particles picked."""
+        """Return the network with the S picked particles."""
         weights = self.network.unflatten(tf.convert_to_tensor(state.params))
         return lambda x: self.network.apply(weights, x)
 
     def marginals(self, state: State) -> Marginals:
-        """Return the mean of the particles, and their standard deviation where there are several."""
+        """Return the mean of the particles; with two or more, also their standard deviation."""
         theta = state.params.numpy()
         if len(theta) == 1:
             return Marginals(theta[0], np.zeros(0, np.float32))
@@ -86,14 +86,16 @@ class Svgd(Method):
 
 
 def svgd_direction(theta_all: tf.Tensor, scores_all: tf.Tensor, mine: slice) -> tf.Tensor:
-    """Return phi [M, P] for the particles theta_all[mine], of A particles in all (Liu & Wang 2016, eq. 8).
+    """Return the direction phi [M, P] of the particles theta_all[mine] (Liu & Wang 2016, eq. 8).
 
         phi_i = 1/A sum_j [ k(x_j, x_i) score_j + grad_{x_j} k(x_j, x_i) ]
         k(x, y) = exp(-|x - y|^2 / h),     h = median_{i < j} |x_i - x_j|^2 / log(A + 1)
 
-    The gradient is 2/h (x_i - x_j) k: it drives i away from j. All arguments are [A, P].
+    The gradient of the kernel is 2/h (x_i - x_j) k, which repels i from j.
+
+    theta_all, scores_all: [A, P], of all A particles.
     """
-    centred = theta_all - tf.reduce_mean(theta_all, 0)  # the distances stay, and keep their digits
+    centred = theta_all - tf.reduce_mean(theta_all, 0)  # the distances stay the same, and lose fewer digits
     squares_A = tf.reduce_sum(centred**2, -1)
     products_AA = tf.matmul(centred, centred, transpose_b=True)
     distances_AA = tf.maximum(squares_A[:, None] + squares_A - 2.0 * products_AA, 0.0)
@@ -104,7 +106,7 @@ def svgd_direction(theta_all: tf.Tensor, scores_all: tf.Tensor, mine: slice) -> 
 
 
 def bandwidth(distances_AA: tf.Tensor) -> tf.Tensor:
-    """Return h of squared distances; 1 for a single particle, and where more than half of the pairs coincide."""
+    """Return h [] from squared distances [A, A]; 1 for one particle, or if more than half of the pairs coincide."""
     count = distances_AA.shape[0]
     if count == 1:
         return tf.constant(1.0)

@@ -1,4 +1,4 @@
-"""SWAG: a Normal through the places that descent with a constant step size visits (Maddox et al. 2019)."""
+"""SWAG: a Normal fitted to the iterates of gradient descent with a constant step size (Maddox et al. 2019)."""
 
 import dataclasses
 
@@ -26,30 +26,30 @@ LOW_RANK = 1  # purpose of a seed: the part of a draw along the deviations
 class SwagOptions(MethodOptions):
     """Flags of swag."""
 
-    swag_rank: int = flag(20, "--method=swag", "deviations that are kept: the rank of the covariance", minimum=2)
+    swag_rank: int = flag(20, "--method=swag", "kept deviations: the rank of the covariance's low-rank part", minimum=2)
     swag_start_steps: int | None = flag(
-        None, "--method=swag", "step from which weights are collected (default: half of the training)", minimum=1
+        None, "--method=swag", "step of the first collected iterate (default: half of the training)", minimum=1
     )
     swag_every_steps: int | None = flag(
-        None, "--method=swag", "steps from one collection to the next (default: an epoch)", minimum=1
+        None, "--method=swag", "steps from one collected iterate to the next (default: an epoch)", minimum=1
     )
 
 
 class MultiSwagOptions(SwagOptions):
-    """What holds of multiswag, the members of which are swag's."""
+    """Facts of multiswag, whose members are trained by swag."""
 
     needs_particles = True
 
 
 class Swag(Method):
-    """Descends the loss of `MaximumAPosteriori`, and collects theta after some of the steps.
+    """Minimises the loss of `MaximumAPosteriori`, and collects iterates theta: from step `start`, every `every` steps.
 
-    Of n collected ones, with `mean` and `variance` over all of them (dividing by n) and the deviations D [K', P]
-    of the last K' = min(n, K), each from the mean of its time, a draw is N(mean, covariance) with
+    A draw is from N(mean, covariance), with
 
         covariance = 1/2 diag(variance) + 1/2 D^T D / (K' - 1)
 
-    Collected is after step `start`, and every `every` steps from there. Before, a draw is theta as it stands.
+    where `mean` and `variance` are over all n collected iterates (divided by n), and D [K', P] are the deviations of
+    the last K' = min(n, K), each from the mean when it was collected. Before the first, a draw is the current theta.
     """
 
     optimizer: Optimizer
@@ -83,7 +83,7 @@ class Swag(Method):
         return self.network.num_parameters
 
     def draw(self, state: State | Picked, draws: Draws) -> Forward:
-        """Return the network at S draws: mean + sqrt(variance / 2) z1 + D^T z2 / sqrt(2 (K' - 1))."""
+        """Return the network with S draws: mean + sqrt(variance / 2) z1 + D^T z2 / sqrt(2 (K' - 1))."""
         mean, scale, deviations = self._normal(state)
         z1_SP = noise.normals(draws.seeds, self.network.num_parameters)
         z2_SK = noise.normals(seeds.derive(draws.seeds, purpose=LOW_RANK), self.rank)
@@ -98,7 +98,7 @@ class Swag(Method):
         return Marginals(mean.numpy(), tf.sqrt(scale**2 + tf.reduce_sum(deviations**2, -2)).numpy())
 
     def _collect(self, state: State) -> tf.Tensor:
-        """Welford's updates: a mean of squares less the square of the mean would keep few digits in float32."""
+        """Update the moments (Welford): mean of squares - square of the mean would lose most digits in float32."""
         n = tf.reshape(state.slots["swag_count"], [-1])[0]  # the same for all members
         row = tf.cast(n, tf.int32) % self.rank
         mean, variance = state.slots["swag_mean"], state.slots["swag_variance"]
@@ -111,7 +111,7 @@ class Swag(Method):
         return tf.constant(True)
 
     def _normal(self, state: State | Picked) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-        """Return mean, standard deviations [..., P] and scaled deviations [..., K, P]; their covariances add up."""
+        """Return mean and scale [..., P] and scaled deviations [..., K, P]; the covariance is the sum of both parts."""
         count = state.slots["swag_count"][..., None]
         mean = tf.where(count > 0, state.slots["swag_mean"], state.params)
         scale = tf.where(count > 0, tf.sqrt(tf.maximum(state.slots["swag_variance"] / 2.0, TINY)), 0.0)
@@ -120,14 +120,14 @@ class Swag(Method):
 
 
 def combine(weights_SK: tf.Tensor, rows_SKP: tf.Tensor) -> tf.Tensor:
-    """Return the sum over K of each draw's own rows, [S, P]."""
+    """Return weights_SK times each draw's own rows, summed over K: [S, P]."""
     return tf.matmul(weights_SK[:, None, :], rows_SKP)[:, 0, :]
 
 
 def collection(config: TrainConfig, num_train: int, ranks: int) -> tuple[int, int]:
-    """Return the first step after which theta is collected, and the steps from one to the next.
+    """Return the step of the first collected iterate, and the steps from one to the next.
 
-    By default, the second half of the training, once per epoch.
+    By default, iterates are collected in the second half of the training, once per epoch.
     """
     options = config.method.options_as(SwagOptions)
     epoch = max(num_train // (config.data.batch_size * ranks), 1)

@@ -25,7 +25,7 @@ from bnn_hvd.models.layers import Flipout, LocalReparam
 from bnn_hvd.models.network import Network, split
 
 Parts = dict[str, tf.Tensor]  # by parameter name
-LEAST_SCALE = 1e-6  # of a weight whose initial scale is relative to its mean
+LEAST_SCALE = 1e-6  # least initial scale under --init_relative_scale
 ESTIMATORS = ("flipout", "reparam", "local_reparam")
 
 
@@ -39,24 +39,24 @@ class VIOptions(MethodOptions):
 
     estimator: str = flag("", "--method=vi", "gradient estimator (default flipout)", choices=ESTIMATORS)
     prior: str = flag(
-        "normal", "--method=vi", "of each weight: N(0, prior_scale^2), or a mixture of that with a narrow Normal",
+        "normal", "--method=vi", "prior of each weight: N(0, prior_scale^2), or a mixture of that with a narrow Normal",
         choices=("normal", "scale_mixture"), exclusive=True,
     )  # fmt: skip
     prior_narrow_scale: float = flag(
-        0.0025, "--method=vi", "standard deviation of the mixture's narrow part", minimum=1e-12
+        0.0025, "--method=vi", "standard deviation of the narrow Normal of --prior=scale_mixture", minimum=1e-12
     )
     prior_wide_weight: float = flag(
-        0.5, "--method=vi", "weight of the mixture's wide part, in (0, 1)", minimum=1e-12, below=1
+        0.5, "--method=vi", "weight of the wide Normal of --prior=scale_mixture, in (0, 1)", minimum=1e-12, below=1
     )
     prior_mean: str = flag(
-        "zero", "--method=vi", "where the prior is centred: at 0, or at the weights of --init_from (MOPED)",
+        "zero", "--method=vi", "mean of the prior: 0, or the weights of --init_from (MOPED)",
         choices=("zero", "init_from"), exclusive=True,
     )  # fmt: skip
     init_scale: float = flag(
-        0.01, "--method=vi", "standard deviation that each weight's posterior starts with", minimum=1e-12
+        0.01, "--method=vi", "initial standard deviation of each weight's approximate posterior", minimum=1e-12
     )
     init_relative_scale: float = flag(
-        0.0, "--method=vi", "or, with --init_from, so many times the size of the weight there, as 0.1; 0: --init_scale",
+        0.0, "--method=vi", "with --init_from, the same as a multiple of the weight's size, as 0.1; 0: --init_scale",
         minimum=0,
     )  # fmt: skip
 
@@ -79,12 +79,12 @@ class VIOptions(MethodOptions):
 class VI(Method):
     """loss = mean_n -log p(y_n | x_n, w) + kl_weight * KL(q || p) / num_train, in nats per example.
 
-    q(w) = N(loc, scale^2) for the Bayesian weights; the others are points without a prior. The flat
-    parameter vector is [loc (B), log scale (B), points (P - B)].
+    q(w) = N(loc, scale^2) for the Bayesian weights; the others are deterministic, without a prior. The flat parameter
+    vector is [loc (B), log scale (B), deterministic weights (P - B)].
 
-    The prior is N(0, prior_scale^2), with its KL in closed form, or a `ScaleMixture`, with an estimate from the
-    step's draw. With prior_mean=init_from it is centred on the weights of a trained network (MOPED, Krishnan et
-    al. 2020), which the state keeps.
+    The prior is N(0, prior_scale^2), whose KL has a closed form, or a `ScaleMixture`, whose KL is estimated from the
+    draw of the step. With prior_mean=init_from its mean is the weights of a trained network (MOPED, Krishnan et al.
+    2020), which the state keeps.
     """
 
     optimizer: Optimizer
@@ -105,11 +105,11 @@ class VI(Method):
         theta = self.network.initial(seed)
         if self.init_from:
             theta = tf.broadcast_to(trained_theta(self.init_from, self.network), theta.shape)
-        loc, points = split(theta, [bayesian, rest])
+        loc, deterministic = split(theta, [bayesian, rest])
         log_scale = tf.fill(loc.shape, math.log(self.init_scale))
         if self.init_relative_scale:
             log_scale = tf.math.log(tf.maximum(self.init_relative_scale * tf.abs(loc), LEAST_SCALE))
-        state = State(tf.concat([loc, log_scale, points], -1), self.optimizer, self.network)
+        state = State(tf.concat([loc, log_scale, deterministic], -1), self.optimizer, self.network)
         if self.centred:
             state.slots["prior_mean"] = tf.Variable(loc, name="prior_mean")
         return state
@@ -118,8 +118,8 @@ class VI(Method):
         prior_mean = tf.convert_to_tensor(state.slots["prior_mean"]) if self.centred else None
 
         def loss_of(params: tf.Tensor, batch: Batch, controls: Controls) -> dict[str, tf.Tensor]:
-            loc, log_scale, points = self._parts(params)
-            weights, kl = self._noisy_weights(loc, log_scale, points, prior_mean, controls.seed)
+            loc, log_scale, deterministic = self._parts(params)
+            weights, kl = self._noisy_weights(loc, log_scale, deterministic, prior_mean, controls.seed)
             outputs, seen = self.network.apply_in_training(weights, batch.x)
             nll = tf.reduce_mean(self.likelihood.nll(outputs, batch.y), -1)
             loss = nll + controls.kl_weight * kl / self.num_train
@@ -131,31 +131,32 @@ class VI(Method):
         return self.network.num_parameters + self.network.num_bayesian + self.network.initial_statistics.size
 
     def draw(self, state: State | Picked, draws: Draws) -> Forward:
-        """Return the network with S draws of the Bayesian weights; what all draws share stays single."""
-        loc, log_scale, points = self._parts(tf.convert_to_tensor(state.params))
+        """Return the network with S draws of the Bayesian weights; the deterministic ones have no axis S."""
+        loc, log_scale, deterministic = self._parts(tf.convert_to_tensor(state.params))
         eps_SB = noise.normals(draws.seeds, loc.shape[-1])
         weights = self.network.unflatten_bayesian(loc + tf.exp(log_scale) * eps_SB)
-        weights |= points | statistics_of(state)
+        weights |= deterministic | statistics_of(state)
         return lambda x: self.network.apply(weights, x)
 
     def marginals(self, state: State) -> Marginals:
         bayesian = self.network.num_bayesian
-        loc, log_scale, points = np.split(state.params.numpy(), [bayesian, 2 * bayesian], axis=-1)
-        return Marginals(np.concatenate([loc, points], axis=-1), np.exp(log_scale))
+        loc, log_scale, deterministic = np.split(state.params.numpy(), [bayesian, 2 * bayesian], axis=-1)
+        return Marginals(np.concatenate([loc, deterministic], axis=-1), np.exp(log_scale))
 
     def _parts(self, params: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, Parts]:
-        """Return loc [..., B], log scale [..., B], and the points by name: one split, as each level would copy."""
-        bayesian, points = self.network.num_bayesian, self.network.points
-        loc, log_scale, *parts = split(params, [bayesian, bayesian, *(p.size for p in points)])
-        shaped = (tf.reshape(part, [*part.shape[:-1], *p.shape]) for p, part in zip(points, parts, strict=True))
-        return loc, log_scale, dict(zip([p.name for p in points], shaped, strict=True))
+        """Return loc [..., B], log scale [..., B], and the deterministic weights by name."""
+        bayesian, deterministic = self.network.num_bayesian, self.network.deterministic
+        # One split, because a split of a split would copy twice.
+        loc, log_scale, *parts = split(params, [bayesian, bayesian, *(p.size for p in deterministic)])
+        shaped = (tf.reshape(part, [*part.shape[:-1], *p.shape]) for p, part in zip(deterministic, parts, strict=True))
+        return loc, log_scale, dict(zip([p.name for p in deterministic], shaped, strict=True))
 
     def _noisy_weights(
-        self, loc: tf.Tensor, log_scale: tf.Tensor, points: Parts, prior_mean: tf.Tensor | None, seed: tf.Tensor
+        self, loc: tf.Tensor, log_scale: tf.Tensor, deterministic: Parts, prior_mean: tf.Tensor | None, seed: tf.Tensor
     ) -> tuple[dict[str, Any], tf.Tensor]:
-        """Return the weights of one step, and the KL; one draw of the noise serves all layers (of a member)."""
+        """Return the weights of one step, and the KL, [] or [M]. One draw of noise serves all layers of a member."""
         prior_scale, named = tf.constant(self.prior_scale), self.network.unflatten_bayesian
-        # The KL to a prior around other means is that of the distance to them to a prior around 0.
+        # The KL to a prior with mean m is that of N(loc - m, scale^2) to a prior with mean 0.
         distance = loc if prior_mean is None else loc - prior_mean
         if self.estimator == "local_reparam":
             distance, squares, kl = for_each_member(variance, prior_scale, distance, log_scale)
@@ -165,13 +166,13 @@ class VI(Method):
             kl = self.mixture.kl(distance + perturbation, log_scale)
         loc = distance if prior_mean is None else distance + prior_mean
         if self.estimator == "local_reparam":
-            return points | self._local(named(loc), named(squares), seed), kl
+            return deterministic | self._local(named(loc), named(squares), seed), kl
         if self.estimator == "reparam":
-            return points | named(loc + perturbation), kl
-        return points | self._flipout(named(loc), named(perturbation), seed), kl
+            return deterministic | named(loc + perturbation), kl
+        return deterministic | self._flipout(named(loc), named(perturbation), seed), kl
 
     def _flipout(self, locs: Parts, perturbations: Parts, seed: tf.Tensor) -> dict[str, Any]:
-        """A bias has no input whose sign could decorrelate the examples: it is drawn as it is."""
+        """Return flipout kernels; a bias has no input for the signs to decorrelate, so it is one draw for the batch."""
         return {
             p.name: Flipout(locs[p.name], perturbations[p.name], seeds.derive(seed, layer=index))
             if p.is_kernel
@@ -180,7 +181,8 @@ class VI(Method):
         }
 
     def _local(self, locs: Parts, variances: Parts, seed: tf.Tensor) -> dict[str, Any]:
-        """Only a dense layer's activations are independent given the input; other weights are drawn as they are."""
+        """Return local_reparam kernels of dense layers, and one draw for the batch of all other weights: only in dense
+        layers are the activations independent, given the input."""
         weights: dict[str, Any] = {}
         for index, p in enumerate(self.network.bayesian, start=1):
             if p.is_kernel and len(p.shape) == 2:

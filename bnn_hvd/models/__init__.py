@@ -1,1 +1,1 @@
-"""Networks: functions of weights and x, each written once. They know nothing of ranks or methods."""
+"""Networks: functions of weights and x, each written once. They are independent of ranks and methods."""

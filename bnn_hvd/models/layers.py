@@ -1,19 +1,20 @@
-"""Layers, for every kind of weight that there is.
+"""Layers as functions of an input, a kernel and a bias.
 
-What a kernel *is* is the kernel's own business, and `dense` and `conv` look at it:
+`dense` and `conv` select the computation by the type of the kernel:
 
-- a tensor [in, out]: one setting of the weights;
-- a tensor [S, in, out]: S settings side by side (posterior draws, particles, chains);
-- `Flipout`: one perturbation for the batch, decorrelated by signs of each example;
+- a tensor [in, out]: one weight sample;
+- a tensor [S, in, out]: S weight samples (posterior draws, particles, chains);
+- `Flipout`: one perturbation for the batch, decorrelated between the examples by random signs;
 - `LocalReparam`: a Normal per weight, whose noise is drawn per activation;
-- `Dropout`: any tensor, whose input is dropped in part;
-- `Wide`: S settings side by side, that share one product of matrices with an input that they share;
-- `Inputs`: none: a dense layer hands its input through.
+- `Dropout`: a tensor, with dropout on the input;
+- `Wide`: S weight samples, multiplied with a shared input in one matrix product;
+- `Inputs`: no kernel; a dense layer returns its input.
 
-Those with a seed also have S settings side by side: their tensors have the axis S, and their seeds are [S, 2].
+Flipout, LocalReparam and Dropout also come with S weight samples: tensors with the axis S, and seeds [S, 2].
 
-Activations carry the axis S only from the first layer whose weights have it, so that what all draws
-share is computed once. Legend: S settings, N examples, H height, W width, C channels, D features.
+Activations have the axis S only from the first layer whose weights have it, so that what all weight samples share is
+computed once. In the names here, samples are always weight samples.
+Legend: S weight samples, N examples, H height, W width, C channels, D features.
 """
 
 from typing import Any, NamedTuple
@@ -38,7 +39,7 @@ class Flipout(NamedTuple):
 
 
 class LocalReparam(NamedTuple):
-    """Activations N(x @ loc, x^2 @ variance), drawn per example (Kingma et al. 2015, eq. 6)."""
+    """Activations N(x @ loc, x^2 @ variance), with independent noise per example (Kingma et al. 2015, eq. 6)."""
 
     loc: tf.Tensor
     variance: tf.Tensor
@@ -48,7 +49,7 @@ class LocalReparam(NamedTuple):
 class Dropout(NamedTuple):
     """x @ kernel with inputs x * z / (1 - rate), z ~ Bernoulli(1 - rate) (Srivastava et al. 2014).
 
-    Of each example, and each setting, its own; the kernel may be a single one for all settings.
+    Each example and each weight sample has its own mask. All weight samples may share one kernel.
     """
 
     kernel: tf.Tensor
@@ -57,16 +58,16 @@ class Dropout(NamedTuple):
 
 
 class Wide(NamedTuple):
-    """S settings of a dense kernel, for large batches: data that all settings share are read once, not S times.
+    """S weight samples of a dense kernel, for large batches: a shared input is read once, not S times.
 
-    The rounding of a setting depends on how many there are, as it does not of a plain tensor.
+    The rounding of a weight sample's outputs depends on S; with a plain tensor it does not.
     """
 
     kernel: tf.Tensor  # [S, in, out]
 
 
 class Inputs(NamedTuple):
-    """In the place of a dense kernel: the layer hands its input through, without the bias."""
+    """Instead of a dense kernel: the layer returns its input, without the bias."""
 
 
 def dense(x: tf.Tensor, kernel: Kernel, bias: tf.Tensor) -> tf.Tensor:
@@ -76,7 +77,7 @@ def dense(x: tf.Tensor, kernel: Kernel, bias: tf.Tensor) -> tf.Tensor:
     if isinstance(kernel, Dropout):
         x, kernel = _drop(x, kernel, example_axes=1), kernel.kernel
     if isinstance(kernel, Flipout):
-        x = _with_settings_of(kernel, x)
+        x = _repeat_for_samples(kernel, x)
         r, t = _sign_masks(kernel, x)
         y = tf.matmul(x, kernel.loc) + noise.flip(tf.matmul(noise.flip(x, r), kernel.perturbation), t)
     elif isinstance(kernel, Wide):
@@ -84,31 +85,32 @@ def dense(x: tf.Tensor, kernel: Kernel, bias: tf.Tensor) -> tf.Tensor:
             return _dense_wide(x, kernel.kernel, bias)
         y = tf.matmul(x, kernel.kernel)
     elif isinstance(kernel, LocalReparam):
-        y = _dense_local(_with_settings_of(kernel, x), kernel)
+        y = _dense_local(_repeat_for_samples(kernel, x), kernel)
     else:
-        y = tf.matmul(x, kernel)  # one product per setting: each comes out the same whatever is beside it
+        y = tf.matmul(x, kernel)  # one product per weight sample: its bits do not depend on the other samples
     return _add_bias(y, bias, example_axes=1)
 
 
 def conv(x: tf.Tensor, kernel: Kernel, bias: tf.Tensor, pool: bool = False, stride: int = 1) -> tf.Tensor:
     """Return the SAME convolution: [N, H, W, C] or [S, N, H, W, C] -> the same with C = out, H and W / stride.
 
-    pool: followed by a max-pool of 2x2, stride 2, SAME. The maximum and the bias commute, and after the
-    pool there is a quarter of the numbers to add it to.
+    pool: followed by a max-pool of 2x2, stride 2, SAME. The maximum and the bias commute, so the bias is added to the
+    pooled outputs, a quarter of the numbers.
     """
     if isinstance(kernel, Dropout):
         x, kernel = _drop(x, kernel, example_axes=3), kernel.kernel
-    settings = x.shape[0] if len(x.shape) == 5 else _num_settings(kernel, axes=4)
-    y = _conv_each_setting(x, kernel, settings, stride) if settings else _conv_one(x, kernel, stride)
+    samples = x.shape[0] if len(x.shape) == 5 else _num_samples(kernel, axes=4)
+    y = _conv_each_sample(x, kernel, samples, stride) if samples else _conv_one(x, kernel, stride)
     return _add_bias(_max_pool(y) if pool else y, bias, example_axes=3)
 
 
 def frn(x: tf.Tensor, gain: tf.Tensor, shift: tf.Tensor, threshold: tf.Tensor) -> tf.Tensor:
-    """Filter-response normalisation with its thresholded unit, in the place of a batch norm and a ReLU.
+    """Return filter-response normalisation with a thresholded linear unit (Singh & Krishnan 2020, eq. 1 to 3).
 
-    max((1 + gain) x / sqrt(mean over H, W of x^2 + eps) + shift, threshold) (Singh & Krishnan 2020, eq. 1 to 3), each
-    example and channel by itself: what an example becomes depends neither on its batch nor on any running mean.
-    x [N, H, W, C] or [S, N, H, W, C]; the others [C] or [S, C]. The gain is counted from 1, so that all start at 0.
+    max((1 + gain) x / sqrt(mean over H, W of x^2 + eps) + shift, threshold), for each example and channel: the outputs
+    of an example depend neither on its batch nor on running means. It replaces a batch norm and a ReLU.
+
+    x [N, H, W, C] or [S, N, H, W, C]; the others [C] or [S, C]. The factor is 1 + gain, so that all three start at 0.
     """
     gain, shift, threshold = (_per_channel(part) for part in (gain, shift, threshold))
     mean_square = tf.reduce_mean(x * x, axis=[-3, -2], keepdims=True)
@@ -124,9 +126,9 @@ def batch_statistics(x: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
 def normalized(x: tf.Tensor, mean: tf.Tensor, variance: tf.Tensor, gain: tf.Tensor, shift: tf.Tensor) -> tf.Tensor:
     """Return batch norm (Ioffe & Szegedy 2015): (1 + gain) (x - mean) / sqrt(variance + eps) + shift.
 
-    Shapes as in `frn`; what is [C] is shared by all S settings.
+    x [N, H, W, C] or [S, N, H, W, C]; the others [C], for all weight samples, or [S, C].
     """
-    factor = (1.0 + gain) * tf.math.rsqrt(variance + BATCH_EPSILON)  # of a channel: cheap
+    factor = (1.0 + gain) * tf.math.rsqrt(variance + BATCH_EPSILON)  # one number per channel: cheap
     return x * _per_channel(factor) + _per_channel(shift - mean * factor)
 
 
@@ -141,7 +143,7 @@ def _per_channel(value: tf.Tensor) -> tf.Tensor:
 
 
 def flatten(x: tf.Tensor, example_axes: int) -> tf.Tensor:
-    """Join the last `example_axes` axes into one."""
+    """Join the last `example_axes` axes into one: [..., H, W, C] -> [..., H * W * C] for 3."""
     size = x.shape[-example_axes:].num_elements()
     return tf.reshape(x, [*_lead(x, example_axes), size])
 
@@ -152,37 +154,37 @@ def _lead(x: tf.Tensor, example_axes: int) -> list:
 
 
 def _add_bias(y: tf.Tensor, bias: tf.Tensor, example_axes: int) -> tf.Tensor:
-    """Add a bias [C], or [S, C] where the S settings have their own."""
+    """Add a bias [C], or [S, C] where each weight sample has its own."""
     if len(bias.shape) == 1:
         return tf.nn.bias_add(y, bias)
     return y + tf.reshape(bias, [bias.shape[0], *[1] * example_axes, bias.shape[1]])
 
 
-def _num_settings(kernel: Kernel, axes: int) -> int:
-    """Return S, or 0 for one setting, of a kernel that has so many axes without S."""
+def _num_samples(kernel: Kernel, axes: int) -> int:
+    """Return S of a kernel, or 0 without the axis S; `axes` is the number of its other axes."""
     shape = kernel.loc.shape if isinstance(kernel, Flipout | LocalReparam) else kernel.shape
     return int(shape[0]) if len(shape) > axes else 0
 
 
-def _with_settings_of(kernel: Flipout | LocalReparam, x: tf.Tensor) -> tf.Tensor:
-    """Repeat an input that all settings share: each flips or squares its own copy."""
-    settings = _num_settings(kernel, axes=2)
-    return tf.repeat(x[None], settings, axis=0) if settings and len(x.shape) == 2 else x
+def _repeat_for_samples(kernel: Flipout | LocalReparam, x: tf.Tensor) -> tf.Tensor:
+    """Repeat a shared input [N, D] for the kernel's S weight samples, [S, N, D]: each has its own signs or noise."""
+    samples = _num_samples(kernel, axes=2)
+    return tf.repeat(x[None], samples, axis=0) if samples and len(x.shape) == 2 else x
 
 
 def _sign_masks(kernel: Flipout, x: tf.Tensor) -> list[tf.Tensor]:
-    """Return sign masks of each example, for its input and its output channels: [..., N, in] and [..., N, out]."""
-    sizes, settings = [kernel.loc.shape[-2], kernel.loc.shape[-1]], len(kernel.seed.shape) == 2
-    masks = noise.sign_masks(kernel.seed, x.shape[1] if settings else x.shape[0], sum(sizes))
+    """Return each example's sign masks for the input and the output channels: [..., N, in] and [..., N, out]."""
+    sizes, has_samples = [kernel.loc.shape[-2], kernel.loc.shape[-1]], len(kernel.seed.shape) == 2
+    masks = noise.sign_masks(kernel.seed, x.shape[1] if has_samples else x.shape[0], sum(sizes))
     return tf.split(masks, sizes, axis=-1)
 
 
 def _drop(x: tf.Tensor, kernel: Dropout, example_axes: int) -> tf.Tensor:
-    """Return the input with its masks: [N, ...] or [S, N, ...] -> [S, N, ...] where the seeds are of S settings."""
-    settings = len(kernel.seed.shape) == 2
-    if settings and len(x.shape) == example_axes + 1:
+    """Return the input with dropout, in its shape; with seeds [S, 2], [N, ...] and [S, N, ...] become [S, N, ...]."""
+    has_samples = len(kernel.seed.shape) == 2
+    if has_samples and len(x.shape) == example_axes + 1:
         x = tf.repeat(x[None], kernel.seed.shape[0], axis=0)
-    size = (x.shape[1:] if settings else x.shape).num_elements()
+    size = (x.shape[1:] if has_samples else x.shape).num_elements()
     words = tf.reshape(noise.words16(kernel.seed, size), x.shape)
     return noise.drop(x, words, tf.constant(kernel.rate))
 
@@ -191,26 +193,26 @@ def _dense_local(x: tf.Tensor, kernel: LocalReparam) -> tf.Tensor:
     mean = tf.matmul(x, kernel.loc)
     variance = tf.matmul(x * x, kernel.variance)
     eps = tf.reshape(noise.normals(kernel.seed, mean.shape[-2] * mean.shape[-1]), mean.shape)
-    # An input of zeros has no variance, where the square root has no gradient.
+    # The variance of an input of zeros is 0, and there the square root has no gradient.
     return mean + tf.sqrt(tf.maximum(variance, TINY)) * eps
 
 
 @tf.custom_gradient
 def _dense_wide(x: tf.Tensor, kernel: tf.Tensor, bias: tf.Tensor) -> tuple[tf.Tensor, Gradient]:
-    """Return x @ kernel + bias of each setting: [N, in], [S, in, out], [S, out] -> [S, N, out].
+    """Return x @ kernel + bias of each weight sample: [N, in], [S, in, out], [S, out] -> [S, N, out].
 
-    Beside the products, the examples are the innermost axis: outputs are few, and arithmetic is vectorised along N.
-    Whoever wants them there, as `Categorical.total_nll` does, transposes, and of two transpositions in a row
-    TensorFlow's optimizer makes none. The kernel's gradient is gradient^T x, in half the time of x^T gradient.
+    Outside the products, the examples are the innermost axis: outputs are few, and arithmetic is vectorised along N.
+    `Categorical.total_nll` transposes the result back, and TensorFlow's optimizer removes the two transpositions.
+    The kernel's gradient is gradient^T x, which takes half the time of x^T gradient.
     """
-    settings, inputs, outputs = kernel.shape
-    wide = tf.reshape(tf.transpose(kernel, [1, 0, 2]), [inputs, settings * outputs])
-    y_SON = tf.reshape(tf.transpose(tf.matmul(x, wide)), [settings, outputs, -1]) + bias[:, :, None]
+    samples, inputs, outputs = kernel.shape
+    wide = tf.reshape(tf.transpose(kernel, [1, 0, 2]), [inputs, samples * outputs])
+    y_SON = tf.reshape(tf.transpose(tf.matmul(x, wide)), [samples, outputs, -1]) + bias[:, :, None]
 
     def gradients(upstream: tf.Tensor) -> tuple[tf.Tensor, ...]:
         upstream_SON = tf.transpose(upstream, [0, 2, 1])
-        flat = tf.reshape(upstream_SON, [settings * outputs, -1])
-        to_kernel = tf.transpose(tf.reshape(tf.matmul(flat, x), [settings, outputs, inputs]), [0, 2, 1])
+        flat = tf.reshape(upstream_SON, [samples * outputs, -1])
+        to_kernel = tf.transpose(tf.reshape(tf.matmul(flat, x), [samples, outputs, inputs]), [0, 2, 1])
         to_x = tf.matmul(flat, wide, transpose_a=True, transpose_b=True)
         return to_x, to_kernel, tf.reduce_sum(upstream_SON, -1)
 
@@ -226,43 +228,43 @@ def _conv2d(x: tf.Tensor, kernel: tf.Tensor, stride: int = 1) -> tf.Tensor:
 
 
 def _conv_flipout(x: tf.Tensor, kernel: Flipout, stride: int) -> tf.Tensor:
-    """The signs are constant over the image: one per example and channel."""
+    """Return the flipout convolution, with one sign per example and channel (constant over the image)."""
     r, t = (mask[:, None, None, :] for mask in _sign_masks(kernel, x))
     if x.shape[-1] > 1 or stride > 1:
         return _conv2d(x, kernel.loc, stride) + noise.flip(_conv2d(noise.flip(x, r), kernel.perturbation, stride), t)
-    # With one channel in, (x r) * P = r (x * P), and r t is one sign per filter. Each example then has a
-    # kernel of its own, loc + t P, no larger than a patch: one product instead of two convolutions.
-    places, filters = kernel.loc.shape[:3].num_elements(), kernel.loc.shape[3]
-    loc, perturbation = (tf.reshape(part, [1, places, filters]) for part in (kernel.loc, kernel.perturbation))
-    patches = tf.reshape(_patches(x, kernel.loc.shape), [x.shape[0], -1, places])
+    # With one input channel, (x r) * P = r (x * P), and r t is one sign per filter. The kernel of an example is then
+    # loc + t P, no larger than a patch: one product instead of two convolutions.
+    patch, filters = kernel.loc.shape[:3].num_elements(), kernel.loc.shape[3]
+    loc, perturbation = (tf.reshape(part, [1, patch, filters]) for part in (kernel.loc, kernel.perturbation))
+    patches = tf.reshape(_patches(x, kernel.loc.shape), [x.shape[0], -1, patch])
     y = tf.matmul(patches, loc + noise.flip(tf.tile(perturbation, [x.shape[0], 1, 1]), t[:, 0]))
     return tf.reshape(y, [*x.shape[:3], filters])
 
 
 def _patches(x: tf.Tensor, kernel_shape: tf.TensorShape) -> tf.Tensor:
-    """Return the inputs under each place of a kernel, [N, H, W, places]: a convolution with one-hot filters.
+    """Return the patch of inputs under the kernel at each pixel, [N, H, W, patch]: a convolution with one-hot filters.
 
-    tf.image.extract_patches says the same and takes many times as long.
+    tf.image.extract_patches returns the same and takes many times as long.
     """
-    places = kernel_shape[:3].num_elements()
-    return _conv2d(x, tf.reshape(tf.eye(places), [*kernel_shape[:3], places]))
+    patch = kernel_shape[:3].num_elements()
+    return _conv2d(x, tf.reshape(tf.eye(patch), [*kernel_shape[:3], patch]))
 
 
-def _conv_each_setting(x: tf.Tensor, kernel: Kernel, settings: int, stride: int) -> tf.Tensor:
-    """One convolution after the other: grouped or stacked ones measured slower (docs/log.md)."""
-    inputs = tf.unstack(x, settings) if len(x.shape) == 5 else [x] * settings
-    kernels = _unstacked(kernel, settings) if _num_settings(kernel, axes=4) else [kernel] * settings
+def _conv_each_sample(x: tf.Tensor, kernel: Kernel, samples: int, stride: int) -> tf.Tensor:
+    """Convolve one weight sample after the other: grouped or stacked convolutions measured slower (docs/log.md)."""
+    inputs = tf.unstack(x, samples) if len(x.shape) == 5 else [x] * samples
+    kernels = _unstacked(kernel, samples) if _num_samples(kernel, axes=4) else [kernel] * samples
     return tf.stack([_conv_one(one, its_kernel, stride) for one, its_kernel in zip(inputs, kernels, strict=True)])
 
 
-def _unstacked(kernel: Kernel, settings: int) -> list[Kernel]:
+def _unstacked(kernel: Kernel, samples: int) -> list[Kernel]:
     if isinstance(kernel, Flipout):
-        return [Flipout(*parts) for parts in zip(*(tf.unstack(part, settings) for part in kernel), strict=True)]
-    return tf.unstack(kernel, settings)
+        return [Flipout(*parts) for parts in zip(*(tf.unstack(part, samples) for part in kernel), strict=True)]
+    return tf.unstack(kernel, samples)
 
 
 def _max_pool(x: tf.Tensor) -> tf.Tensor:
-    """Return the maximum over 2x2, stride 2, SAME; the axes before H, W, C are folded into one for it."""
+    """Return the maximum over 2x2, stride 2, SAME: [..., H, W, C] -> [..., H / 2, W / 2, C], rounded up."""
     lead = _lead(x, 3)
     y = tf.nn.max_pool2d(tf.reshape(x, [-1, *x.shape[-3:]]), 2, 2, "SAME")
     return tf.reshape(y, [*lead, *y.shape[1:]])

@@ -11,7 +11,7 @@ from bnn_hvd.models.network import Layers
 
 @dataclasses.dataclass(frozen=True)
 class LinearOptions(NetworkOptions):
-    """What holds of linear; it has no flags of its own."""
+    """Facts of linear; it has no flags of its own."""
 
     single_layer = True
 

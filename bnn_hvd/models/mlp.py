@@ -19,7 +19,7 @@ class MlpOptions(NetworkOptions):
 
 
 def mlp(net: Layers, x: tf.Tensor, *, num_blocks: int, hidden: int) -> tf.Tensor:
-    """Input, blocks of two dense layers with ReLU after each, output; no residuals; any example shape."""
+    """Dense input, blocks of two dense layers, dense output; ReLU between them, no residuals; any example shape."""
     x = tf.nn.relu(net.dense("input", layers.flatten(x, len(x.shape) - 1), hidden))
     for block in range(1, num_blocks + 1):
         x = tf.nn.relu(net.dense(f"block{block}a", x, hidden))

@@ -1,8 +1,9 @@
-"""A network: a forward function, the parameters that it asks for, and their place in one flat vector.
+"""A network: a forward function, its parameters, and the layout of the flat vector that holds them.
 
-All parameters of a network live in one vector theta [P], the Bayesian ones first. One all-reduce, one
-optimizer update and one noise draw then serve all layers, and the methods see plain vectors: a posterior
-draw is a row, S of them are theta [S, P].
+One vector theta [P] holds all parameters of a network, the Bayesian ones first. One all-reduce, one optimizer update
+and one noise draw then serve all layers, and the methods see plain vectors: S weight samples are theta [S, P].
+
+Legend: P parameters, B Bayesian ones, L local ones of one example, V batch statistics, S weight samples, N examples.
 """
 
 import dataclasses
@@ -22,23 +23,24 @@ from bnn_hvd.noise import Gradient
 from bnn_hvd.targets import Target, learns_noise
 
 CACHE_LINE = 16  # floats
-STATISTICS = "batch statistics"  # among the weights of a network with batch norm; in training there are none
+STATISTICS = "batch statistics"  # key of the running means and variances of batch norms among a network's weights
 
 
 @dataclasses.dataclass(frozen=True)
 class Parameter:
-    """A kernel or a bias: `bayesian` where it has a distribution under vi.
+    """A kernel, a bias or another array of parameters.
 
+    bayesian: whether it has a distribution under vi; otherwise it is deterministic.
     prior_scale: standard deviation of its prior; 0: --prior_scale.
-    of_example: every example has its own, which lives where the example does.
+    is_local: whether each example has values of its own, on the rank that has the example (local latents).
     """
 
     layer: str
-    kind: str  # kernel, bias, or another name of what is no layer's
+    kind: str  # kernel, bias, or another name where it is neither
     shape: tuple[int, ...]
     bayesian: bool = False
     prior_scale: float = 0.0
-    of_example: bool = False
+    is_local: bool = False
 
     @property
     def name(self) -> str:
@@ -61,12 +63,12 @@ class Parameter:
         """Kernels start as N(0, 2 / (fan_in + fan_out)) (Glorot & Bengio 2010, eq. 12), biases at 0."""
         if not self.is_kernel:
             return 0.0
-        *places, inputs, outputs = self.shape
-        return float(np.sqrt(2 / (np.prod(places) * (inputs + outputs))))
+        *window, inputs, outputs = self.shape
+        return float(np.sqrt(2 / (np.prod(window) * (inputs + outputs))))
 
 
 class Layers:
-    """What a network's page of code is written with: layers by name, whose weights `take` hands out."""
+    """The layers that a forward function calls by name. `take` returns the weights of a declared parameter."""
 
     def __init__(self, take: Callable[[Parameter], Any], num_outputs: int, batch_norms: "BatchNorms | None" = None):
         self._take = take
@@ -74,11 +76,20 @@ class Layers:
         self._batch_norms = batch_norms or BatchNorms()
 
     def dense(self, name: str, x: tf.Tensor, units: int, prior_scale: float = 0.0) -> tf.Tensor:
-        """prior_scale: of the kernel; 0: --prior_scale."""
+        """Return a dense layer: [N, D] or [S, N, D] -> [N, units] or [S, N, units].
+
+        prior_scale: of the kernel; 0: --prior_scale.
+        """
         return layers.dense(x, *self._weights(name, (x.shape[-1], units), prior_scale))
 
     def conv(self, name: str, x: tf.Tensor, filters: int, width: int, pool: bool = False, stride: int = 1) -> tf.Tensor:
-        """SAME convolution; `pool`: with a max-pool of 2x2 after it."""
+        """Return a SAME convolution: [N, H, W, C] or [S, N, H, W, C] -> the same with C = filters.
+
+        pool: followed by a max-pool of 2x2.
+
+        Raises:
+          UserError: x are no images.
+        """
         if len(x.shape) < 4:
             raise UserError(
                 f"this network takes images, and the data are vectors of {x.shape[-1]}: try --architecture=fc"
@@ -86,8 +97,10 @@ class Layers:
         return layers.conv(x, *self._weights(name, (width, width, x.shape[-1], filters)), pool, stride)
 
     def activate(self, name: str, x: tf.Tensor, normalization: str) -> tf.Tensor:
-        """Return what follows a convolution: frn, or batch norm and ReLU, with parameters that are never Bayesian, or
-        ReLU alone."""
+        """Return the normalised activation after a convolution, in the shape of x.
+
+        normalization: frn, batch (batch norm and ReLU) or none (ReLU alone). Its parameters are never Bayesian.
+        """
         if normalization == "none":
             return tf.nn.relu(x)
         if normalization == "batch":
@@ -99,12 +112,12 @@ class Layers:
         return layers.frn(x, gain, shift, threshold)
 
     def free(self, name: str) -> tf.Tensor:
-        """Return a number that belongs to no layer, [1] or [S, 1]; it starts at 0 and is never Bayesian."""
+        """Return a scalar parameter outside the layers, [1] or [S, 1]. It starts at 0 and is never Bayesian."""
         return self._take(Parameter(name, "value", (1,)))
 
-    def of_example(self, name: str, kind: str, size: int, prior_scale: float = 0.0) -> tf.Tensor:
-        """Return parameters that each example has for itself, of the examples of x: [N, size] or [S, N, size]."""
-        return self._take(Parameter(name, kind, (size,), prior_scale=prior_scale, of_example=True))
+    def local(self, name: str, kind: str, size: int, prior_scale: float = 0.0) -> tf.Tensor:
+        """Return the local latents of the examples of x: [N, size] or [S, N, size]."""
+        return self._take(Parameter(name, kind, (size,), prior_scale=prior_scale, is_local=True))
 
     def _weights(self, layer: str, shape: tuple[int, ...], prior_scale: float = 0.0) -> tuple[Any, Any]:
         kernel = Parameter(layer, "kernel", shape, prior_scale=prior_scale)
@@ -112,10 +125,10 @@ class Layers:
 
 
 class BatchNorms:
-    """The means and variances that the batch norms of one pass through a network use, in their order.
+    """The means and variances of the batch norms in one forward pass, in the order of the norms.
 
-    They are those of the batch (in training), or the stored ones that `statistics_V` has: [V] or [S, V], mean and
-    variance of each norm after the other.
+    They are computed from the batch (in training), or read from `statistics_V`: [V] or [S, V], for each norm its means
+    and then its variances.
     """
 
     def __init__(self, statistics_V: tf.Tensor | None = None):
@@ -135,17 +148,15 @@ class BatchNorms:
 
 
 class Network:
-    """`forward(layers, x) -> logits`, for examples of one shape.
+    """`forward(layers, x) -> outputs [N, O] or [S, N, O]`, for examples of one shape.
 
     Attributes:
       parameters: in the order of the flat vector: Bayesian ones first, odd sizes last (see `split`).
-      layers: names of the layers, in the order in which the forward function comes by them.
-      bayesian, points: those that have a distribution under vi, and the others.
-      of_example: the parameters that each example has for itself; they are in none of the above.
-      num_of_example: L, how many numbers that is.
-      num_parameters: P, the length of the flat vector.
-      num_bayesian: B, of its first part.
-      initial_statistics: what the means and variances of batch norms start as, [V]; they are no parameters.
+      layers: names of the layers, in the order of the forward function.
+      bayesian, deterministic: the parameters that have a distribution under vi, and the others.
+      local_parameters: those of which each example has its own (local latents); they are in none of the above.
+      num_parameters, num_bayesian, num_local: P, B and L, counted in numbers.
+      initial_statistics: initial means and variances of the batch norms, [V]; they are no parameters.
     """
 
     def __init__(
@@ -157,10 +168,10 @@ class Network:
         bayesian_biases: bool = False,
     ):
         self.forward, self.num_outputs = forward, num_outputs
-        asked_for = self._declare(example_shape)
-        declared = [p for p in asked_for if not p.of_example]
-        self.of_example = [p for p in asked_for if p.of_example]
-        self.num_of_example = sum(p.size for p in self.of_example)
+        all_declared = self._declare(example_shape)
+        declared = [p for p in all_declared if not p.is_local]
+        self.local_parameters = [p for p in all_declared if p.is_local]
+        self.num_local = sum(p.size for p in self.local_parameters)
         self.layers = list(dict.fromkeys(p.layer for p in declared if p.is_kernel))
         output = self.layers[-1]
         for i, p in enumerate(declared):
@@ -170,18 +181,18 @@ class Network:
             )
         self.parameters = sorted(declared, key=lambda p: (not p.bayesian, bool(p.size % CACHE_LINE)))
         self.bayesian = [p for p in self.parameters if p.bayesian]
-        self.points = [p for p in self.parameters if not p.bayesian]
+        self.deterministic = [p for p in self.parameters if not p.bayesian]
         self.num_parameters = sum(p.size for p in self.parameters)
         self.num_bayesian = sum(p.size for p in self.bayesian)
 
     def _declare(self, example_shape: tuple[int, ...]) -> list[Parameter]:
-        """Run the forward function once, on zeros, and note what it asks for."""
+        """Return the parameters that the forward function declares, from one run on zeros."""
         declared: list[Parameter] = []
 
         def take(parameter: Parameter) -> tf.Tensor:
             assert parameter.name not in [p.name for p in declared], f"two parameters are called {parameter.name}"
             declared.append(parameter)
-            return tf.zeros([1, *parameter.shape] if parameter.of_example else parameter.shape)
+            return tf.zeros([1, *parameter.shape] if parameter.is_local else parameter.shape)
 
         batch_norms = BatchNorms()
         self.forward(Layers(take, self.num_outputs, batch_norms), tf.zeros([1, *example_shape]))
@@ -190,11 +201,11 @@ class Network:
         return declared
 
     def apply(self, weights: Mapping[str, Any], x: tf.Tensor) -> tf.Tensor:
-        """Return logits [N, C], or [S, N, C] where weights have an axis S."""
+        """Return outputs [N, O], or [S, N, O] where weights have an axis S."""
         return self._forward(weights, x, BatchNorms(weights.get(STATISTICS)))
 
     def apply_in_training(self, weights: Mapping[str, Any], x: tf.Tensor) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
-        """Return the same of a batch, and under STATISTICS, if there are batch norms, those of it: [V] or [S, V]."""
+        """Return the outputs of a batch, and the batch statistics under STATISTICS, if there are any: [V] or [S, V]."""
         batch_norms = BatchNorms()
         outputs = self._forward(weights, x, batch_norms)
         return outputs, {STATISTICS: tf.concat(batch_norms.seen, -1)} if batch_norms.seen else {}
@@ -203,29 +214,29 @@ class Network:
         return self.forward(Layers(lambda parameter: weights[parameter.name], self.num_outputs, batch_norms), x)
 
     def unflatten(self, theta: tf.Tensor) -> dict[str, tf.Tensor]:
-        """Return all parameters by name, from [P] or [S, P]."""
+        """Return all parameters by name, from [P] or [S, P]; each [...] or [S, ...]."""
         return _named_parts(theta, self.parameters)
 
     def unflatten_bayesian(self, theta: tf.Tensor) -> dict[str, tf.Tensor]:
         """Return the Bayesian parameters by name, from [B] or [S, B]."""
         return _named_parts(theta, self.bayesian)
 
-    def unflatten_points(self, theta: tf.Tensor) -> dict[str, tf.Tensor]:
-        """Return the other parameters by name, from [P - B] or [S, P - B]."""
-        return _named_parts(theta, self.points)
+    def unflatten_deterministic(self, theta: tf.Tensor) -> dict[str, tf.Tensor]:
+        """Return the deterministic parameters by name, from [P - B] or [S, P - B]."""
+        return _named_parts(theta, self.deterministic)
 
-    def unflatten_of_example(self, latents: tf.Tensor) -> dict[str, tf.Tensor]:
-        """Return the parameters of N examples by name, from [N, L] or [S, N, L]."""
-        parts = split(latents, [p.size for p in self.of_example])
-        return {p.name: part for p, part in zip(self.of_example, parts, strict=True)}
+    def unflatten_local(self, latents: tf.Tensor) -> dict[str, tf.Tensor]:
+        """Return the local latents of N examples by name, from [N, L] or [S, N, L]."""
+        parts = split(latents, [p.size for p in self.local_parameters])
+        return {p.name: part for p, part in zip(self.local_parameters, parts, strict=True)}
 
     def prior_scales(self, default: float) -> tuple[np.ndarray, np.ndarray]:
-        """Return the standard deviations of the prior of theta [P], and of the parameters of an example [L]."""
-        shared_P, of_example_L = (
+        """Return the standard deviations of the prior: of theta [P], and of one example's local latents [L]."""
+        shared_P, local_L = (
             np.concatenate([np.zeros(0), *(np.full(p.size, p.prior_scale or default) for p in parameters)])
-            for parameters in (self.parameters, self.of_example)
+            for parameters in (self.parameters, self.local_parameters)
         )
-        return shared_P.astype(np.float32), of_example_L.astype(np.float32)
+        return shared_P.astype(np.float32), local_L.astype(np.float32)
 
     def slices(self, flat: np.ndarray) -> dict[str, np.ndarray]:
         """Return the entries of each parameter in a flat array [..., P], or [..., B] for the Bayesian ones."""
@@ -237,13 +248,13 @@ class Network:
         }
 
     def table(self) -> str:
-        """Return one line per parameter: name, shape, number of weights, and whether they have a distribution."""
-        kinds = [(p, "Bayesian" if p.bayesian else "point") for p in self.parameters]
-        kinds += [(p, "of each example") for p in self.of_example]
+        """Return one line per parameter: name, shape, number of weights, and Bayesian, deterministic or local."""
+        kinds = [(p, "Bayesian" if p.bayesian else "deterministic") for p in self.parameters]
+        kinds += [(p, "local") for p in self.local_parameters]
         return "\n".join(f"{p.name:16} {'x'.join(map(str, p.shape)):14} {p.size:9}  {kind}" for p, kind in kinds)
 
     def initial(self, seed: np.ndarray) -> tf.Tensor:
-        """Return the theta that training starts with: [P] for a seed [2], [M, P] for [M, 2]."""
+        """Return the initial theta: [P] for a seed [2], [M, P] for seeds [M, 2]."""
         if seed.ndim == 2:
             return tf.stack([self.initial(one) for one in seed])
         scale = np.concatenate([np.full(p.size, p.initial_scale, np.float32) for p in self.parameters])
@@ -251,10 +262,10 @@ class Network:
 
 
 def split(flat: tf.Tensor, sizes: list[int]) -> list[tf.Tensor]:
-    """Split the last axis, without copying where a part of a [P] begins and ends on a cache line.
+    """Split the last axis: [..., P] -> [..., size] for each size. Parts of a [P] on cache lines are not copied.
 
-    TensorFlow's split copies; its slices are views of aligned memory, but their gradients are padded
-    and added up. So: slices forward, and the gradients concatenated once.
+    TensorFlow's split copies. Its slices are views of aligned memory, but their gradients are padded and added up.
+    So this slices forward, and concatenates the gradients once.
     """
 
     @tf.custom_gradient
@@ -273,9 +284,9 @@ def _named_parts(flat: tf.Tensor, parameters: list[Parameter]) -> dict[str, tf.T
 
 
 def build_network(config: TrainConfig, example_shape: tuple[int, ...], target: Target) -> Network:
-    """Return the network that the flags name, for a target.
+    """Return the network that the flags name, with an output for the target.
 
-    The keyword arguments of its function are flags of their names.
+    Keyword-only arguments of its function are the flags of the same names.
     """
     likelihood = target.likelihood(config.data.likelihood, config.data.noise_scale)
     function, flags = registry.load(registry.NETWORKS, config.network.architecture), to_flags(config)
@@ -290,7 +301,7 @@ def build_network(config: TrainConfig, example_shape: tuple[int, ...], target: T
 
 
 def _with_noise(forward: Callable[[Layers, tf.Tensor], tf.Tensor], net: Layers, x: tf.Tensor) -> tf.Tensor:
-    """Add an output that is learnt, and the same for all examples: the log scale of the noise."""
+    """Append to the outputs the log scale of the noise: a learnt parameter, the same for all examples."""
     outputs = forward(net, x)
     noise = tf.broadcast_to(net.free("noise")[..., None, :], [*outputs.shape[:-2], tf.shape(outputs)[-2], 1])
     return tf.concat([outputs, noise], -1)

@@ -1,8 +1,8 @@
-"""Residual networks for images of 32x32, in the order norm, ReLU, conv (He et al. 2016b), with filter-response norms.
+"""Pre-activation residual networks (He et al. 2016b: norm, ReLU, conv) for images of 32x32.
 
-Batch norms are there for comparison. Their running means are a state beside the weights, of which draws far apart
-(swag's, hmc's, svgd's particles after a move) would each need their own (Maddox et al. 2019 recompute them for each
-draw), and a prediction depends on the batches that came before it.
+The default norm is filter-response normalisation; batch norm is for comparison. The running means and variances of a
+batch norm belong to one weight sample: distant posterior draws (of swag, hmc or svgd) would each need their own, as
+Maddox et al. (2019) recompute them. A prediction also depends on the batches of training that they average.
 """
 
 import tensorflow as tf
@@ -32,7 +32,7 @@ def _resnet(net: Layers, x: tf.Tensor, stages: tuple[int, ...], blocks: int, nor
 
 
 def _block(net: Layers, name: str, x: tf.Tensor, filters: int, stride: int, normalization: str) -> tf.Tensor:
-    """Return x + two convolutions of it, normalised before each: the sum itself stays as it is.
+    """Return x plus two convolutions of it, each after a norm. The sum is not normalised.
 
     Where the shape changes, the shortcut is a 1x1 convolution.
     """

@@ -9,12 +9,12 @@ VGG16 = ((64, 64), (128, 128), (256, 256, 256), (512, 512, 512), (512, 512, 512)
 
 
 def vgg16(net: Layers, x: tf.Tensor, *, normalization: str) -> tf.Tensor:
-    """Thirteen 3x3 convs in five blocks with a max-pool after each, dense output (of 32x32, one place is left)."""
+    """Thirteen 3x3 convs in five blocks with a max-pool after each, dense output; 32x32 pixels become one."""
     for block, widths in enumerate(VGG16, start=1):
-        for place, filters in zip("abc", widths, strict=False):
-            last = place == "abc"[len(widths) - 1]
-            x = net.conv(f"conv{block}{place}", x, filters, 3, pool=last)
-            x = net.activate(f"conv{block}{place}", x, normalization)
+        for letter, filters in zip("abc", widths, strict=False):
+            last = letter == "abc"[len(widths) - 1]
+            x = net.conv(f"conv{block}{letter}", x, filters, 3, pool=last)
+            x = net.activate(f"conv{block}{letter}", x, normalization)
     return net.dense("logits", layers.flatten(x, 3), net.num_outputs)
 
 

@@ -31,7 +31,7 @@ def write(plan: Plan, method: Hmc, state: Any) -> str:
         "leapfrog_steps": method.leapfrog_steps, "kept_draws_per_chain": draws_MKP.shape[1],
         **of_traces(traces, burn_in), "weights": of_weights(draws_MKP), "cost": cost(plan, method),
     }  # fmt: skip
-    if method.network.of_example and draws_MKP.shape[1]:
+    if method.network.local_parameters and draws_MKP.shape[1]:
         report |= {"outputs": of_outputs(plan, method, state, draws_MKP), "kept_draws_bytes": method.kept_bytes}
     report = _without_nan(report)
     records.write_json(run / records.DIAGNOSTICS, report)

@@ -89,8 +89,8 @@ def plan_text(task: Task) -> str:
         "trained parameters": int(task.state.params.shape[-1]),
         "bytes all-reduced per step": bytes_per_step(task),
     }
-    if isinstance(base, Hmc) and network.of_example:
-        rows["parameters of examples"] = plan.num_train * network.num_of_example
+    if isinstance(base, Hmc) and network.local_parameters:
+        rows["local latents"] = plan.num_train * network.num_local
         rows["bytes of kept draws"] = base.kept_bytes
     table = [f"{name:28}{value}" for name, value in rows.items()]
     return "\n".join([to_flagfile(task.config) + network.table(), *table])

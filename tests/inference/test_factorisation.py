@@ -63,20 +63,21 @@ def log_likelihood(q, y=Y):
     return np.array([np.log(one[y == 1]).sum() + np.log(1 - one[y == -1]).sum() for one in probs])
 
 
-def random_place():
+def random_position():
     return np.random.default_rng(1).normal(size=[CHAINS, FACTORS * ITEMS + ITEMS + USERS * (FACTORS + 1)])
 
 
 def test_the_parameters_are_where_numpy_looks_for_them():
     net = make().network
     assert [p.name for p in net.parameters] == ["items/kernel", "items/bias"]
-    assert [p.name for p in net.of_example] == ["users/factors", "users/bias"]
+    assert [p.name for p in net.local_parameters] == ["users/factors", "users/bias"]
+    assert [line.split()[-1] for line in net.table().splitlines()[-2:]] == ["local", "local"]
 
 
 @pytest.mark.parametrize("chunk", [1, 4, 100])
 def test_the_log_likelihood_is_numpys(chunk):
     method = make(config=CONFIG.replace(chunk_examples=chunk))
-    q = tf.constant(random_place(), tf.float32)
+    q = tf.constant(random_position(), tf.float32)
     target = method.base.posterior.target(batch(Solo()))
     found, in_a_graph = target.evaluate(q), tf.function(lambda q: target.evaluate(q)[:2], autograph=False)(q)
     np.testing.assert_allclose(found.log_likelihood, log_likelihood(q), rtol=1e-5)
@@ -85,7 +86,7 @@ def test_the_log_likelihood_is_numpys(chunk):
 
 
 def test_the_gradient_is_that_of_the_log_posterior_by_differences():
-    q, step = random_place(), 1e-5
+    q, step = random_position(), 1e-5
     target = make().base.posterior.target(batch(Solo()))
     scales = np.concatenate([
         np.full(FACTORS * ITEMS, 0.6), np.full(ITEMS, 1.3), np.tile([0.6] * FACTORS + [1.3], USERS),
@@ -201,7 +202,7 @@ def test_another_likelihood_is_refused():
 
 
 def test_the_accept_test_in_float64_says_the_same():
-    target, q = make().base.posterior.target(batch(Solo())), random_place()
+    target, q = make().base.posterior.target(batch(Solo())), random_position()
     q, end = (
         tf.constant(q, tf.float32),
         tf.constant(q + 0.03 * np.random.default_rng(2).normal(size=q.shape), tf.float32),

@@ -1,4 +1,4 @@
-"""Likelihoods against scipy, with and without an axis of settings."""
+"""Likelihoods against scipy, with and without an axis of weight samples."""
 
 import numpy as np
 import pytest
@@ -45,7 +45,7 @@ def test_losses_and_scores_are_in_the_targets_own_units():
 
 
 @pytest.mark.parametrize("likelihood", [Categorical(), Gaussian()])
-def test_settings_side_by_side_are_what_they_are_alone(likelihood):
+def test_weight_samples_side_by_side_are_what_they_are_alone(likelihood):
     y_N = tf.constant([0, 1, 1, 0, 1]) if isinstance(likelihood, Categorical) else tf.constant(Y_N)
     together = likelihood.nll(tf.constant(OUTPUTS_SNO), y_N)
     scores = likelihood.score(tf.constant(OUTPUTS_SNO), y_N)
@@ -95,7 +95,7 @@ def test_learnt_noise_is_one_number_for_all_examples():
     config = compose(architecture="mlp", hidden=4, num_blocks=1)
     net = build_network(config, (1,), RealValues())
     assert net.num_parameters == (4 + 4) + 2 * (16 + 4) + (4 + 1) + 1
-    assert "noise/value" in {p.name for p in net.points}
+    assert "noise/value" in {p.name for p in net.deterministic}
     theta = tf.random.stateless_normal([2, net.num_parameters], [0, 1])
     outputs_SNO = net.apply(net.unflatten(theta), tf.constant([[0.1], [0.5], [2.0]])).numpy()
     assert outputs_SNO.shape == (2, 3, 2)

@@ -1,4 +1,4 @@
-"""The log prior that is handed through with theta: its value and its gradient, against the plain formula."""
+"""The log prior that comes with theta: its value and its gradient, against the plain formula."""
 
 import numpy as np
 import pytest

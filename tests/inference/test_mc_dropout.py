@@ -47,8 +47,8 @@ def test_the_gradient_goes_where_the_input_went():
 
 
 @pytest.mark.parametrize("own", [False, True], ids=["one input", "an input each"])
-def test_settings_side_by_side_are_those_one_by_one(own):
-    """Of a dense layer and of a convolution, with one kernel for all settings and with one for each."""
+def test_weight_samples_side_by_side_are_those_one_by_one(own):
+    """Of a dense layer and of a convolution, with one kernel for all weight samples and with one for each."""
     kernels = tf.random.stateless_normal([3, 25, 4], [1, 2])
     filters = tf.random.stateless_normal([3, 3, 3, 2, 4], [3, 4])
     for layer, kernel, bias, x in ((layers.dense, kernels, tf.ones(4), X), (layers.conv, filters, tf.ones(4), IMAGES)):

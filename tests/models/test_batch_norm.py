@@ -46,7 +46,7 @@ def by_numpy(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return x.mean(axis=(0, 1, 2), dtype=np.float64), x.var(axis=(0, 1, 2), dtype=np.float64)
 
 
-def test_it_equals_numpy_and_settings_equal_a_loop():
+def test_it_equals_numpy_and_weight_samples_equal_a_loop():
     x = (rng.normal(size=[2, 5, 4, 3, 6]) * 3 + 7).astype(np.float32)
     gain, shift = rng.normal(size=[2, 2, 6]).astype(np.float32)
     statistics = layers.batch_statistics(tf.constant(x))

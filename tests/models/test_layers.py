@@ -212,12 +212,12 @@ SHARED_OR_NOT = [(x, kernel, bias) for x in (0, 1) for kernel in (0, 1) for bias
 
 @pytest.mark.parametrize(("x_has", "kernel_has", "bias_has"), SHARED_OR_NOT)
 @pytest.mark.parametrize("kind", ["dense", "conv", "pooled"])
-def test_s_settings_side_by_side_are_the_loop_over_them(kind, x_has, kernel_has, bias_has):
+def test_s_weight_samples_are_the_loop_over_them(kind, x_has, kernel_has, bias_has):
     """Where x, the kernel or the bias has an axis S, so has the output; each entry is that of a layer on its own."""
-    settings, sizes = 3, {"dense": ([5, 4], [4, 6])}.get(kind, ([5, 7, 6, 2], [3, 3, 2, 4]))
+    samples, sizes = 3, {"dense": ([5, 4], [4, 6])}.get(kind, ([5, 7, 6, 2], [3, 3, 2, 4]))
     shapes = [*sizes, sizes[1][-1:]]
     arguments = [
-        normal(settings, *shape) if has else normal(*shape)
+        normal(samples, *shape) if has else normal(*shape)
         for shape, has in zip(shapes, (x_has, kernel_has, bias_has), strict=True)
     ]
 
@@ -228,7 +228,7 @@ def test_s_settings_side_by_side_are_the_loop_over_them(kind, x_has, kernel_has,
     function = layers.dense if kind == "dense" else functools.partial(layers.conv, pool=kind == "pooled")
     found = function(*map(tf.constant, arguments)).numpy()
     has = (x_has, kernel_has, bias_has)
-    one = [oracle(*(a[s] if h else a for a, h in zip(arguments, has, strict=True))) for s in range(settings)]
+    one = [oracle(*(a[s] if h else a for a, h in zip(arguments, has, strict=True))) for s in range(samples)]
     expected = np.stack(one) if any(has) else one[0]
     assert found.shape == expected.shape
     np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-5)
@@ -271,7 +271,7 @@ def test_local_reparameterisation_of_an_input_of_zeros_has_a_finite_gradient():
     np.testing.assert_array_equal(tape.gradient(y, variance), np.zeros([4, 3]))
 
 
-def test_wide_settings_are_what_they_are_one_by_one_and_so_are_their_gradients():
+def test_wide_weight_samples_are_the_loop_over_them_and_so_are_their_gradients():
     x, kernel, bias, upstream = (tf.constant(normal(*shape)) for shape in ([7, 3], [2, 3, 4], [2, 4], [2, 7, 4]))
     with tf.GradientTape(persistent=True) as tape:
         tape.watch([x, kernel, bias])

@@ -1,4 +1,4 @@
-"""Networks: their parameters and shapes, the flat vector, and S settings of the weights at once."""
+"""Networks: their parameters and shapes, the flat vector, and S weight samples at once."""
 
 import itertools
 
@@ -15,7 +15,7 @@ from bnn_hvd.targets import Classes
 
 MNIST, CIFAR, DIGITS = (28, 28, 1), (32, 32, 3), (8, 8, 1)
 BIAS = 1
-# The others have parameters of each example, and tests of their own: tests/inference/test_factorisation.py.
+# The others have local latents, and tests of their own: tests/inference/test_factorisation.py.
 WHOLE = [name for name in registry.NETWORKS if name not in CHOICES["network"].names_with("local_latents")]
 
 
@@ -115,7 +115,7 @@ def test_which_parameters_are_bayesian(name, bayesian_layers, bayesian_biases):
     }
     assert {p.name for p in net.bayesian} == {p.name for p in net.parameters if p.bayesian} == expected
     assert f"{output}/kernel" in {p.name for p in net.parameters}
-    assert net.parameters == net.bayesian + net.points  # Bayesian ones first
+    assert net.parameters == net.bayesian + net.deterministic  # Bayesian ones first
     assert net.num_bayesian == sum(p.size for p in net.bayesian)
 
 
@@ -125,19 +125,20 @@ def test_the_flat_vector_and_the_parameters_are_the_same_numbers(name, bayesian_
     theta = np.arange(net.num_parameters, dtype=np.float32)
     whole = net.unflatten(tf.constant(theta))
     bayesian = net.unflatten_bayesian(tf.constant(theta[: net.num_bayesian]))
-    points = net.unflatten_points(tf.constant(theta[net.num_bayesian :]))
+    deterministic = net.unflatten_deterministic(tf.constant(theta[net.num_bayesian :]))
     assert list(whole) == [p.name for p in net.parameters]
-    assert list({**bayesian, **points}) == list(whole)
+    assert list({**bayesian, **deterministic}) == list(whole)
     np.testing.assert_array_equal(np.concatenate([np.ravel(part) for part in whole.values()]), theta)
     for p in net.parameters:
         assert whole[p.name].shape == p.shape
-        np.testing.assert_array_equal({**bayesian, **points}[p.name], whole[p.name])
+        np.testing.assert_array_equal({**bayesian, **deterministic}[p.name], whole[p.name])
         np.testing.assert_array_equal(net.slices(theta)[p.name], np.ravel(whole[p.name]))
     of_bayesian = net.slices(theta[: net.num_bayesian])
     assert list(of_bayesian) == [p.name for p in net.bayesian]
     for name_, part in of_bayesian.items():
         np.testing.assert_array_equal(part, np.ravel(bayesian[name_]))
-    assert all(p.name in net.table() for p in net.parameters)
+    kinds = {line.split()[0]: line.split()[-1] for line in net.table().splitlines()}
+    assert kinds == {p.name: "Bayesian" if p.bayesian else "deterministic" for p in net.parameters}
 
 
 def test_unflatten_keeps_the_axis_s_and_the_gradient():
@@ -228,16 +229,16 @@ DRAWN = [flags for flags in FLAGS if flags[0] not in ("resnet18", "vgg16") or fl
 
 @pytest.mark.parametrize(("name", "bayesian_layers", "bayesian_biases"), DRAWN)
 def test_s_draws_at_once_are_the_loop_over_the_draws(name, bayesian_layers, bayesian_biases):
-    """As in prediction: the Bayesian parameters have an axis S, the points are shared."""
+    """As in prediction: the Bayesian parameters have an axis S, the deterministic ones are shared."""
     net = build(name, bayesian_layers=bayesian_layers, bayesian_biases=bayesian_biases, num_outputs=5)
-    random, settings = np.random.default_rng(0), 3
+    random, samples = np.random.default_rng(0), 3
     theta = net.initial(np.array([3, 4])) + 0.1 * random.normal(size=net.num_parameters).astype(np.float32)
     x = tf.constant(random.normal(size=[4, *DIGITS]).astype(np.float32))
-    draws = theta[: net.num_bayesian] + 0.1 * random.normal(size=[settings, net.num_bayesian]).astype(np.float32)
-    points = theta[net.num_bayesian :]
-    together = net.apply(net.unflatten_bayesian(draws) | net.unflatten_points(points), x)
-    each = [net.apply(net.unflatten(tf.concat([draw, points], 0)), x) for draw in draws]
-    assert together.shape == (settings, 4, 5)
+    draws = theta[: net.num_bayesian] + 0.1 * random.normal(size=[samples, net.num_bayesian]).astype(np.float32)
+    deterministic = theta[net.num_bayesian :]
+    together = net.apply(net.unflatten_bayesian(draws) | net.unflatten_deterministic(deterministic), x)
+    each = [net.apply(net.unflatten(tf.concat([draw, deterministic], 0)), x) for draw in draws]
+    assert together.shape == (samples, 4, 5)
     np.testing.assert_allclose(together, np.stack(each), rtol=1e-4, atol=1e-5)
     assert np.abs(np.diff(together, axis=0)).max() > 0.01  # the draws differ, so the test can fail
 

@@ -19,7 +19,7 @@ def numpy_frn(x, gain, shift, threshold):
     return np.maximum((1 + gain) * x / np.sqrt(mean_square + 1e-6) + shift, threshold)
 
 
-def test_frn_equals_numpy_and_settings_equal_a_loop():
+def test_frn_equals_numpy_and_weight_samples_equal_a_loop():
     x = rng.normal(size=[2, 5, 4, 3, 6]).astype(np.float32)
     parts = [rng.normal(size=[2, 6]).astype(np.float32) for _ in range(3)]
     together = layers.frn(tf.constant(x), *map(tf.constant, parts)).numpy()
