@@ -1,4 +1,4 @@
-"""Who has watched what, from the command to the figure: users over ranks, a run that stopped, known factors.
+"""Recommendation, from the command to the figure: users over ranks, a run that stopped, known factors.
 
 Legend: M chains, K draws of each (or chosen users), U users, I items.
 """
