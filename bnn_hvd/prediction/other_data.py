@@ -66,4 +66,7 @@ def _check_labels(arrays: Arrays, known: Description, source: str) -> None:
         return
     largest = int(arrays.y_test.max(initial=0))
     if largest >= known.target.count:
-        raise UserError(f"{source} has the label {largest}, the run knows {known.target.count} classes: relabel it")
+        raise UserError(
+            f"{source} has the label {largest}, the run was trained on the classes 0 to {known.target.count - 1}: "
+            "give data with these classes"
+        )

@@ -1,8 +1,8 @@
 """Predictions from posterior draws, streamed: memory does not grow with the number of draws.
 
 Where all draws of an example are needed at once, one block of examples is in memory at a time. Ranks share the
-examples in chunks whose boundaries do not depend on the number of ranks, and the seed of a draw is its index, so the
-result is the same on any number of ranks.
+examples in chunks whose boundaries do not depend on the number of ranks, and the seed of a draw follows from its index,
+so the result is the same on any number of ranks.
 Legend: S draws, N examples, C classes, I items, O outputs of the network.
 """
 

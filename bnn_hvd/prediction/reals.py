@@ -52,7 +52,7 @@ def curve(predictor: Predictor, arrays: Arrays, config: PredictConfig) -> Found:
 
 
 def predict_ood(predictor: Predictor, ood: Arrays, config: PredictConfig, test: Found) -> Result:
-    """Return the arrays and scores of out-of-distribution data; epistemic uncertainty separates them from `test`."""
+    """Return the arrays of out-of-distribution data, and their scores with the AUROC of epistemic uncertainty."""
     found = predictor.reduce_mixtures(
         ood.x_test, config.num_draws, lambda draws, at: regression.score_examples(draws, ood.y_test[at])
     )
