@@ -1,4 +1,4 @@
-"""The errors that a user is meant to see, each with the exit code that a job script can test."""
+"""The errors that a user sees, each with an exit code that a job script can test."""
 
 
 class UserError(ValueError):
@@ -13,6 +13,6 @@ class TrainingError(RuntimeError):
     exit_code = 1
 
 
-# sysexits.h's EX_TEMPFAIL: "try again later". A run that stopped early at a checkpoint, on a signal
-# or at --max_runtime_s, ends with it; a job script requeues on it.
+# EX_TEMPFAIL of sysexits.h: "try again later". A run that stops early at a checkpoint, on a signal or at
+# --max_runtime_s, exits with this code; a job script then requeues the job.
 EXIT_INTERRUPTED = 75

@@ -1,7 +1,7 @@
-"""What there is to choose from: one row per network, method, data set and named model.
+"""The registries: one row per network, method, data set and named model.
 
-Rows point at their code by name, so that `--help` can list them without importing TensorFlow. Adding a network, a
-method or a data set is one new file and one new row here: what is true of it is said in its file.
+Rows name their code, so that `--help` can list them without importing TensorFlow. A new network, method or data set
+needs one new file, which has its properties, and one new row here.
 """
 
 import pkgutil
@@ -12,9 +12,9 @@ from bnn_hvd.errors import UserError
 
 
 class Row(NamedTuple):
-    """What `--help` shows, and where the code is, each as `module:attribute`.
+    """A function or class (`target`, as `module:attribute`), and its line in `--help`.
 
-    options: a dataclass beside the code: its flags, and what is true of it (config/options.py); "" if it has none.
+    options: the dataclass of its flags and properties, as `module:attribute` (config/options.py); "" if it has none.
     """
 
     target: str
@@ -117,7 +117,7 @@ DATASETS = {
     "npz": Row("bnn_hvd.data.sources:npz", "your own .npz with x_train, y_train, x_test, y_test"),
 }  # fmt: skip
 
-# A named model is short for these flags.
+# A named model stands for these flags.
 MODELS: dict[str, dict[str, str]] = {
     "BNN_FC_flip": {
         "architecture": "fc", "method": "vi", "estimator": "flipout", "bayesian_layers": "hidden",
@@ -140,12 +140,12 @@ MODELS: dict[str, dict[str, str]] = {
 
 
 def load(rows: Mapping[str, Row], name: str) -> Callable[..., Any]:
-    """Import and return what row `name` points at."""
+    """Import and return the function or class of row `name`."""
     return pkgutil.resolve_name(rows[known(rows, name)].target)
 
 
 def known(rows: Mapping[str, Any], name: str, kind: str = "name") -> str:
-    """Return the key of `rows` that equals `name` in any case, or raise with the list of keys."""
+    """Return the key of `rows` that equals `name` without regard to case, or raise UserError with the known keys."""
     for key in rows:
         if key.lower() == name.lower():
             return key

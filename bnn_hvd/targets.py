@@ -1,4 +1,4 @@
-"""What is predicted of an example: a class, a real value, or implicit ratings of items."""
+"""Kinds of target: classes, real values and implicit ratings."""
 
 import dataclasses
 from typing import Any, ClassVar
@@ -10,23 +10,23 @@ from bnn_hvd.errors import UserError
 
 @dataclasses.dataclass(frozen=True)
 class Target:
-    """One kind of target: what a network puts out for it, and which likelihoods there are."""
+    """A kind of target: the number of outputs that a network needs for it, and its likelihoods."""
 
     likelihoods: ClassVar[tuple[str, ...]]  # the first is the default
 
     def num_outputs(self, likelihood: str) -> int:
-        """Return O, the number of a network's outputs for an example."""
+        """Return O, the number of outputs of a network per example."""
         raise NotImplementedError
 
     def standardized(self, y: np.ndarray) -> np.ndarray:
-        """Return y as it is learnt."""
+        """Return y in the units in which it is learnt."""
         return y
 
     def likelihood(self, asked: str, noise_scale: float = 0.0) -> str:
-        """Return the likelihood that was asked for (--likelihood), or the default of this kind of target.
+        """Return the likelihood `asked` (--likelihood), or by default the first of this kind of target.
 
         Raises:
-          UserError: one of another kind of target, or a fixed noise where there is none.
+          UserError: `asked` is for another kind of target, or `noise_scale` is given for a likelihood without it.
         """
         kind = asked or self.likelihoods[0]
         if kind not in self.likelihoods:
@@ -60,7 +60,7 @@ class RealValues(Target):
 
     @classmethod
     def fitted(cls, y_train: np.ndarray) -> "RealValues":
-        """Return the units of a training part; a constant target keeps its scale."""
+        """Return the mean and the standard deviation of a training part; a constant target has the scale 1."""
         return cls(float(np.mean(y_train)), float(np.std(y_train)) or 1.0)
 
     def num_outputs(self, likelihood: str) -> int:
@@ -88,12 +88,12 @@ class ImplicitRatings(Target):
 
 
 def learns_noise(likelihood: str, noise_scale: float) -> bool:
-    """Return whether a standard deviation of the noise is learnt that is the same for all examples."""
+    """Return whether the standard deviation of the noise is learnt, one for all examples."""
     return likelihood == "gaussian" and not noise_scale
 
 
 def from_dict(described: dict[str, Any]) -> Target:
-    """Return the target that data.json describes."""
+    """Return the target from the content of data.json."""
     if described["num_classes"]:
         return Classes(described["num_classes"])
     if described["num_items"]:
@@ -102,7 +102,7 @@ def from_dict(described: dict[str, Any]) -> Target:
 
 
 def to_dict(target: Target) -> dict[str, Any]:
-    """Return what data.json says of a target."""
+    """Return the keys of data.json that describe a target."""
     units = target if isinstance(target, RealValues) else RealValues()
     return {
         "num_classes": target.count if isinstance(target, Classes) else 0,

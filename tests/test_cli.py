@@ -256,7 +256,15 @@ def test_dry_run_prints_the_plan(job):
     outcome = job[1]["dry"]
     assert outcome.code == 0
     printed = outcome.stdout
-    for flag in ("network=fc", "method=vi", "estimator=flipout", "dataset=digits", "seed=5", "steps=70", "threads=1"):
+    for flag in (
+        "architecture=fc",
+        "method=vi",
+        "estimator=flipout",
+        "dataset=digits",
+        "seed=5",
+        "steps=70",
+        "threads=1",
+    ):
         assert f"--{flag}\n" in printed
     weights, bayesian = 64 * 64 + 64 + 64 * 10 + 10, 64 * 64
     assert re.search(rf"^weights +{weights} \({bayesian} with a distribution\)$", printed, re.MULTILINE)

@@ -1,8 +1,7 @@
-"""What can be set: one frozen dataclass per verb; every flag is generated from a field, defaults and help included.
+"""Configurations: one frozen dataclass per verb. Every flag is generated from a field, with its default and help.
 
-A field without a fixed default (None or "") is filled in by `resolve`, so that what is written to
-`config.cfg` repeats the run. `identity` marks the flags that make a run what it is: a run directory
-can be continued only with the same ones.
+`resolve` fills in the fields without a fixed default (None or ""), so that `config.cfg` repeats the run. `identity`
+marks the flags that define a run: a run can be continued only with the same values of these.
 """
 
 from bnn_hvd.config.flagfile import from_flagfile, parse, to_flagfile

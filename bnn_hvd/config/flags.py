@@ -23,11 +23,11 @@ def flag(
     required: bool = False,
     exclusive: bool = False,
 ) -> Any:
-    """A dataclass field that becomes a command-line flag.
+    """Return a dataclass field that becomes a command-line flag.
 
-    name: of the flag, where it is not the field's. choices: compared without regard to case. minimum, below: bounds
-    that `check` looks at. identity: whether the flag makes a run what it is. exclusive: whether it is refused where
-    another method or data set is chosen than the one that has it.
+    name: of the flag, if it is not that of the field. choices: compared without regard to case. minimum, below: bounds
+    that `check` enforces (value >= minimum, value < below). identity: whether the flag defines a run. exclusive:
+    whether the flag is an error if the chosen network, method or data set does not have it.
     """
     metadata = {
         "name": name, "section": section, "help": help, "choices": choices, "minimum": minimum, "below": below,
@@ -37,7 +37,7 @@ def flag(
 
 
 def fields_of(config_type: type) -> Fields:
-    """Return the flags of one dataclass; fields without a section are no flags."""
+    """Return the flags of a dataclass: its fields that have a section."""
     fields = [field for field in dataclasses.fields(config_type) if "section" in field.metadata]
     return {field.metadata["name"] or field.name: field for field in fields}
 
@@ -57,13 +57,13 @@ def check(fields: Fields, values: Mapping[str, Any]) -> None:
 
 
 def canonical(field: dataclasses.Field, value: Any) -> Any:
-    """Spell a choice as the registry does: --model=bnn_fc_flip is BNN_FC_flip."""
+    """Return a choice in the spelling of the registry: --model=bnn_fc_flip is BNN_FC_flip."""
     choices = field.metadata["choices"]
     return registry.known(dict.fromkeys(choices), value) if choices and value else value
 
 
 def sections(fields: Fields) -> Iterable[tuple[str, Fields]]:
-    """Yield (section, its flags), both in the order of the fields."""
+    """Return (section, its flags) for each section, in the order of the fields."""
     grouped: dict[str, Fields] = {}
     for name, field in fields.items():
         grouped.setdefault(field.metadata["section"], {})[name] = field

@@ -11,22 +11,25 @@ Kind = TypeVar("Kind")
 
 @dataclasses.dataclass(frozen=True)
 class MethodConfig:
-    """Which method, and of how many particles.
+    """The method, its particles, and the run that it begins with.
 
-    options: of the method that is chosen (config/options.py: MethodOptions).
+    options: those of the chosen method (config/options.py: MethodOptions).
     """
 
-    name: str = flag("", "method", "how the weights are inferred (default vi)", name="method", choices=registry.METHODS)
+    name: str = flag(
+        "", "method", "method of inference of the weights (default vi)", name="method", choices=registry.METHODS
+    )
     num_particles: int = flag(
-        0, "method", "train so many networks (members of an ensemble, particles of svgd), laid out over the ranks; "
-        "may be raised on a finished run (default: 8 for ensemble, multiswag and svgd)", minimum=0, identity=False,
+        0, "method", "number of networks to train (members of an ensemble, particles of svgd), shared among the "
+        "ranks; may be raised on a finished run (default: 8 for ensemble, multiswag and svgd)",
+        minimum=0, identity=False,
     )  # fmt: skip
-    allow_uneven: bool = flag(False, "method", "let ranks have numbers of particles that differ by one", identity=False)
+    allow_uneven: bool = flag(False, "method", "allow numbers of particles per rank that differ by one", identity=False)
     init_from: str = flag(
-        "", "method", "run directory of a point network: laplace is made for it, vi starts with its weights as means"
+        "", "method", "run directory of a point network: laplace is fitted to it, vi starts with its weights as means"
     )
     options: Any = None
 
     def options_as(self, kind: type[Kind]) -> Kind:
-        """Return the options as the class that a method's file has of them: `options_of` reads a copy of it."""
+        """Return the options as `kind`, the class in the method's file: `options_of` has made a copy of that class."""
         return kind(**{field.name: getattr(self.options, field.name) for field in dataclasses.fields(kind)})  # type: ignore[arg-type]

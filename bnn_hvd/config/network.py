@@ -9,24 +9,25 @@ from bnn_hvd.config.flags import flag
 
 @dataclasses.dataclass(frozen=True)
 class NetworkConfig:
-    """Which network, which of its layers are Bayesian, and the standard deviation of the prior.
+    """The network, its Bayesian layers, and the standard deviation of the prior.
 
-    options: of the network that is chosen (config/options.py: NetworkOptions).
+    options: those of the chosen network (config/options.py: NetworkOptions).
     """
 
     model: str = flag(
-        "", "network", "short for a row of --architecture, --method, --estimator and --bayesian_layers",
+        "", "network", "a named model: stands for --architecture, --method, --estimator and --bayesian_layers",
         choices=registry.MODELS, identity=False,
     )  # fmt: skip
     architecture: str = flag("", "network", "the network (default conv)", choices=registry.NETWORKS)
     bayesian_layers: str = flag(
-        "", "network", "layers whose kernels have a distribution under vi (default hidden: all but the output; of a "
-        "linear network, all)",
+        "", "network", "layers whose kernels have a distribution under vi (default hidden: all but the output; for "
+        "--architecture=linear, all)",
         choices=("hidden", "all"),
     )  # fmt: skip
     bayesian_biases: bool = flag(False, "network", "biases of the Bayesian layers have a distribution too")
     prior_scale: float = flag(
-        1.0, "network", "standard deviation of the prior of each weight (under --prior=scale_mixture of its wide part)",
+        1.0, "network", "standard deviation of the prior of each weight (with --prior=scale_mixture: of its wide "
+        "component)",
         minimum=1e-12,
     )  # fmt: skip
     options: Any = None

@@ -1,4 +1,4 @@
-"""Flags of `train`: the run."""
+"""Flags of `train`: the run directory, the duration, the seeds and the logs."""
 
 import dataclasses
 
@@ -7,19 +7,19 @@ from bnn_hvd.config.flags import flag
 
 @dataclasses.dataclass(frozen=True)
 class RunConfig:
-    """Where a run is written, how long it trains, from which seeds, and what it logs."""
+    """The run directory of a run, its duration, its seeds, its checkpoints and its logs."""
 
     folder: str = flag(
-        "", "run", "run directory; default: runs/<dataset>_<model>. Started again on it, training goes on", name="run",
-        identity=False,
+        "", "run", "run directory (default: runs/<dataset>_<model>); a run in it goes on from its last checkpoint",
+        name="run", identity=False,
     )  # fmt: skip
-    seed: int = flag(0, "run", "decides everything that is random", minimum=0)
-    init_seed: int | None = flag(None, "run", "decides the first weights alone (default: --seed)", minimum=0)
+    seed: int = flag(0, "run", "seed of all random numbers", minimum=0)
+    init_seed: int | None = flag(None, "run", "seed of the initial weights only (default: --seed)", minimum=0)
     shuffle_seed: int | None = flag(
-        None, "run", "decides the order of the examples and their augmentation alone (default: --seed)", minimum=0
+        None, "run", "seed of the order and the augmentation of the examples only (default: --seed)", minimum=0
     )
     noise_seed: int | None = flag(
-        None, "run", "decides the noise of the steps alone: of weights, dropout (default: --seed)", minimum=0
+        None, "run", "seed of the noise of training steps only: weight noise, dropout (default: --seed)", minimum=0
     )
     epochs: int | None = flag(
         None,
@@ -32,10 +32,10 @@ class RunConfig:
         None, "run", "training steps of the whole job, instead of --epochs", minimum=1, identity=False
     )
     max_runtime_s: float = flag(
-        0.0, "run", "stop at a checkpoint after so many seconds, with exit code 75; 0: no limit",
+        0.0, "run", "seconds after which training stops at a checkpoint, with exit code 75; 0: no limit",
         minimum=0, identity=False,
     )  # fmt: skip
-    dry_run: bool = flag(False, "run", "print what would be trained, and train nothing", identity=False)
+    dry_run: bool = flag(False, "run", "print what would be trained, without training", identity=False)
     checkpoint_every_steps: int = flag(
         1000, "run", "steps between checkpoints; 0: only at the end", minimum=0, identity=False
     )
@@ -48,6 +48,6 @@ class RunConfig:
     verbose: bool = flag(False, "run", "print the parameters of each layer before training", identity=False)
 
     def root_seed(self, stream: str) -> int:
-        """Return the seed of init, shuffle or noise: its own flag, else --seed."""
+        """Return the seed of the stream init, shuffle or noise: its own flag if given, else --seed."""
         own = getattr(self, f"{stream}_seed")
         return self.seed if own is None else own

@@ -1,4 +1,4 @@
-"""Flags of `train`: the optimizer, the step size and the weight of the KL over training."""
+"""Flags of `train`: the optimizer, its learning rate, and the weight of the KL."""
 
 import dataclasses
 
@@ -7,14 +7,14 @@ from bnn_hvd.config.flags import flag
 
 @dataclasses.dataclass(frozen=True)
 class ScheduleConfig:
-    """How the objective is descended, and what changes over training (training/schedules.py)."""
+    """The optimizer, and the schedules of the learning rate and of the weight of the KL (training/schedules.py)."""
 
     kl_weight: float = flag(1.0, "schedule", "weight of the KL divergence (1: the ELBO)", minimum=0)
     kl_warmup_epochs: float = flag(
         0.0, "schedule", "epochs over which the weight of the KL rises from 0, linearly", minimum=0
     )
     optimizer: str = flag("adam", "schedule", "update rule", choices=("adam", "sgd"))
-    learning_rate: float = flag(1e-3, "schedule", "step size for one rank", minimum=0)
+    learning_rate: float = flag(1e-3, "schedule", "learning rate for one rank (see --lr_scaling)", minimum=0)
     momentum: float = flag(0.9, "schedule", "momentum of sgd, in [0, 1)", minimum=0, below=1)
     lr_scaling: str = flag(
         "linear", "schedule", "how the learning rate grows with the number of ranks", choices=("linear", "sqrt", "none")
@@ -23,8 +23,10 @@ class ScheduleConfig:
         0.0, "schedule", "epochs over which the learning rate rises from that of one rank, linearly", minimum=0
     )
     lr_schedule: str = flag(
-        "constant", "schedule", "constant, cosine: fall to 0 at the last of --epochs, or step: fall every "
+        "constant", "schedule", "constant; cosine: falls to 0 at the last of --epochs; step: falls every "
         "--lr_step_epochs", choices=("constant", "cosine", "step"),
     )  # fmt: skip
-    lr_step_epochs: int = flag(30, "schedule", "epochs from one fall of --lr_schedule=step to the next", minimum=1)
-    lr_step_factor: float = flag(0.1, "schedule", "what it multiplies the learning rate with", minimum=0)
+    lr_step_epochs: int = flag(30, "schedule", "epochs between falls of --lr_schedule=step", minimum=1)
+    lr_step_factor: float = flag(
+        0.1, "schedule", "factor of the learning rate at each fall of --lr_schedule=step", minimum=0
+    )

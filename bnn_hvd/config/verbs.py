@@ -1,4 +1,4 @@
-"""One frozen dataclass for each verb but `train`."""
+"""The configuration of every verb except `train`: one frozen dataclass each."""
 
 import dataclasses
 from typing import Any
@@ -10,7 +10,7 @@ from bnn_hvd.config.train import TrainConfig, train_flags
 
 
 def flags_of(config_type: type) -> Fields:
-    """Return the flags of a verb: its own, and for a study those of its runs, some with the study's own default."""
+    """Return the flags of a verb; a study has those of `train` too, some with defaults of its own."""
     if config_type is TrainConfig:
         return train_flags()
     own = fields_of(config_type)
@@ -24,10 +24,11 @@ def flags_of(config_type: type) -> Fields:
 
 
 def make(config_type: type, **given: Any) -> Any:
-    """Return the checked configuration of a verb from some of its flags; that of training is complete.
+    """Return the checked configuration of a verb from some of its flags; that of `train` is resolved.
 
     Raises:
-      UserError: a value out of bounds, flags that contradict each other, or one that is required and missing.
+      UserError: a value is out of bounds, flags contradict each other, or a required flag is missing.
+      TypeError: an unknown flag.
     """
     if config_type is TrainConfig:
         return resolve(**given)
@@ -49,46 +50,50 @@ def _with_default(field: dataclasses.Field, default: Any) -> dataclasses.Field:
 
 @dataclasses.dataclass(frozen=True)
 class PredictConfig:
-    """Write the predictive distribution of a trained run, and how sure it is."""
+    """Write the predictive distribution of a trained run, and its uncertainty."""
 
     run: str = flag("", "run", "the directory that `train` wrote", required=True)
     num_draws: int = flag(300, "run", "posterior draws", minimum=1)
     mode: str = flag(
-        "mean", "run", "what to write of the draws' probabilities (or of their means, in a regression): "
-        "mean,median,std,min,max",
+        "mean", "run", "statistics to write, a,b, over the draws' probabilities (for real targets, over their means): "
+        "mean, median, std, min, max",
     )  # fmt: skip
-    quantiles: str = flag("", "run", "and their quantiles, as 0.05,0.5,0.95")
+    quantiles: str = flag("", "run", "quantiles over the draws to write, as in 0.05,0.5,0.95")
     users: str = flag(
-        "", "run", "of ratings: users to recommend to, a,b, beside the one with the most and the one with the fewest "
-        "ratings",
+        "", "run", "for implicit ratings: users to recommend items to, a,b, besides the users with the most and the "
+        "fewest ratings",
     )  # fmt: skip
     data_dir: str = flag("", "data", "predict this data instead of the run's own (same format)")
     reference: str = flag(
-        "", "data", "run directory of a reference posterior (hmc), predicted on the same data, to be compared with"
+        "", "data", "run directory of a reference posterior (hmc) to compare with, predicted on the same data"
     )
-    ood_data_dir: str = flag("", "data", "out-of-distribution data to tell apart, by its test part (same format)")
+    ood_data_dir: str = flag(
+        "", "data", "out-of-distribution data (same format); uncertainty should tell its test part from the run's"
+    )
     threads: int = flag(0, "machine", "threads per rank; 0: cores of the host / ranks on it", minimum=0)
 
 
 @dataclasses.dataclass(frozen=True)
 class PruneConfig:
-    """Score a run with its least needed weights set to 0, and write it without some of them."""
+    """Score a run with its least important weights set to 0, and write a pruned run."""
 
     run: str = flag("", "run", "the directory that `train` wrote", required=True)
-    fractions: str = flag("0.25,0.5,0.75,0.9,0.95,0.98", "run", "parts of the weights to prune, a,b; 0 is always there")
+    fractions: str = flag(
+        "0.25,0.5,0.75,0.9,0.95,0.98", "run", "fractions of the weights to prune, a,b; 0 is always included"
+    )
     scope: str = flag(
-        "layer", "run", "layer: each kernel loses the same part (one without scales by magnitude); global: all kernels "
-        "together (of those with scales, if there are)", choices=("layer", "global"),
+        "layer", "run", "layer: each kernel loses the same fraction (kernels without scales by magnitude); global: all "
+        "kernels are ranked together (only those with scales, if there are any)", choices=("layer", "global"),
     )  # fmt: skip
-    num_draws: int = flag(30, "run", "posterior draws of each score", minimum=1)
+    num_draws: int = flag(30, "run", "posterior draws per score", minimum=1)
     write_fraction: float = flag(
-        0.5, "written", "part of the weights that the written run lacks, in [0, 1)", minimum=0, below=1
+        0.5, "written", "fraction of the weights that is pruned in the written run, in [0, 1)", minimum=0, below=1
     )
     criterion: str = flag(
-        "", "written", "what its weights were ranked by: the signal-to-noise ratio |loc| / scale, or |loc| (default: "
-        "snr where there are scales)", choices=("snr", "magnitude"),
+        "", "written", "ranks the weights of the written run: by the signal-to-noise ratio |loc| / scale, or by |loc| "
+        "(default: snr if there are scales)", choices=("snr", "magnitude"),
     )  # fmt: skip
-    pruned_run: str = flag("", "written", "its run directory (default: that of --run with _pruned)")
+    pruned_run: str = flag("", "written", "directory of the written run (default: that of --run with _pruned)")
     data_dir: str = flag("", "data", "score on this data instead of the run's own (same format)")
     threads: int = flag(0, "machine", "threads per rank; 0: cores of the host / ranks on it", minimum=0)
     format: str = flag("png", "machine", "file format of the figure", choices=("png", "pdf", "svg"))
@@ -104,9 +109,9 @@ class PlotConfig:
 
 @dataclasses.dataclass(frozen=True)
 class PrepareDataConfig:
-    """Download a data set once, with its checksum verified; training itself never downloads."""
+    """Download a data set once, and verify its checksum; training never downloads."""
 
-    dataset: str = flag("mnist", "data", "what to download", choices=("mnist", "cifar10", "cifar100"))
+    dataset: str = flag("mnist", "data", "the data set to download", choices=("mnist", "cifar10", "cifar100"))
     data_dir: str = flag("data", "data", "folder to put the file into")
 
 
@@ -115,86 +120,98 @@ class JobConfig:
     """Print the job script for a batch system: job theta, job pbs, job slurm or job balsam."""
 
     scheduler: str = flag(
-        "", "script", "whose script; the word after `job` is short for it", choices=("theta", "pbs", "slurm", "balsam")
+        "", "script", "batch system; `job slurm` is short for `job --scheduler=slurm`",
+        choices=("theta", "pbs", "slurm", "balsam"),
+    )  # fmt: skip
+    flagfile: str = flag(
+        "configs/quickstart.cfg", "script", "flagfile of the training, at the path where the job reads it"
     )
-    flagfile: str = flag("configs/quickstart.cfg", "script", "flags of the training, as the job will see the file")
     name: str = flag("bnn_hvd", "script", "name of the job in the queue")
     nodes: int = flag(2, "size", "nodes", minimum=1)
     ranks_per_node: int = flag(4, "size", "ranks on each node: one per GPU, or per few cores", minimum=1)
     threads_per_rank: int = flag(8, "size", "threads of each rank", minimum=1)
     walltime: str = flag("01:00:00", "size", "time after which the job is stopped, HH:MM:SS or minutes")
     queue: str = flag("", "site", "queue or partition")
-    account: str = flag("", "site", "project that pays")
+    account: str = flag("", "site", "project to charge")
     filesystems: str = flag("home:eagle", "site", "file systems that theta and pbs wait for, a:b; empty for none")
 
 
 @dataclasses.dataclass(frozen=True)
 class ScaleConfig:
-    """Train models on more and more ranks, or collect such runs: training times, speed-up, prediction.
+    """Train models on several numbers of ranks, or collect such runs: training times, speed-up, prediction.
 
-    The flags of `train` are those of its runs.
+    It takes the flags of `train` for its runs.
     """
 
     train: Values = dataclasses.field(default_factory=dict, metadata={"defaults": {}})
 
-    run: str = flag("", "study", "directory of the study (required). Started again on it, the study goes on")
-    models: str = flag("BNN_conv_flip,CNN_conv", "study", "the models, a,b; each takes the place of --model")
-    ranks: str = flag("1,2", "study", "the numbers of ranks, a,b")
+    run: str = flag("", "study", "directory of the study (required); a study that stopped goes on")
+    models: str = flag("BNN_conv_flip,CNN_conv", "study", "named models to train, a,b (in place of --model)")
+    ranks: str = flag("1,2", "study", "numbers of ranks, a,b")
     particles: str = flag(
-        "",
-        "study",
-        "2,4,8: instead, train so many particles of --architecture and --method: seconds per epoch",
-    )
+        "", "study", "numbers of particles, a,b: train --architecture with --method instead of --models, and measure "
+        "seconds per epoch",
+    )  # fmt: skip
     mode: str = flag(
-        "strong", "study", "strong: --batch_size is the global batch, divided among the ranks (and the learning rate "
-        "stays); weak: each rank's",
+        "strong", "study", "strong: --batch_size is that of the global batch, divided among the ranks (the learning "
+        "rate is not scaled); weak: that of each rank",
         choices=("strong", "weak"),
     )  # fmt: skip
-    repeats: int = flag(3, "study", "runs of each model on each number of ranks, taken in turns", minimum=1)
-    ranks_per_node: int = flag(0, "study", "in an allocation; 0: as the batch system places them", minimum=0)
-    runs: str = flag("", "study", "collect these run directories ('runs/scale_*', in quotes), and train nothing")
+    repeats: int = flag(3, "study", "runs of each model on each number of ranks, in turns", minimum=1)
+    ranks_per_node: int = flag(
+        0, "study", "ranks per node of an allocation; 0: as the batch system places them", minimum=0
+    )
+    runs: str = flag("", "study", "collect these run directories ('runs/scale_*', in quotes), without training")
     format: str = flag("png", "study", "file format of the figures", choices=("png", "pdf", "svg"))
 
-    allreduce: str = flag("", "prediction", "fit the network to allreduce.json of `python -m benchmarks allreduce`")
-    interconnect: str = flag(
-        "", "prediction", "or take a known one's constants", choices=("aries", "slingshot11", "hdr", "ndr", "10gbe")
+    allreduce: str = flag(
+        "", "prediction", "fit latency and bandwidth to allreduce.json of `python -m benchmarks allreduce`"
     )
-    alpha_us: float = flag(0.0, "prediction", "or give the latency of a message, in microseconds", minimum=0)
-    beta_gb_per_s: float = flag(0.0, "prediction", "and its bandwidth, in GB/s", minimum=0)
+    interconnect: str = flag(
+        "", "prediction", "take the latency and bandwidth of a known interconnect",
+        choices=("aries", "slingshot11", "hdr", "ndr", "10gbe"),
+    )  # fmt: skip
+    alpha_us: float = flag(0.0, "prediction", "latency of a message, in microseconds", minimum=0)
+    beta_gb_per_s: float = flag(0.0, "prediction", "bandwidth of a message, in GB/s", minimum=0)
 
 
 @dataclasses.dataclass(frozen=True)
 class ChurnConfig:
-    """Train replicas that differ in one thing (seeds, order, hardware), and say how much their predictions differ.
+    """Train replicas that differ in one thing (seeds, order, hardware), and measure how much their predictions differ.
 
-    The flags of `train` are those of its runs; --batch_size is the global batch. All checkpoints are kept: the weights
-    over training.
+    It takes the flags of `train` for its runs; --batch_size is that of the global batch. All checkpoints are kept.
     """
 
     train: Values = dataclasses.field(default_factory=dict, metadata={
         "defaults": {"optimizer": "sgd", "momentum": 0.0, "checkpoint_every_steps": 100}
     })  # fmt: skip
 
-    run: str = flag("", "study", "directory of the study (required). Started again on it, the study goes on")
-    replicas: int = flag(3, "study", "trainings of each cell", minimum=2)
+    run: str = flag("", "study", "directory of the study (required); a study that stopped goes on")
+    replicas: int = flag(3, "study", "replicas per cell", minimum=2)
     regimes: str = flag(
         "hardware,init,batches,init+batches", "study", "what differs between the replicas, a,b: hardware (nothing: all "
-        "seeds are fixed), init, batches, noise, or some of these joined by +; or ranks, blocks (ranks, with "
+        "seeds are fixed), init, batches, noise, or several of these joined by +; or ranks, blocks (ranks, with "
         "--gradient_blocks), threads, fusion, bit, nudge",
     )  # fmt: skip
-    learning_rates: str = flag("", "study", "step sizes, a,b (default: --learning_rate)")
+    learning_rates: str = flag("", "study", "learning rates, a,b (default: --learning_rate)")
     determinism: str = flag("off,on", "study", "TensorFlow's op determinism, off, on or both")
     methods: str = flag("", "study", "methods to compare on the same network, a,b (default: --method)")
     ranks: str = flag(
         "1",
         "study",
-        "number of ranks; for the regimes ranks and blocks a,b, of which fusion has the last, all others the first",
+        "numbers of ranks, a,b: the regimes ranks and blocks compare all, fusion uses the last, others use the first",
     )
-    thread_counts: str = flag("1,2", "study", "threads that the regime threads compares")
-    fusion_sizes_mb: str = flag("0,64", "study", "fusion thresholds that the regime fusion compares, MB")
+    thread_counts: str = flag("1,2", "study", "numbers of threads that the regime threads compares")
+    fusion_sizes_mb: str = flag("0,64", "study", "fusion thresholds that the regime fusion compares, in MB")
     bits: str = flag("0,12", "study", "bits that the regime bit flips, one in each replica but the first")
-    ops: bool = flag(False, "study", "train nothing: say of each operation of a training step whether it repeats")
-    groups: str = flag("", "study", "a .npy of whole numbers, one a test example: churn by group, beside that by class")
-    num_draws: int = flag(30, "study", "posterior draws of each replica's prediction", minimum=1)
-    ranks_per_node: int = flag(0, "study", "in an allocation; 0: as the batch system places them", minimum=0)
+    ops: bool = flag(
+        False, "study", "test which operations of a training step give the same bits in every run, without training"
+    )
+    groups: str = flag(
+        "", "study", "a .npy with a whole number per test example: churn by group, besides churn by class"
+    )
+    num_draws: int = flag(30, "study", "posterior draws per prediction of a replica", minimum=1)
+    ranks_per_node: int = flag(
+        0, "study", "ranks per node of an allocation; 0: as the batch system places them", minimum=0
+    )
     format: str = flag("png", "study", "file format of the figures", choices=("png", "pdf", "svg"))

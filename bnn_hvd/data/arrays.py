@@ -9,9 +9,9 @@ from bnn_hvd.targets import Classes, ImplicitRatings, RealValues, Target
 
 @dataclass(frozen=True, eq=False)
 class Catalogue:
-    """Who has watched what: names, in the order of a matrix of U users and I items.
+    """The names of U users and I items, in the order of the rows and columns of a matrix of implicit ratings.
 
-    genre_IG: which of G genres an item is of. truth_UI: the probabilities that a synthetic matrix was drawn with.
+    genre_IG: whether an item has a genre, of G genres. truth_UI: the true probabilities of a synthetic matrix.
     """
 
     users: tuple[str, ...]
@@ -23,14 +23,15 @@ class Catalogue:
 
 @dataclass(frozen=True, eq=False)
 class Arrays:
-    """A training part, a test part, and for curves a grid to draw.
+    """A training part, a test part and, for curves, a grid of inputs.
 
-    x: [N, H, W, C] images or [N, D] vectors, uint8 as it was in the file or float32. y [N]: class numbers,
-    int32; or with num_classes = 0 real targets, float32; or [N, I] what a user has watched (data/ratings.py), int8,
-    where x [N, 1] says which user that is, int32.
-    input_names: of the columns of a table.
-    x_grid: inputs [G, 1] at which to draw a prediction, truth_grid: the curve without noise there [G].
-    catalogue: of what users have watched.
+    x: images [N, H, W, C] or vectors [N, D], uint8 if the file has uint8, else float32; for ratings the number of
+    the user [N, 1], int32.
+    y: class numbers [N], int32; real values [N], float32 (num_classes is 0); or implicit ratings [N, I], int8
+    (data/ratings.py; num_classes is 0).
+    input_names: the names of a table's columns.
+    x_grid: inputs [G, 1] at which a prediction is drawn; truth_grid: the curve without noise there [G].
+    catalogue: the names of users and items, for ratings.
     """
 
     x_train: np.ndarray
@@ -45,7 +46,7 @@ class Arrays:
     catalogue: Catalogue | None = None
 
     def target(self, standardize: bool = True) -> Target:
-        """Return what is predicted; real values in the units of the training part, if they are to be standardised."""
+        """Return the target; with `standardize`, real values are in the units of the training part."""
         if self.num_classes:
             return Classes(self.num_classes)
         if self.catalogue:

@@ -1,4 +1,4 @@
-"""What must be known of a run's data to predict with its network: data.json."""
+"""The description of a run's data, data.json: `predict` builds the network and its inputs from it."""
 
 import dataclasses
 from typing import Any
@@ -11,7 +11,7 @@ from bnn_hvd.targets import Target
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Description:
-    """Shapes, counts and names of a data set, and what was fitted to its training part."""
+    """Shapes, counts and names of a data set, its target, and the statistics of its training part."""
 
     num_train: int
     num_test: int
@@ -30,14 +30,14 @@ class Description:
 
     @classmethod
     def from_dict(cls, found: dict[str, Any]) -> "Description":
-        """Return what `to_dict` wrote."""
+        """Return the description that `to_dict` wrote."""
         return cls(
             found["num_train"], found["num_test"], tuple(found["example_shape"]), tuple(found["class_names"]),
             tuple(found["input_names"]), targets.from_dict(found), Standardizer.from_dict(found["standardizer"]),
         )  # fmt: skip
 
     def to_dict(self) -> dict[str, Any]:
-        """Return what JSON can hold."""
+        """Return the content of data.json."""
         return {
             "num_train": self.num_train, "num_test": self.num_test, "example_shape": list(self.example_shape),
             "class_names": list(self.class_names), "input_names": list(self.input_names),

@@ -1,4 +1,4 @@
-"""The verb prepare_data: fetch a data set once, with its checksum verified. Nothing else ever downloads."""
+"""The verb prepare_data: download a data set once and verify its checksum. No other verb downloads."""
 
 import hashlib
 import os
@@ -15,11 +15,11 @@ from bnn_hvd.config import PrepareDataConfig
 from bnn_hvd.distributed import launcher
 from bnn_hvd.errors import UserError
 
-TIMEOUT_S = 60.0  # compute nodes often drop packets to the outside, and a connection would wait for minutes
+TIMEOUT_S = 60.0  # compute nodes often drop outgoing packets, and a connection would hang for minutes
 
 
 class Remote(NamedTuple):
-    """Where a file comes from, and the checksum that Keras's own data set modules expect of it."""
+    """The address of a file, and its checksum as in Keras's own data set modules."""
 
     url: str
     sha256: str
@@ -46,7 +46,7 @@ FILES = {
 
 
 def main(config: PrepareDataConfig) -> int:
-    """Download --dataset into --data_dir, unless it is there; returns the exit code."""
+    """Download --dataset into --data_dir unless it is there; return the exit code."""
     if launcher.world_rank() != 0:
         return 0
     dataset = registry.known(FILES, config.dataset, "--dataset")
@@ -64,18 +64,18 @@ def fetch(remote: Remote, folder: Path) -> Path:
     """Return the verified file in `folder`, downloaded by Keras unless it is there already.
 
     Raises:
-      UserError: the download failed, or another file has that name.
+      UserError: the download failed, or another file has this name.
     """
     file = folder / remote.name
     if file.exists():
-        # Keras would write over it, or delete it where the download then fails: it may be the user's own.
+        # Keras would overwrite it, or delete it if the download fails, but it may be the user's own file.
         if _sha256(file) != remote.sha256:
             raise UserError(f"{file} has another checksum than {remote.sha256} (sha256): delete it or move it away")
         return file
     get_file = _keras_get_file()
     try:
         get_file(remote.name, remote.url, cache_dir=str(folder), cache_subdir="", file_hash=remote.sha256)
-    except Exception as error:  # noqa: BLE001 - Keras raises a bare Exception where the network fails
+    except Exception as error:  # noqa: BLE001 - Keras raises a bare Exception if the network fails
         file.unlink(missing_ok=True)
         raise UserError(
             f"{remote.name} could not be downloaded ({error}): get {remote.url} on a machine with internet, put it "
@@ -85,7 +85,7 @@ def fetch(remote: Remote, folder: Path) -> Path:
 
 
 def _keras_get_file() -> Callable[..., str]:
-    print("loading Keras, whose downloader this is ...", file=sys.stderr)
+    print("loading Keras, which downloads the file ...", file=sys.stderr)
     from keras.utils import get_file
 
     socket.setdefaulttimeout(TIMEOUT_S)  # Keras has no timeout of its own
@@ -98,11 +98,11 @@ def _sha256(file: Path) -> str:
 
 
 def _make_writable(folder: Path) -> None:
-    """Keras puts a file that it can't write into `folder` under /tmp, in silence."""
+    """Create `folder`, and raise UserError if it can't be written: Keras would silently write to /tmp instead."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise UserError(f"--data_dir={folder} can't be made: {error.strerror}") from None
+        raise UserError(f"--data_dir={folder} can't be made ({error.strerror}): give another folder") from None
     if not os.access(folder, os.W_OK):
         raise UserError(f"--data_dir={folder} can't be written: give another folder")
 

@@ -1,4 +1,4 @@
-"""One file -> numpy arrays, for each file format. A file that is broken in any way is a UserError."""
+"""One reader per file format: file -> numpy arrays. Any broken file raises UserError."""
 
 import contextlib
 import gzip
@@ -28,13 +28,13 @@ def broken(path: Path, why: object) -> UserError:
 
 @contextlib.contextmanager
 def reading(path: Path) -> Iterator[None]:
-    """Turn whatever goes wrong while `path` is read into a UserError that names it."""
+    """Turn any error while `path` is read into a UserError that names the file."""
     try:
         yield
     except UserError:
         raise
     except PermissionError:
-        raise UserError(f"{path} can't be read: permission denied") from None
+        raise UserError(f"{path} can't be read: permission denied; make it readable") from None
     except Exception as error:  # noqa: BLE001 - a corrupt zip, gzip or pickle can raise nearly anything
         raise broken(path, f"{type(error).__name__}: {error}") from None
 
@@ -43,15 +43,15 @@ def read_npz(path: Path) -> dict[str, np.ndarray]:
     """Return the four arrays of a keras-style .npz file, each read once.
 
     Raises:
-      UserError: it is no .npz file, is truncated or corrupt, lacks an array, or holds Python objects.
+      UserError: the file is no .npz, is truncated or corrupt, lacks an array, or holds Python objects.
     """
     if path.is_dir():
         raise UserError(f"{path} is a folder: name the .npz file in it")
     with reading(path), path.open("rb") as file:
         if not zipfile.is_zipfile(file):
             raise UserError(
-                f"{path} is no .npz file, or a truncated one: give a whole .npz file, or the folder of the "
-                "unpacked files where the data set comes in several"
+                f"{path} is no .npz file, or is truncated: give a complete .npz file, or the folder of the unpacked "
+                "files if the data set has several"
             )
         file.seek(0)
         with np.load(file, allow_pickle=False) as archive:
@@ -72,7 +72,7 @@ def _member(archive: Any, key: str, path: Path) -> np.ndarray:
             f"{path}: {key} holds Python objects, which are not read because unpickling them could run "
             "code: save it as one array of uint8 or float32"
         ) from None
-    if not isinstance(array, np.ndarray):  # numpy hands out a member that is no .npy file as bytes
+    if not isinstance(array, np.ndarray):  # numpy returns a member that is no .npy file as bytes
         raise broken(path, f"{key} is no array")
     return array
 
@@ -109,7 +109,7 @@ def read_cifar_pickle(path: Path, label_key: str) -> tuple[np.ndarray, np.ndarra
 def read_cifar_binary(path: Path, label_bytes: int) -> tuple[np.ndarray, np.ndarray]:
     """Return (images uint8 [N, 32, 32, 3], labels [N]) of a binary batch: records of labels, then pixels.
 
-    The last label byte is the one that counts: CIFAR-100 has a coarse one before it.
+    The last label byte is the label: in CIFAR-100, the coarse label is before it.
     """
     with reading(path):
         content = np.frombuffer(path.read_bytes(), np.uint8)
@@ -134,7 +134,7 @@ def _text(key: str | bytes) -> str:
 
 
 class PickledType:
-    """Stands in for numpy.dtype in a pickle: a number type, made from the pickle's two pieces of it."""
+    """Replaces numpy.dtype during unpickling: a number type, from its code and its byte order."""
 
     def __init__(self, code: str | bytes, *flags: object):
         self.code, self.byte_order = _text(code), "="
@@ -149,9 +149,9 @@ class PickledType:
 
 
 class PickledArray:
-    """Stands in for numpy.ndarray in a pickle.
+    """Replaces numpy.ndarray during unpickling.
 
-    numpy's own unpickling trusts what it is given, and a corrupt file can crash the process.
+    numpy's own unpickling does not check its input, and a corrupt file can crash the process.
     """
 
     def __init__(self, *placeholder: object):
@@ -167,14 +167,14 @@ def _from_buffer(content: bytes, kind: PickledType, shape: tuple[int, ...], orde
 
 
 def _encode(text: str, encoding: str) -> bytes:
-    """Stand in for `_codecs.encode`, by which Python 3 writes bytes into old pickles."""
+    """Replace `_codecs.encode`, with which Python 3 writes bytes into old pickles."""
     if encoding != "latin1":
         raise pickle.UnpicklingError(f"encoding {encoding!r}")
     return text.encode("latin1")
 
 
 class ArrayUnpickler(pickle.Unpickler):
-    """Reads number arrays, bytes, str, numbers, lists and dicts; anything else could run code and is refused."""
+    """Reads number arrays, bytes, str, numbers, lists and dicts. Other types could run code and raise UserError."""
 
     stand_ins: ClassVar = {
         ("numpy", "ndarray"): PickledArray,
@@ -192,7 +192,7 @@ class ArrayUnpickler(pickle.Unpickler):
         key = (re.sub(r"^numpy\._?core\.", "", module), name)  # numpy.core before numpy 2, then numpy._core
         if key not in self.stand_ins:
             raise UserError(
-                f"{self.path} asks for {module}.{name}, which a file of arrays has no need of and which could run "
-                "code: it was not read; get the data set from its own site"
+                f"{self.path} asks for {module}.{name}, which a file of arrays does not need and which could run "
+                "code, so it was not read: download the data set from its own site"
             )
         return self.stand_ins[key]

@@ -1,4 +1,4 @@
-"""MovieLens in its three formats: who has rated which film, whatever the rating. Titles and genres where they are.
+"""MovieLens in its three formats: which user has rated which film, whatever the rating; titles and genres if present.
 
     ml-100k   u.data (user, item, rating, time; tabs), u.item (latin-1, |, a flag per genre), u.genre
     ml-1m     ratings.dat, movies.dat (latin-1, ::, genres joined by |)
@@ -19,16 +19,16 @@ from bnn_hvd.errors import UserError
 
 FILES = {"u.data": "\t", "ratings.dat": "::", "ratings.csv": ","}
 WAY_OUT = "a folder with u.data (ml-100k), ratings.dat (ml-1m) or ratings.csv, as grouplens.org has them"
-Films = dict[int, tuple[str, tuple[str, ...]]]  # title and genres by item
+Films = dict[int, tuple[str, tuple[str, ...]]]  # the title and the genres of each item
 
 
 def movielens(path: str, *, num_users: int | None, num_items: int | None, test_fraction: float) -> Arrays:
-    """Return who watched what (a rating is a sign that one did), users and items in the order of their ids.
+    """Return implicit ratings (whether a user has rated a film), with users and items in the order of their ids.
 
-    num_users, num_items: only so many, those with the most ratings; None: all.
+    num_users, num_items: keep this many, those with the most ratings; None: all.
 
     Raises:
-      UserError: no file of ratings, or one that can't be read.
+      UserError: there is no file of ratings, or it can't be read.
     """
     file = _find(path)
     pairs_R2 = _read_pairs(file)
@@ -36,16 +36,14 @@ def movielens(path: str, *, num_users: int | None, num_items: int | None, test_f
     users, user_R = np.unique(pairs_R2[:, 0], return_inverse=True)
     items, item_R = np.unique(pairs_R2[:, 1], return_inverse=True)
     ratings.check_size(len(users), len(items), str(file))
-    watched_UI = np.zeros([len(users), len(items)], bool)
-    watched_UI[user_R, item_R] = True
+    rated_UI = np.zeros([len(users), len(items)], bool)
+    rated_UI[user_R, item_R] = True
     films = _read_films(file)
-    of_items = [films.get(int(item), (f"item {item}", ())) for item in items]
-    genres = tuple(sorted({genre for _, of_item in of_items for genre in of_item}))
-    genre_IG = np.array([[genre in of_item for genre in genres] for _, of_item in of_items], bool)
-    catalogue = Catalogue(
-        tuple(map(str, users.tolist())), tuple(title for title, _ in of_items), genres, genre_IG.reshape(len(items), -1)
-    )
-    return ratings.arrays(watched_UI, catalogue, test_fraction, str(file))
+    titles, genres_of_items = zip(*(films.get(int(item), (f"item {item}", ())) for item in items), strict=True)
+    genres = tuple(sorted({genre for item_genres in genres_of_items for genre in item_genres}))
+    genre_IG = np.array([[genre in item_genres for genre in genres] for item_genres in genres_of_items], bool)
+    catalogue = Catalogue(tuple(map(str, users.tolist())), titles, genres, genre_IG.reshape(len(items), -1))
+    return ratings.arrays(rated_UI, catalogue, test_fraction, str(file))
 
 
 def _find(path: str) -> Path:
@@ -62,7 +60,7 @@ def _find(path: str) -> Path:
 
 
 def _read_pairs(file: Path) -> np.ndarray:
-    """Return user and item of each rating [R, 2]."""
+    """Return the user and the item of each rating, int64 [R, 2]."""
     separator, header = FILES[file.name], int(file.suffix == ".csv")
     text = _text(file, "utf-8-sig").replace("::", "\t") if separator == "::" else _text(file, "utf-8-sig")
     try:
@@ -71,16 +69,16 @@ def _read_pairs(file: Path) -> np.ndarray:
             comments=None,
         )  # fmt: skip
     except ValueError as error:
-        raise UserError(f"{file} can't be read as user{separator}item{separator}...: {error}") from None
+        raise UserError(f"{file} can't be read as user{separator}item{separator}... ({error}): copy it again") from None
     if not len(pairs_R2):
-        raise UserError(f"{file} has no ratings in it")
+        raise UserError(f"{file} has no ratings in it: copy it again")
     if not np.array_equal(pairs_R2, np.floor(pairs_R2)):
-        raise UserError(f"{file} can't be read: its users and items are no whole numbers")
+        raise UserError(f"{file} can't be read, its users and items are no whole numbers: copy it again")
     return pairs_R2.astype(np.int64)
 
 
 def _most_rated(pairs_R2: np.ndarray, column: int, count: int | None) -> np.ndarray:
-    """Return the ratings of the `count` users (column 0) or items (1) that have the most; of equals, the first."""
+    """Return the ratings of the `count` users (column 0) or items (1) with the most ratings; ties: the first."""
     if not count:
         return pairs_R2
     found, counts = np.unique(pairs_R2[:, column], return_counts=True)
@@ -89,7 +87,7 @@ def _most_rated(pairs_R2: np.ndarray, column: int, count: int | None) -> np.ndar
 
 
 def _read_films(ratings_file: Path) -> Films:
-    """Return title and genres of each item, if the folder has them."""
+    """Return the title and the genres of each item, or {} if the folder has no file of titles."""
     name = {"u.data": "u.item", "ratings.dat": "movies.dat", "ratings.csv": "movies.csv"}[ratings_file.name]
     file = ratings_file.with_name(name)
     if not file.is_file():
@@ -105,7 +103,7 @@ def _read_films(ratings_file: Path) -> Films:
         flags = {int(item): (title, cells) for item, title, *cells in (x.split("|") for x in lines)}
         return {item: (title, _flagged(cells, genres)) for item, (title, cells) in flags.items()}
     except (ValueError, IndexError, csv.Error) as error:
-        raise UserError(f"{file} is damaged ({error}): copy it again, or remove it to go without titles") from None
+        raise UserError(f"{file} is damaged ({error}): copy it again, or remove it to do without titles") from None
 
 
 def _joined(genres: str) -> tuple[str, ...]:
@@ -113,13 +111,13 @@ def _joined(genres: str) -> tuple[str, ...]:
 
 
 def _flagged(cells: list[str], genres: dict[int, str]) -> tuple[str, ...]:
-    """Return the genres of a film, from what comes after its title: two dates, a link, and a flag of each genre."""
+    """Return the genres of a film from the cells after its title: two dates, a link, and one flag per genre."""
     _, _, _, *flags = cells
     return tuple(genres.get(place, f"genre {place}") for place, flag in enumerate(flags) if int(flag))
 
 
 def _genres_of_flags(file: Path) -> dict[int, str]:
-    """Return the genres of u.genre by the place of their flag; `unknown` is the first."""
+    """Return the genre of each flag by its position, from u.genre; the first is `unknown`."""
     lines = _text(file, "latin-1").splitlines() if file.is_file() else []
     return {int(place): genre for genre, place in (line.split("|") for line in lines if line)}
 

@@ -1,4 +1,4 @@
-"""Examples in memory as TensorFlow sees them: kept as they came (uint8), converted batch by batch."""
+"""Examples as TensorFlow tensors: kept in the type of the file (uint8), standardised batch by batch."""
 
 from collections.abc import Callable
 from typing import NamedTuple
@@ -19,16 +19,16 @@ class Batch(NamedTuple):
 
 
 class Examples:
-    """The examples of one part of a data set, standardised as they are taken."""
+    """The examples of one part of a data set, standardised when they are taken."""
 
     def __init__(self, x: np.ndarray, y: np.ndarray, standardizer: Standardizer, augmented: bool = False):
         if augmented and x.ndim != 4:
-            raise UserError(f"--augment crops and flips images, and these are vectors of {x.shape[-1]}: leave it out")
+            raise UserError(f"--augment crops and flips images, but these are vectors of {x.shape[-1]}: leave it out")
         self.x, self.y, self.augmented = tf.constant(x), tf.constant(y), augmented
         self.standardize = standardize_with(standardizer)
 
     def take(self, index_N: tf.Tensor, augment_N3: tf.Tensor | None = None) -> Batch:
-        """Return the batch of these examples, cropped and flipped as data/augment.py has it; inside a graph."""
+        """Return the batch of these examples, cropped and flipped by `augment_N3` (data/augment.py); inside a graph."""
         x = tf.gather(self.x, index_N)
         if augment_N3 is not None:
             x = crop_and_flip(x, augment_N3)
@@ -36,7 +36,7 @@ class Examples:
 
 
 def crop_and_flip(x: tf.Tensor, augment_N3: tf.Tensor) -> tf.Tensor:
-    """Return images [N, H, W, C] after a border of zeros, cropped at (row, column) and flipped where the third is 1."""
+    """Return images [N, H, W, C], padded with zeros, cropped at (row, column), and flipped if the third entry is 1."""
     height, width = x.shape[1:3]
     padded = tf.pad(x, [[0, 0], [BORDER, BORDER], [BORDER, BORDER], [0, 0]])
     row_N, column_N, flip_N = tf.unstack(augment_N3, num=3, axis=1)
@@ -47,7 +47,7 @@ def crop_and_flip(x: tf.Tensor, augment_N3: tf.Tensor) -> tf.Tensor:
 
 
 class Shard:
-    """All examples of this rank, standardised once: the batch of every step that sees the whole data."""
+    """All examples of this rank, standardised once: the batch of every full-batch step."""
 
     augmented = False
 
@@ -55,11 +55,11 @@ class Shard:
         self.batch = Batch(standardize_with(standardizer)(tf.constant(x[mine])), tf.constant(y[mine]))
 
     def take(self, index: tf.Tensor, augment: tf.Tensor | None = None) -> Batch:
-        """Return the shard; there is nothing to choose."""
+        """Return the whole shard; the arguments are not used."""
         return self.batch
 
 
 def standardize_with(standardizer: Standardizer) -> Callable[[tf.Tensor], tf.Tensor]:
-    """Return raw x [N, ...] -> (x - mean) * inv_std, float32."""
+    """Return the function x [N, ...] -> (x - mean) * inv_std, float32, of raw x."""
     mean, inv_std = tf.constant(standardizer.mean), tf.constant(standardizer.inv_std)
     return lambda x: (tf.cast(x, tf.float32) - mean) * inv_std

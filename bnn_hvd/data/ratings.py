@@ -1,6 +1,6 @@
-"""Who has watched what: a matrix of users and items, split by its entries, and one drawn from known factors.
+"""Implicit ratings: a matrix of users and items, the split of its entries, and a synthetic matrix.
 
-A row of the data is a user; its target is a row of the matrix. Legend: U users, I items, D factors, G genres.
+An example is a user; its target is a row of the matrix. Legend: U users, I items, D factors, G genres.
 """
 
 import dataclasses
@@ -13,22 +13,25 @@ from bnn_hvd.config.options import DataOptions, FactorOptions, HeldOutOptions, V
 from bnn_hvd.data.arrays import Arrays, Catalogue
 from bnn_hvd.errors import UserError
 
-WATCHED, NOT_WATCHED, UNKNOWN = 1, -1, 0  # what a target says of an item: y z is then the log odds of what is known
-MOST_ENTRIES = 1 << 29  # int8 each, in both parts
-BLOCK_ENTRIES = 1 << 24  # that are drawn at a time
+RATED, NOT_RATED, UNKNOWN = 1, -1, 0  # y of an item; for a logit z, y z is the log odds of a known entry
+MOST_ENTRIES = 1 << 29  # of a matrix; both parts hold an int8 per entry
+BLOCK_ENTRIES = 1 << 24  # of a matrix that are drawn at once
 
 
 @dataclasses.dataclass(frozen=True)
 class RatingsOptions(HeldOutOptions, DataOptions):
-    """Flags of implicit ratings: there is one network for them, and one method for that network."""
+    """Flags of implicit ratings. By default their one network is used, with the one method that trains it."""
 
     ratings = True
 
     num_users: int | None = flag(
-        None, "data", "users of synthetic_ratings (default 3500); of movielens, only so many, those with the most "
-        "ratings", minimum=1,
+        None, "data", "users of synthetic_ratings (default 3500), or of movielens: those with the most ratings "
+        "(default all)", minimum=1,
     )  # fmt: skip
-    num_items: int | None = flag(None, "data", "and items (default 2500); of movielens, the most watched", minimum=1)
+    num_items: int | None = flag(
+        None, "data", "items of synthetic_ratings (default 2500), or of movielens: those with the most ratings "
+        "(default all)", minimum=1,
+    )  # fmt: skip
 
     @classmethod
     def fill(cls, values: Values) -> None:
@@ -38,7 +41,7 @@ class RatingsOptions(HeldOutOptions, DataOptions):
 
 @dataclasses.dataclass(frozen=True)
 class SyntheticRatingsOptions(FactorOptions, RatingsOptions):
-    """Flags of ratings that are drawn from known factors."""
+    """Flags of ratings that are drawn from random factors."""
 
     @classmethod
     def fill(cls, values: Values) -> None:
@@ -46,24 +49,27 @@ class SyntheticRatingsOptions(FactorOptions, RatingsOptions):
         fill(values, num_users=3500, num_items=2500)
 
 
-def arrays(watched_UI: np.ndarray, catalogue: Catalogue, test_fraction: float, source: str) -> Arrays:
-    """Return the matrix as a training part and a test part of its entries, the same ones for every --seed.
+def arrays(rated_UI: np.ndarray, catalogue: Catalogue, test_fraction: float, source: str) -> Arrays:
+    """Split the entries of the matrix rated_UI, bool, into a training part and a test part.
 
-    An entry of one part is UNKNOWN in the other. x says which user a row is, by its number.
+    An entry of one part is UNKNOWN in the other. The split is the same for every --seed. x is the number of the user.
+
+    Raises:
+      UserError: the matrix is too large, or one of the two parts is empty.
     """
-    users, items = watched_UI.shape
+    users, items = rated_UI.shape
     check_size(users, items, source)
-    y_train = np.where(watched_UI, np.int8(WATCHED), np.int8(NOT_WATCHED))
+    y_train = np.where(rated_UI, np.int8(RATED), np.int8(NOT_RATED))
     y_test = np.full_like(y_train, UNKNOWN)
     random, rows = np.random.default_rng(0), max(1, BLOCK_ENTRIES // items)
-    for start in range(0, len(y_train), rows):  # views: what is held out moves from one part to the other
+    for start in range(0, len(y_train), rows):  # views: a held-out entry moves from y_train to y_test
         train, test = y_train[start : start + rows], y_test[start : start + rows]
         held_out = random.random(train.shape, np.float32) < test_fraction
         test[held_out] = train[held_out]
         train[held_out] = UNKNOWN
     if not (y_test.any() and y_train.any()):
         raise UserError(
-            f"{source}: --test_fraction={test_fraction} of {watched_UI.size} entries leaves none in one of the two "
+            f"{source}: --test_fraction={test_fraction} of {rated_UI.size} entries leaves none in one of the two "
             "parts: give another fraction, or more data"
         )
     users_U1 = np.arange(users, dtype=np.int32)[:, None]
@@ -73,9 +79,9 @@ def arrays(watched_UI: np.ndarray, catalogue: Catalogue, test_fraction: float, s
 def synthetic_ratings(
     path: str, *, num_users: int | None, num_items: int | None, num_factors: int, test_fraction: float
 ) -> Arrays:
-    """Draw a matrix from the prior of matrix_factorisation at --prior_scale=1: P(watched) = sigma(U V^T + u + v).
+    """Draw a matrix from the prior of matrix_factorisation at --prior_scale=1: P(rated) = sigma(U V^T + u + v).
 
-    The same for every --seed. An item's genre is the largest of its factors.
+    It is the same for every --seed. The genre of an item is its largest factor.
     """
     if path:
         raise UserError(f"--dataset=synthetic_ratings is built in and reads no --data_dir={path}: leave it out")
@@ -96,8 +102,8 @@ def synthetic_ratings(
 def check_size(users: int, items: int, source: str) -> None:
     if users * items > MOST_ENTRIES:
         raise UserError(
-            f"{source}: {users} users x {items} items are {users * items:.1e} entries, and the matrix is kept whole: "
-            "take the --num_items and --num_users with the most ratings"
+            f"{source}: {users} users x {items} items are {users * items:.1e} entries, and the matrix is kept whole in "
+            "memory: give a smaller --num_users or --num_items"
         )
 
 

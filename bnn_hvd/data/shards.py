@@ -1,9 +1,9 @@
 """Rank arithmetic: which examples a rank trains on and evaluates. Pure; no communication needed.
 
-An epoch is one permutation of the training part, the same on every rank. Each step consumes the next
-global_batch = size * batch_size entries of it, of which a rank takes its stride. Progress is the number
-of examples consumed, so a run can go on with another number of ranks. What is left at the end of an
-epoch, less than one global batch, is not used in it.
+An epoch is one permutation of the training part, the same on every rank. Each step takes the next
+global_batch = size * batch_size entries of it, and each rank a stride of these. Progress is the number of examples
+taken, so a run can go on with another number of ranks. The end of an epoch, if shorter than a global batch, is not
+used.
 """
 
 import functools
@@ -13,21 +13,21 @@ import numpy as np
 from bnn_hvd import seeds
 
 
-@functools.lru_cache(maxsize=2)  # an epoch is asked for once a call of the training loop
+@functools.lru_cache(maxsize=2)  # every call of the training loop asks for its epoch
 def epoch_permutation(seed: int, epoch: int, num_train: int) -> np.ndarray:
     """Return the order of the training examples in `epoch`: int32 [num_train]."""
     return seeds.generator(seed, "shuffle", epoch).permutation(np.arange(num_train, dtype=np.int32))
 
 
 def steps_left(offset: int, num_train: int, global_batch: int) -> int:
-    """Return how many whole steps the epoch still has after `offset` examples of it."""
+    """Return the number of whole steps that are left in the epoch after `offset` examples."""
     return max(0, num_train - offset) // global_batch
 
 
 def batches(permutation: np.ndarray, offset: int, steps: int, batch_size: int, rank: int, size: int) -> np.ndarray:
-    """Return the examples of `rank` in the next `steps` steps: int32 [steps, batch_size].
+    """Return the indices of the examples of `rank` in the next `steps` steps: int32 [steps, batch_size].
 
-    A step's window of the permutation is dealt out like cards: rank r takes window[r::size].
+    Each step has a window of the permutation; rank r takes window[r::size].
     """
     assert 0 <= rank < size, (rank, size)
     assert steps <= steps_left(offset, len(permutation), size * batch_size), (offset, steps, len(permutation))
@@ -36,14 +36,14 @@ def batches(permutation: np.ndarray, offset: int, steps: int, batch_size: int, r
 
 
 def shard(num_train: int, rank: int, size: int) -> slice:
-    """Return the examples of `rank` where a step takes them all: contiguous, disjoint, complete, equal but for one."""
+    """Return the shard of `rank` for full-batch steps. Shards are contiguous; their sizes differ by at most one."""
     return slice(num_train * rank // size, num_train * (rank + 1) // size)
 
 
 def slices(num_examples: int, chunk: int, rank: int, size: int) -> list[slice]:
-    """Return the slices of `rank`, for evaluation and prediction: together, all ranks cover each example once.
+    """Return the chunks of `rank`, for evaluation and prediction; the chunks of all ranks cover each example once.
 
-    The cuts between chunks do not depend on `size`: every number of ranks computes the same sums per chunk.
+    The boundaries of chunks do not depend on `size`: every number of ranks computes the same sum per chunk.
     """
     num_chunks = -(-num_examples // chunk)
     mine = range(num_chunks * rank // size, num_chunks * (rank + 1) // size)

@@ -1,4 +1,4 @@
-"""A curve to learn, with noise that grows: what is known is known exactly, inside the data and far outside."""
+"""A sine with noise that grows with x: the curve and its noise are known, inside the data and far outside."""
 
 import numpy as np
 
@@ -13,8 +13,7 @@ NOISE = (0.05, 0.2)  # standard deviation at the left and at the right edge of t
 def sine(path: str) -> Arrays:
     """Return y = sin x + noise on [-pi/2, pi/2], and sin x itself on [-4 pi, 4 pi] as the grid.
 
-    The noise's standard deviation grows along the interval, from 0.05 to 0.2. The data are the same for
-    every --seed.
+    The standard deviation of the noise grows linearly from 0.05 to 0.2. The data are the same for every --seed.
     """
     if path:
         raise UserError(f"--dataset=sine is built in and reads no --data_dir={path}: leave it out")

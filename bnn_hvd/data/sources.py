@@ -1,4 +1,4 @@
-"""Data sets: which files to read, and what must hold of them. A reader is `name(path) -> Arrays`.
+"""Data sets: the files that are read, and the checks of their content. A reader is `name(path) -> Arrays`.
 
 Adding a data set is one function here and one row in registry.DATASETS.
 """
@@ -33,7 +33,7 @@ FINE_CLASSES = """
 
 
 class CifarFiles(NamedTuple):
-    """What CIFAR's files are called, and where the label is in them."""
+    """The names of CIFAR's files, and the place of the label in them."""
 
     folders: tuple[str, ...]
     train: tuple[str, ...]
@@ -66,10 +66,10 @@ CIFAR100 = CifarFiles(
 def load(dataset: str, data_dir: str, **flags: Any) -> Arrays:
     """Read the data set that the flags --dataset and --data_dir name, and check it.
 
-    flags: of its options, where they differ from their defaults; a reader is given them as keyword arguments.
+    flags: options of the data set that differ from their defaults; the reader gets options as keyword arguments.
 
     Raises:
-      UserError: files that are missing or broken, or data that can't be trained on.
+      UserError: a file is missing or broken, or the data can't be trained on.
     """
     reader, options = registry.load(registry.DATASETS, dataset), default_options("data", dataset)
     given = dataclasses.replace(options, **flags)
@@ -87,8 +87,8 @@ def load_configured(config: DataConfig, data_dir: str = "") -> Arrays:
 def digits(path: str) -> Arrays:
     """Return scikit-learn's 1,797 digits of 8x8, values 0 to 16.
 
-    The test part is the last 360. They are in order of writers, so most of it is in handwriting that
-    training has not seen: a fairer test than a random split, and the same one for every --seed.
+    The test part is the last 360. The digits are in the order of their writers, so most of the test part is
+    handwriting that the training part lacks: a fairer test than a random split, and the same for every --seed.
     """
     if path:
         raise UserError(
@@ -123,12 +123,12 @@ def cifar100(path: str) -> Arrays:
 
 
 def npz(path: str) -> Arrays:
-    """Read the user's own x_train, y_train, x_test, y_test; labels count from 0, the largest says how many."""
+    """Read the user's own x_train, y_train, x_test, y_test; num_classes is the largest label plus 1."""
     source = _existing(path, "npz")
     parts = formats.read_npz(source)
     labels = [_labels(parts[key], key, source) for key in ("y_train", "y_test")]
     num_classes, num_examples = 1 + max(int(y.max(initial=0)) for y in labels), sum(map(len, labels))
-    if num_classes > max(num_examples, 1):  # a stray label would make a network of that many outputs
+    if num_classes > max(num_examples, 1):  # with a stray label, the network would have that many outputs
         raise UserError(
             f"{source} has the label {num_classes - 1} among only {num_examples} examples: "
             "number the classes 0, 1, 2, ..."
@@ -155,7 +155,7 @@ def _cifar(source: Path, files: CifarFiles, dataset: str) -> Arrays:
 
 
 def _cifar_batches(folder: Path, files: CifarFiles, dataset: str) -> list[Path]:
-    """Return the training batches and the test batch, of the first format that is there at all."""
+    """Return the training batches and the test batch, in the first format of which a file exists."""
     for base in (folder, *(folder / name for name in files.folders)):
         for suffix in ("", ".bin"):
             names = [f"{name}{suffix}" for name in (*files.train, files.test)]
@@ -225,7 +225,7 @@ def _numbered(num_classes: int) -> tuple[str, ...]:
 
 
 def _arrays(source: Path | str, parts: Mapping[str, np.ndarray], class_names: tuple[str, ...]) -> Arrays:
-    """Bring what was read into the form that `Arrays` promises."""
+    """Return `Arrays` of checked inputs and labels, in the shapes and types that it documents."""
     return Arrays(
         x_train=_inputs(parts["x_train"], "x_train", source),
         y_train=_labels(parts["y_train"], "y_train", source),
@@ -237,7 +237,7 @@ def _arrays(source: Path | str, parts: Mapping[str, np.ndarray], class_names: tu
 
 
 def _inputs(x: np.ndarray, key: str, source: Path | str) -> np.ndarray:
-    """[N, D] -> the same, [N, H, W] or [N, H, W, C] -> [N, H, W, C]; uint8 stays, other numbers become float32."""
+    """Return inputs [N, D] or [N, H, W, C], from these or [N, H, W]; uint8 stays, other numbers become float32."""
     if x.dtype.kind not in "buif":
         raise UserError(f"{source}: {key} holds {x.dtype}, which are no numbers: save it as uint8 or float32")
     if x.ndim not in (2, 3, 4):
@@ -252,7 +252,7 @@ def _inputs(x: np.ndarray, key: str, source: Path | str) -> np.ndarray:
 
 
 def _labels(y: np.ndarray, key: str, source: Path | str) -> np.ndarray:
-    """[N] or [N, 1] of whole numbers of any type -> int32 [N]."""
+    """Return int32 [N], from whole numbers [N] or [N, 1] of any type."""
     if y.ndim == 2 and y.shape[1] == 1:
         y = y[:, 0]
     if y.ndim != 1:
@@ -266,12 +266,12 @@ def _labels(y: np.ndarray, key: str, source: Path | str) -> np.ndarray:
 
 
 def check(arrays: Arrays, source: str) -> None:
-    """Raise UserError unless `arrays` can be trained on and tested with; `source` is the path to name."""
+    """Raise UserError unless both parts have finite values and fit each other; the message names `source`."""
     _check_part("train", arrays.x_train, arrays.y_train, arrays.num_classes, source)
     _check_part("test", arrays.x_test, arrays.y_test, arrays.num_classes, source)
     for what, train, test in (
         ("examples of shape", list(arrays.x_train.shape[1:]), list(arrays.x_test.shape[1:])),
-        ("type", arrays.x_train.dtype, arrays.x_test.dtype),  # 0..255 in one and 0..1 in the other, as a rule
+        ("type", arrays.x_train.dtype, arrays.x_test.dtype),  # as a rule, one part is 0..255 and the other 0..1
     ):
         if train != test:
             raise UserError(f"{source}: x_train has {what} {train} but x_test has {what} {test}: make them the same")
@@ -282,13 +282,11 @@ def _check_part(part: str, x: np.ndarray, y: np.ndarray, num_classes: int, sourc
         empty = f"x_{part}" if x.size == 0 else f"y_{part}"
         raise UserError(f"{source}: {empty} is empty: both parts need examples")
     if len(x) != len(y):
-        raise UserError(
-            f"{source}: x_{part} has {len(x)} examples but y_{part} has {len(y)} labels: they must be equal"
-        )
+        raise UserError(f"{source}: x_{part} has {len(x)} examples but y_{part} has {len(y)} labels: make them equal")
     if num_classes and (y.min() < 0 or y.max() >= num_classes):
         wrong = y.min() if y.min() < 0 else y.max()
         raise UserError(
-            f"{source}: y_{part} has the label {wrong}, out of range: there are the classes 0 to {num_classes - 1}"
+            f"{source}: y_{part} has the label {wrong}, out of range: number the classes 0 to {num_classes - 1}"
         )
     for name, values in (("x", x), ("y", y)):
         if not _finite(values):
@@ -299,6 +297,6 @@ def _check_part(part: str, x: np.ndarray, y: np.ndarray, num_classes: int, sourc
 
 
 def _finite(x: np.ndarray) -> bool:
-    """One NaN or infinity makes the sum so, and finite float32 can't overflow a float64: no array of flags needed."""
+    """Return whether all values are finite, from their sum: finite float32 can't overflow it in float64."""
     with np.errstate(invalid="ignore"):
         return bool(np.isfinite(np.sum(x, dtype=np.float64))) if x.dtype != np.uint8 else True

@@ -1,7 +1,7 @@
 """Data staging: one copy per host from the parallel file system to a node-local folder.
 
-A thousand ranks that open one file at once wait for its metadata server; a copy in the node's memory or
-on its disk is read by all ranks of the node.
+A thousand ranks that open one file at once wait for the metadata server of the file system. All ranks of a node can
+read one copy in the memory or on the disk of the node.
 """
 
 import hashlib
@@ -14,10 +14,12 @@ from bnn_hvd.errors import UserError
 
 
 def stage(data_dir: str, stage_dir: str, ranks: Cluster) -> str:
-    """Copy the file or folder `data_dir` into `stage_dir` unless it is there, and return where; all ranks wait.
+    """Copy the file or folder `data_dir` into `stage_dir` unless it is there; return the path of the copy.
+
+    Every rank must call it: all wait for the copy.
 
     Raises:
-      UserError: the folder can't be written, or has no room.
+      UserError: the folder can't be written, or is full.
     """
     if not (data_dir and stage_dir):
         return data_dir
@@ -27,13 +29,15 @@ def stage(data_dir: str, stage_dir: str, ranks: Cluster) -> str:
         try:
             _copy(source, target)
         except OSError as error:
-            raise UserError(f"{source} can't be staged to {target.parent.absolute()}: {error}") from None
+            raise UserError(
+                f"{source} can't be staged to {target.parent.absolute()}: {error}; give another --stage_dir"
+            ) from None
     ranks.barrier()
     return str(target)
 
 
 def _copy(source: Path, target: Path) -> None:
-    """Copy under a temporary name, then rename: a copy that was interrupted is never taken for a whole one."""
+    """Copy under a temporary name, then rename: an interrupted copy is never taken for a complete one."""
     target.parent.mkdir(parents=True, exist_ok=True)
     temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
     try:

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-CHUNK_VALUES = 1 << 18  # values that are float64 at a time: 2 MB, which a core's cache holds
+CHUNK_VALUES = 1 << 18  # values that are float64 at once: 2 MB, which fit into a core's cache
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,15 +26,14 @@ class Standardizer:
 
 
 def fit(x_train: np.ndarray, how: str) -> Standardizer:
-    """Return the standardisation of `x_train` [N, ...] that --standardize says.
+    """Fit the standardisation that --standardize names to `x_train` [N, ...].
 
-    channel: over examples, rows and columns of an image; for vectors, each feature is a channel.
-    pixel: each entry of an example on its own. none: leaves the values as they are. unit: divides by the largest
-    value that there is, and zero stays zero: a prior over weights then says the same of every input.
+    channel: statistics over examples, rows and columns of an image; for vectors, each feature is a channel.
+    pixel: statistics over examples, for each entry of an example. none: values are not changed. unit: values are
+    divided by the largest absolute value, and zero stays zero: a prior then has the same scale for every input.
 
-    A constant channel or pixel gets inv_std = 0: it becomes 0 in the training part whatever the factor,
-    and a factor of 1 would let a value of 255 in a corner that was always black in training swamp every
-    other input of a test image. Training can't know its scale, so it is left out.
+    A constant channel or pixel gets inv_std = 0, because its scale is unknown. With inv_std = 1, a test image with
+    255 in a corner that is always black in training would have one input far larger than all others.
     """
     if how == "none":
         return Standardizer(np.zeros([], np.float32), np.ones([], np.float32))
@@ -48,10 +47,10 @@ def fit(x_train: np.ndarray, how: str) -> Standardizer:
 
 
 def _moments(x: np.ndarray, columns: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return the mean and the (population) variance of each column of x seen as [-1, columns]: float64 [columns].
+    """Return the mean and the (population) variance of each column of x, reshaped to [-1, columns]: float64 [columns].
 
-    Sums are of the differences from the first row. That makes a constant column's variance exactly 0, and
-    keeps the digits of a column whose mean is large against its standard deviation.
+    Differences from the first row are summed. The variance of a constant column is then exactly 0, and a column whose
+    mean is large against its standard deviation keeps its digits.
     """
     x = x.reshape(-1, columns)
     shift, rows = x[0].astype(np.float64), max(1, CHUNK_VALUES // columns)

@@ -15,19 +15,19 @@ from bnn_hvd.errors import UserError
 
 @dataclasses.dataclass(frozen=True)
 class TableOptions(HeldOutOptions, DataOptions):
-    """Flags of a table."""
+    """Flags of a table: its target, and the size of its test part."""
 
-    target: str = flag("", "data", "column of a table that is to be predicted", exclusive=True)
+    target: str = flag("", "data", "column of the table to predict", exclusive=True)
 
 
 def table(path: str, *, target: str, test_fraction: float = 0.2) -> Arrays:
-    """Return the columns as inputs [N, D] in their order, but for the target's.
+    """Return the column `target` as real values [N], and all others, in their order, as inputs [N, D].
 
     The test part is a fraction of the rows, rounded down, from a shuffle that is the same for every --seed. An .npz
     may have columns of shape [N] or [N, D].
 
     Raises:
-      UserError: no file, no such column, a cell that is no number, too few rows for two parts.
+      UserError: there is no such file or column, a cell is no number, or there are too few rows for two parts.
     """
     if not path:
         raise UserError("--dataset=table needs --data_dir=FILE: a .csv with a header, or an .npz of columns")
@@ -39,17 +39,17 @@ def table(path: str, *, target: str, test_fraction: float = 0.2) -> Arrays:
         raise UserError(f"{file} has no column {target!r} for --target; it has {', '.join(columns)}")
     y = columns.pop(target)
     if y.ndim != 1 or not columns:
-        raise UserError(f"{file}: the target must be one column, beside at least one other")
+        raise UserError(f"{file}: the target must be a single column [N], beside at least one other")
     lengths = {name: len(column) for name, column in {**columns, target: y}.items()}
     if len(set(lengths.values())) > 1:
-        raise UserError(f"{file}: its columns have different lengths: {lengths}")
+        raise UserError(f"{file}: its columns have different lengths, {lengths}: make them equal")
     with np.errstate(over="ignore"):  # a float64 beyond float32 becomes infinite, which `sources.check` reports
         x, y = np.column_stack(list(columns.values())).astype(np.float32), y.astype(np.float32)
     return dataclasses.replace(_split(x, y, file, test_fraction), input_names=tuple(_names(columns)))
 
 
 def _names(columns: dict[str, np.ndarray]) -> Iterator[str]:
-    """Yield the name of each input, in their order."""
+    """Yield the names of the inputs, in their order."""
     for name, column in columns.items():
         yield from [name] if column.ndim == 1 else [f"{name}[{i}]" for i in range(column.shape[1])]
 
@@ -69,17 +69,17 @@ def _split(x: np.ndarray, y: np.ndarray, file: Path, test_fraction: float) -> Ar
 
 def _csv(file: Path) -> dict[str, np.ndarray]:
     try:
-        with file.open(newline="", encoding="utf-8-sig") as lines:  # spreadsheets begin their files with a mark
+        with file.open(newline="", encoding="utf-8-sig") as lines:  # spreadsheets write a byte order mark first
             header, *rows = [row for row in csv.reader(lines) if row] or [[]]
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise UserError(f"{file} can't be read ({error}): save it as a comma-separated table in UTF-8") from None
     names = [name.strip() for name in header]
     if len(set(names)) < len(names):
-        raise UserError(f"{file}: two columns have the same name in its header, {names}")
+        raise UserError(f"{file}: two columns have the same name in its header, {names}: rename one")
     values = np.zeros([len(rows), len(names)])
     for number, row in enumerate(rows):
         if len(row) != len(names):
-            raise UserError(f"{file}: row {number + 1} has {len(row)} cells, the header {len(names)}")
+            raise UserError(f"{file}: row {number + 1} has {len(row)} cells, the header {len(names)}: make them equal")
         values[number] = [_number(cell, file, number + 1, name) for cell, name in zip(row, names, strict=True)]
     return dict(zip(names, values.T, strict=True))
 
@@ -88,7 +88,9 @@ def _number(cell: str, file: Path, row: int, name: str) -> float:
     try:
         return float(cell)
     except ValueError:
-        raise UserError(f"{file}: row {row}, column {name!r} holds {cell!r}, which is no number") from None
+        raise UserError(
+            f"{file}: row {row}, column {name!r} holds {cell!r}, which is no number: replace it, or remove the row"
+        ) from None
 
 
 def _npz(file: Path) -> dict[str, np.ndarray]:
@@ -96,8 +98,10 @@ def _npz(file: Path) -> dict[str, np.ndarray]:
         with np.load(file, allow_pickle=False) as arrays:
             columns = dict(arrays)
     except (OSError, ValueError) as error:
-        raise UserError(f"{file} can't be read: {error}") from None
+        raise UserError(f"{file} can't be read ({error}): save it with numpy.savez, one array per column") from None
     for name, column in columns.items():
         if column.ndim not in (1, 2) or column.dtype.kind not in "buif":
-            raise UserError(f"{file}: {name} is {column.dtype} {list(column.shape)}: columns are numbers [N] or [N, D]")
+            raise UserError(
+                f"{file}: {name} is {column.dtype} {list(column.shape)}: save columns as numbers [N] or [N, D]"
+            )
     return columns

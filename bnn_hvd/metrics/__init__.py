@@ -1,1 +1,1 @@
-"""How good, how well calibrated and how uncertain predictions are, and whether chains have converged. numpy only."""
+"""Scores, calibration and uncertainty of predictions, and convergence of chains. Without TensorFlow."""

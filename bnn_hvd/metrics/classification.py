@@ -1,8 +1,8 @@
-"""How good, how well calibrated and how sure predicted class probabilities are; numpy only.
+"""Scores, calibration and uncertainty of predicted class probabilities; numpy only.
 
 Total uncertainty, the entropy of the mean over posterior draws, is the sum of two parts (Depeweg et
 al. 2018): aleatoric, the mean of the draws' entropies, which is noise in the data, and epistemic, the
-mutual information of label and weights, which is the model not knowing. All in nats.
+mutual information of label and weights, which is disagreement between the draws. All in nats.
 
 Shapes: N examples, C classes, B bins, K chosen examples. Everything is computed in float64.
 """
@@ -11,9 +11,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-TINY = float(np.finfo(np.float32).tiny)  # the smallest probability that has a logarithm: 87.3 nats
+TINY = float(np.finfo(np.float32).tiny)  # smaller probabilities are clipped to it: an example costs at most 87.3 nats
 MAX_CHOSEN_CLASSES = 10
-TOP = 5  # with no more classes than that, every label would be among them
+TOP = 5  # with at most five classes, the top-5 accuracy would always be 1
 
 
 class Reliability(NamedTuple):
@@ -32,7 +32,7 @@ def accuracy(probs_NC: np.ndarray, labels_N: np.ndarray) -> float:
 def top5_accuracy(probs_NC: np.ndarray, labels_N: np.ndarray) -> float:
     """Return the fraction of examples whose label is among their five most probable classes.
 
-    Of equally probable classes the first come first, as `accuracy` has it.
+    Ties are in the order of the classes, as in `accuracy`.
     """
     order_NC = np.argsort(-np.asarray(probs_NC), axis=1, kind="stable")
     return float(np.mean((order_NC[:, :TOP] == np.asarray(labels_N)[:, None]).any(axis=1)))
@@ -45,17 +45,17 @@ def nll(probs_NC: np.ndarray, labels_N: np.ndarray) -> float:
 
 
 def brier(probs_NC: np.ndarray, labels_N: np.ndarray) -> float:
-    """Return the squared error of the probabilities, summed over classes: 0 is perfect, 2 the worst (Brier 1950)."""
+    """Return the squared error of the probabilities, summed over classes: 0 is perfect, 2 is worst (Brier 1950)."""
     error_NC = np.array(probs_NC, np.float64)
     error_NC[np.arange(len(labels_N)), labels_N] -= 1
     return float(np.mean(np.sum(error_NC**2, axis=1)))
 
 
 def reliability(probs_NC: np.ndarray, labels_N: np.ndarray, num_bins: int = 15) -> Reliability:
-    """Sort the examples by confidence, their largest probability, into equal bins (lo, hi] of [0, 1].
+    """Bin the examples by confidence, their largest probability, in equal bins (lo, hi] of [0, 1].
 
-    A softmax that saturates gives confidence exactly 1.0 (or, by rounding, a little more): it belongs
-    to the last bin, where bins [lo, hi) would lose it.
+    A softmax that saturates gives confidence 1.0 (or, by rounding, a little more). This belongs to the last bin; bins
+    [lo, hi) would lose it.
     """
     confidence_N = np.max(np.asarray(probs_NC, np.float64), axis=1)
     correct_N = np.argmax(probs_NC, axis=1) == labels_N
@@ -87,8 +87,8 @@ def entropy(probs: np.ndarray) -> np.ndarray:
 def auroc(scores_in: np.ndarray, scores_out: np.ndarray) -> float:
     """Return the probability that a score of `scores_out` exceeds one of `scores_in`; ties count half.
 
-    It is the area under the curve of telling out-of-distribution data apart by the score: 0.5 is
-    guessing, 1 perfect. In O(n log n), by counting for each of `scores_out` what lies below it.
+    It is the area under the ROC curve of a detector of out-of-distribution data that uses the score: 0.5 is guessing,
+    1 is perfect. It takes O(n log n): for each of `scores_out`, the smaller `scores_in` are counted.
     """
     sorted_in = np.sort(scores_in)
     below = np.searchsorted(sorted_in, scores_out, side="left")
@@ -97,20 +97,20 @@ def auroc(scores_in: np.ndarray, scores_out: np.ndarray) -> float:
 
 
 def summary(probs_NC: np.ndarray, labels_N: np.ndarray) -> dict[str, float]:
-    """Return what every evaluation reports; the top-5 accuracy where it says something."""
+    """Return the scores that every evaluation reports, by name; top-5 accuracy with more than five classes only."""
     tops = [top5_accuracy] * (probs_NC.shape[1] > TOP)
     return {score.__name__: score(probs_NC, labels_N) for score in (accuracy, *tops, nll, brier, ece)}
 
 
 def choose_examples(labels_N: np.ndarray, predictive_entropy_N: np.ndarray) -> np.ndarray:
-    """Return `example_index_K`: per class the most confident example, then per class the most doubtful.
+    """Return `example_index_K`: per class the example of least entropy, then per class that of most entropy.
 
-    Both halves go through the same classes in ascending order: all that occur, or ten of them, evenly
-    spread. Of equal entropies the first counts, so the choice is deterministic.
+    Both halves have the same classes in ascending order: all that occur, or ten of them, evenly spaced. Ties: the
+    first, so the choice is deterministic.
     """
     classes = np.unique(labels_N)
     chosen = np.linspace(0, len(classes) - 1, min(len(classes), MAX_CHOSEN_CLASSES)).round().astype(int)
     members = [np.flatnonzero(labels_N == label) for label in classes[chosen]]
-    confident = [index[np.argmin(predictive_entropy_N[index])] for index in members]
-    doubtful = [index[np.argmax(predictive_entropy_N[index])] for index in members]
-    return np.array(confident + doubtful, np.int64)
+    most_certain = [index[np.argmin(predictive_entropy_N[index])] for index in members]
+    least_certain = [index[np.argmax(predictive_entropy_N[index])] for index in members]
+    return np.array(most_certain + least_certain, np.int64)

@@ -1,18 +1,18 @@
-"""Have the chains converged, and what are their draws worth? numpy only.
+"""Convergence and effective sample size of Markov chains; numpy and scipy only.
 
-R-hat is rank-normalised and split, effective sample sizes are of the bulk and of the tails, all after Vehtari,
-Gelman, Simpson, Carpenter & Bürkner (2021). Legend: M chains, N draws of each; x_MN is one quantity.
+R-hat is rank-normalised and split; effective sample sizes are those of the bulk and of the tails (Vehtari, Gelman,
+Simpson, Carpenter & Bürkner 2021). Legend: M chains, N draws of each; x_MN is one quantity.
 """
 
 import numpy as np
 from scipy import fft, special, stats
 
 TAIL = 0.05
-FEWEST = 4  # draws of a half chain
+FEWEST = 4  # draws of a chain, before it is split
 
 
 def r_hat(x_MN: np.ndarray) -> float:
-    """Return the larger of the R-hats of the location and of the spread: 1 where the chains agree. NaN for too few."""
+    """Return the larger of the R-hats of location and spread: 1 if the chains agree, NaN for fewer than 4 draws."""
     halves = split(x_MN)
     if halves.shape[1] < FEWEST // 2 or not np.isfinite(halves).all():
         return float("nan")
@@ -21,7 +21,7 @@ def r_hat(x_MN: np.ndarray) -> float:
 
 
 def bulk_ess(x_MN: np.ndarray) -> float:
-    """Return how many independent draws know the centre of the distribution as well."""
+    """Return the effective sample size in the bulk: independent draws that estimate the centre equally well."""
     return ess(normal_scores(split(x_MN)), halve=False)
 
 
@@ -32,13 +32,13 @@ def tail_ess(x_MN: np.ndarray) -> float:
 
 
 def split(x_MN: np.ndarray) -> np.ndarray:
-    """Return both halves of each chain as chains of their own [2 M, N // 2]: one that drifts disagrees with itself."""
+    """Return the halves of each chain as chains [2 M, N // 2]: a chain that drifts then raises R-hat."""
     half = x_MN.shape[1] // 2
     return np.concatenate([x_MN[:, :half], x_MN[:, x_MN.shape[1] - half :]]).astype(np.float64)
 
 
 def normal_scores(x_MN: np.ndarray) -> np.ndarray:
-    """Return the standard normal quantiles of the ranks over all chains (Blom 1958); ties share their mean."""
+    """Return the standard normal quantiles of the ranks over all chains (Blom 1958); ties have their mean rank."""
     ranks = stats.rankdata(x_MN).reshape(x_MN.shape)
     return special.ndtri((ranks - 0.375) / (x_MN.size + 0.25))
 
@@ -70,7 +70,7 @@ def ess(x_MN: np.ndarray, halve: bool = True) -> float:
 
 
 def _variances(x_MN: np.ndarray) -> tuple[float, float]:
-    """Return the mean variance within chains, and the variance of all draws as R-hat estimates it."""
+    """Return the mean variance within chains, and the estimate of the variance of all draws that R-hat uses."""
     count = x_MN.shape[1]
     within = x_MN.var(1, ddof=1).mean()
     between = x_MN.mean(1).var(ddof=1) if len(x_MN) > 1 else 0.0

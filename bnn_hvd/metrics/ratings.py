@@ -1,6 +1,7 @@
-"""Scores of who has watched what: log likelihood, AUROC and precision of entries that were held out. numpy only.
+"""Scores of recommendation: log likelihood, AUROC and precision of held-out entries. numpy only.
 
-Legend: U users, I items. y is 1 (watched), -1 (not) or 0 (not known), as in data/ratings.py.
+Legend: U users, I items, E entries, T top items, G genres. y is 1 (rated), -1 (not rated) or 0 (unknown), as in
+data/ratings.py.
 """
 
 import numpy as np
@@ -11,27 +12,27 @@ TOP = 10  # of precision_at_10
 
 
 def summary(probs_UI: np.ndarray, y_UI: np.ndarray) -> dict[str, float]:
-    """Return what every evaluation reports, of the entries that are known in y: nll is their mean, in nats."""
+    """Return the scores of the known entries of y that every evaluation reports, by name."""
     known_UI = y_UI != 0
-    probs_E, watched_E = probs_UI[known_UI], y_UI[known_UI] > 0
-    both = 0 < watched_E.sum() < len(watched_E)
+    probs_E, rated_E = probs_UI[known_UI], y_UI[known_UI] > 0
+    both = 0 < rated_E.sum() < len(rated_E)
     return {
-        "nll": nll(probs_E, watched_E),
-        "auroc": auroc(probs_E[~watched_E], probs_E[watched_E]) if both else float("nan"),
+        "nll": nll(probs_E, rated_E),
+        "auroc": auroc(probs_E[~rated_E], probs_E[rated_E]) if both else float("nan"),
         f"precision_at_{TOP}": precision(probs_UI, y_UI),
     }
 
 
-def nll(probs_E: np.ndarray, watched_E: np.ndarray) -> float:
+def nll(probs_E: np.ndarray, rated_E: np.ndarray) -> float:
     """Return the mean negative log likelihood of entries, in nats."""
     probs_E = np.asarray(probs_E, np.float64)
-    return float(-np.mean(np.log(np.maximum(np.where(watched_E, probs_E, 1 - probs_E), TINY))))
+    return float(-np.mean(np.log(np.maximum(np.where(rated_E, probs_E, 1 - probs_E), TINY))))
 
 
 def precision(probs_UI: np.ndarray, y_UI: np.ndarray, top: int = TOP) -> float:
-    """Return how many of a user's `top` most probable known entries were watched, averaged over the users.
+    """Return the fraction of a user's `top` most probable known entries that are rated, averaged over users.
 
-    Of users with fewer known entries all of them count.
+    A user with fewer known entries counts with all of them, a user with none does not count.
     """
     hidden_UI = np.where(y_UI != 0, probs_UI, -1.0)
     top = min(top, y_UI.shape[1])
@@ -42,17 +43,17 @@ def precision(probs_UI: np.ndarray, y_UI: np.ndarray, top: int = TOP) -> float:
 
 
 def most_and_fewest(num_rated_U: np.ndarray) -> tuple[int, int]:
-    """Return the user with the most ratings and the one with the fewest; of equals, the first."""
+    """Return the user with the most ratings and the one with the fewest; ties: the first."""
     return int(num_rated_U.argmax()), int(num_rated_U.argmin())
 
 
 def counts(votes_I: np.ndarray, names: tuple[str, ...]) -> list[tuple[int, str, int]]:
-    """Return (item, name, draws that put it first), the most first; of equals, in the order of the items."""
+    """Return (item, name, draws that rank it first), most draws first, then in the order of the items."""
     order = np.argsort(-votes_I, kind="stable")
     return [(int(i), names[i], int(votes_I[i])) for i in order if votes_I[i]]
 
 
 def genre_counts(votes_I: np.ndarray, genre_IG: np.ndarray, names: tuple[str, ...]) -> list[tuple[str, int]]:
-    """Return (genre, draws whose first item is of it), the most first: an item of two genres counts in both."""
+    """Return (genre, draws whose first item has it), most draws first; an item with two genres counts for both."""
     votes_G = votes_I @ genre_IG.astype(np.int64)
     return [(names[g], int(votes_G[g])) for g in np.argsort(-votes_G, kind="stable") if votes_G[g]]

@@ -1,8 +1,8 @@
-"""How good, how well calibrated and how sure predictions of a real target are; numpy only.
+"""Scores, calibration and uncertainty of predictions of a real target; numpy and scipy only.
 
-Every draw predicts a Normal; the prediction is their equal mixture. Its variance is the sum of two parts
-(law of total variance): aleatoric, the mean of the draws' variances, which is noise in the data, and
-epistemic, the variance of their means, which is the model not knowing. In the units of the target.
+Every draw predicts a Normal; the prediction is the mixture of these with equal weights. Its variance is the sum of two
+parts (law of total variance): aleatoric, the mean of the draws' variances, which is noise in the data, and epistemic,
+the variance of their means, which is disagreement between the draws. In the units of the target.
 
 Shapes: S draws, N examples, Q quantiles. Everything is computed in float64.
 """
@@ -13,19 +13,19 @@ import numpy as np
 from scipy import special
 
 LEVELS = (0.5, 0.68, 0.9, 0.95)
-MAX_SHIFTS = 150  # of `crps`: up to 301 draws it sees all pairs
-CHUNK_VALUES = 1 << 15  # float64 that a core's cache holds, a few times
+MAX_SHIFTS = 150  # in `crps`: with up to 301 draws, all pairs of draws are used
+CHUNK_VALUES = 1 << 15  # float64 values at once: a few arrays of them fit into a core's cache
 
 
 class Mixture(NamedTuple):
-    """What the draws predict: the means and standard deviations of Normals."""
+    """A mixture of Normals with equal weights, one Normal per draw: their means and standard deviations."""
 
     mean_SN: np.ndarray
     scale_SN: np.ndarray
 
 
 def moments(draws: Mixture) -> dict[str, np.ndarray]:
-    """Return the mean of the mixture, and the standard deviations of both parts and in total, by name, each [N]."""
+    """Return the mean of the mixture and its aleatoric, epistemic and total standard deviation, by name, each [N]."""
     mean_SN, scale_SN = (np.asarray(part, np.float64) for part in draws)
     aleatoric_N, epistemic_N = np.mean(scale_SN**2, axis=0), np.var(mean_SN, axis=0)
     return {
@@ -53,7 +53,7 @@ def pit(draws: Mixture, y_N: np.ndarray) -> np.ndarray:
 def crps(draws: Mixture, y_N: np.ndarray) -> np.ndarray:
     """Return the continuous ranked probability score [N], in units of the target (Grimit et al. 2006, eq. 5).
 
-    E|Y - y| - E|Y - Y'| / 2 with Y, Y' of the mixture; both are sums of E|Normal|.
+    It is E|Y - y| - E|Y - Y'| / 2 with independent Y, Y' from the mixture; both terms are means of E|Normal|.
     """
     mean_SN, scale_SN = (np.asarray(part, np.float64) for part in draws)
     variance_SN, chunk = scale_SN**2, max(1, CHUNK_VALUES // len(mean_SN))
@@ -68,15 +68,15 @@ def crps(draws: Mixture, y_N: np.ndarray) -> np.ndarray:
 def _between(mean_SN: np.ndarray, variance_SN: np.ndarray) -> np.ndarray:
     """Return E|Y - Y'| of two independent values of the mixture [N].
 
-    A shift k pairs each draw s with draw s + k, and as a pair has no order, half of the shifts are all pairs.
-    Of many draws, MAX_SHIFTS of them are taken at random: an unbiased part of the pairs of different draws.
+    Shift k pairs each draw s with draw s + k. Pairs have no order, so half of the shifts give all pairs. With many
+    draws, MAX_SHIFTS random shifts give an unbiased estimate of the mean over pairs of different draws.
     """
     draws = len(mean_SN)
     itself = _expected_size(np.zeros_like(mean_SN), 2 * variance_SN).mean(axis=0)
     if draws == 1:
         return itself
     shifts = 1 + np.random.default_rng(0).permutation(draws // 2)[:MAX_SHIFTS]
-    weights = np.where(2 * shifts == draws, 1, 2)  # half-way round, each pair comes twice
+    weights = np.where(2 * shifts == draws, 1, 2)  # a shift by half the draws gives each pair twice
     others = np.zeros_like(itself)
     for shift, weight in zip(shifts, weights / weights.sum(), strict=True):
         difference = mean_SN - np.roll(mean_SN, shift, axis=0)
@@ -85,7 +85,7 @@ def _between(mean_SN: np.ndarray, variance_SN: np.ndarray) -> np.ndarray:
 
 
 def coverage(pit_N: np.ndarray, level: float) -> float:
-    """Return the fraction of targets within the central interval that should hold `level` of them."""
+    """Return the fraction of targets within the central interval of probability `level`."""
     return float(np.mean(np.abs(pit_N - 0.5) <= level / 2))
 
 
@@ -100,18 +100,18 @@ def calibration(pit_N: np.ndarray, expected_Q: np.ndarray) -> np.ndarray:
 
 
 def calibration_error(pit_N: np.ndarray) -> float:
-    """Return the mean distance of `calibration` from what it should be, over the 99 percentiles."""
+    """Return the mean |observed - expected| fraction of `calibration`, over the 99 percentiles."""
     expected_Q = np.arange(1, 100) / 100
     return float(np.mean(np.abs(calibration(pit_N, expected_Q) - expected_Q)))
 
 
-def of_examples(draws: Mixture, y_N: np.ndarray) -> dict[str, np.ndarray]:
-    """Return all that `summary` needs of each example, by name, each [N]: blocks of examples can be joined."""
+def score_examples(draws: Mixture, y_N: np.ndarray) -> dict[str, np.ndarray]:
+    """Return the moments and scores of each example, by name, each [N]; blocks of examples can be concatenated."""
     return moments(draws) | {"pit_N": pit(draws, y_N), "nll_N": nll(draws, y_N), "crps_N": crps(draws, y_N)}
 
 
 def summary(found: dict[str, np.ndarray], y_N: np.ndarray) -> dict[str, float]:
-    """Return what every evaluation reports, from what `of_examples` found."""
+    """Return the scores that every evaluation reports, by name, from the output of `score_examples`."""
     pit_N = found["pit_N"]
     return {
         "rmse": rmse(found["mean_N"], y_N), "nll": float(found["nll_N"].mean()), "crps": float(found["crps_N"].mean()),

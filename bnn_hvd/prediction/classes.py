@@ -1,4 +1,7 @@
-"""What `predict` writes of a classification. Legend: S draws, N examples, M of other data, C classes, K chosen."""
+"""What `predict` writes for class targets.
+
+Legend: S draws, N examples, M out-of-distribution examples, C classes, K chosen examples.
+"""
 
 from typing import Any
 
@@ -10,43 +13,43 @@ from bnn_hvd.metrics import classification
 from bnn_hvd.prediction import statistics
 from bnn_hvd.prediction.predictor import Found, Predictor
 
-Result = tuple[Found, dict[str, Any]]  # for predictive.npz, and what uncertainty.json says of it
+Result = tuple[Found, dict[str, Any]]  # arrays for predictive.npz, and content of uncertainty.json
 
 
 def predict(predictor: Predictor, arrays: Arrays, config: PredictConfig) -> Result:
     """Return the arrays of predictive.npz and the content of uncertainty.json, on every rank."""
     means = predictor.predict(arrays.x_test, config.num_draws)
     found = distribution(means)
-    found |= of_draws(predictor, arrays.x_test, config)
+    found |= compute_statistics(predictor, arrays.x_test, config)
     index_K = classification.choose_examples(arrays.y_test, found["predictive_entropy_N"])
     chosen = {
         "labels_N": arrays.y_test, "example_index_K": index_K, "examples_K": arrays.x_test[index_K],
-        "draws_SKC": predictor.each_draw(arrays.x_test[index_K], config.num_draws),
+        "draws_SKC": predictor.predict_each_draw(arrays.x_test[index_K], config.num_draws),
         "class_names": np.array(arrays.class_names),
     }  # fmt: skip
     single = float(means["votes"][np.arange(len(arrays.y_test)), arrays.y_test].mean())
     return found | chosen, measures(found, arrays.y_test) | {"single_draw_accuracy": single}
 
 
-def outside(predictor: Predictor, ood: Arrays, config: PredictConfig, inside: Found) -> Result:
-    """Return the arrays of other data, and how well uncertainty tells them from the test part."""
+def predict_ood(predictor: Predictor, ood: Arrays, config: PredictConfig, test: Found) -> Result:
+    """Return the arrays of out-of-distribution data, and how well uncertainty separates them from the test part."""
     found = distribution(predictor.predict(ood.x_test, config.num_draws))
     arrays = {f"ood_{name.replace('_N', '_M')}": values for name, values in found.items() if name != "probs_NC"}
-    return arrays, separation(inside, found)
+    return arrays, separation(test, found)
 
 
-def of_draws(predictor: Predictor, x: np.ndarray, config: PredictConfig) -> Found:
-    """Return what --mode and --quantiles ask for over the draws' probabilities."""
+def compute_statistics(predictor: Predictor, x: np.ndarray, config: PredictConfig) -> Found:
+    """Return the statistics of the draws' probabilities that --mode and --quantiles name."""
     wanted = statistics.Wanted.of(config)
     if not wanted.anything:
         return {}
-    found = predictor.of_draws(x, config.num_draws, lambda draws_SNC, _: wanted.statistics(draws_SNC), axis=-2)
+    found = predictor.reduce_draws(x, config.num_draws, lambda draws_SNC, _: wanted.statistics(draws_SNC), axis=-2)
     named = {f"probs_{statistics.key(name, 'NC')}": values for name, values in found.items()}
     return named | wanted.labels()
 
 
 def distribution(means: Found) -> Found:
-    """Return the arrays of predictive.npz: total uncertainty = aleatoric + epistemic, in nats."""
+    """Return the probabilities and, in nats, total, aleatoric and epistemic uncertainty of each example, by name."""
     predictive_entropy_N = classification.entropy(means["probs"])
     return {
         "probs_NC": means["probs"],
@@ -64,14 +67,14 @@ def measures(found: dict[str, np.ndarray], labels_N: np.ndarray) -> dict[str, An
     }
 
 
-def separation(inside: dict[str, np.ndarray], outside: dict[str, np.ndarray]) -> dict[str, float]:
-    """Return how well two measures of uncertainty tell other data from the test part."""
+def separation(test: Found, ood: Found) -> dict[str, float]:
+    """Return the AUROC of two measures of uncertainty as detectors of out-of-distribution data."""
     names = {"auroc_entropy": "predictive_entropy_N", "auroc_mutual_information": "mutual_information_N"}
-    return {key: classification.auroc(inside[name], outside[name]) for key, name in names.items()}
+    return {key: classification.auroc(test[name], ood[name]) for key, name in names.items()}
 
 
 def text(report: dict[str, Any]) -> list[str]:
-    """Return what `predict` prints."""
+    """Return the lines that `predict` prints."""
     scores = ("accuracy", "top5_accuracy", "single_draw_accuracy", "nll", "brier", "ece")
     lines = [f"{name:24} {report[name]:.4f}" for name in scores if name in report]
     lines += [f"{name:24} {report[name]:.4f} nats" for name in report if name.endswith("uncertainty")]

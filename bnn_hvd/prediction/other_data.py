@@ -1,4 +1,4 @@
-"""The data to predict: a run's own, or other data that its network can take."""
+"""The data to predict: those of the run, or other data that fit its network."""
 
 from bnn_hvd.config import TrainConfig
 from bnn_hvd.data import sources
@@ -9,15 +9,16 @@ from bnn_hvd.targets import Classes, ImplicitRatings
 
 
 def load_like(trained: TrainConfig, known: Description, data_dir: str, same_classes: bool = True) -> Arrays:
-    """Read other data in the format of the run's own, or with data_dir = "" the run's own.
+    """Read `data_dir` in the format of the run's data, or with data_dir = "" the run's data.
 
-    known: the data that the run was trained on.
-    same_classes: whether labels that the run does not know are an error.
+    known: the description of the data that the run was trained on.
+    same_classes: whether labels beyond the run's classes are an error.
 
     Raises:
-      UserError: examples of another shape, columns in another order, or labels that the run does not know.
+      UserError: examples of another shape, another number of users or items, columns in another order, or labels
+        beyond the run's classes.
     """
-    if data_dir and trained.data.dataset == "digits":  # they are built in: other data for them come as an .npz
+    if data_dir and trained.data.dataset == "digits":  # digits are built in: other data come as an .npz
         arrays = sources.load("npz", data_dir)
     else:
         arrays = sources.load_configured(trained.data, data_dir)
@@ -34,20 +35,21 @@ def _check_shape(arrays: Arrays, known: Description, source: str) -> None:
     shape = arrays.x_test.shape[1:]
     if shape != known.example_shape:
         raise UserError(
-            f"{source} has examples of shape {list(shape)}, the run was trained on {list(known.example_shape)}"
+            f"{source} has examples of shape {list(shape)}, the run was trained on {list(known.example_shape)}: "
+            "give data of that shape"
         )
 
 
 def _check_size(arrays: Arrays, known: Description, source: str) -> None:
-    """Users and items have parameters of their own."""
+    """Raise UserError for another number of users or items: each has parameters of its own."""
     target = arrays.target()
     if not (isinstance(target, ImplicitRatings) and isinstance(known.target, ImplicitRatings)):
         return
     here, there = (len(arrays.x_train), target.num_items), (known.num_train, known.target.num_items)
     if here != there:
         raise UserError(
-            f"{source} has {here[0]} users and {here[1]} items, the run was trained on {there[0]} and {there[1]}: its "
-            "parameters are of these"
+            f"{source} has {here[0]} users and {here[1]} items, the run was trained on {there[0]} and {there[1]}: "
+            "give data of the same users and items"
         )
 
 
@@ -64,4 +66,7 @@ def _check_labels(arrays: Arrays, known: Description, source: str) -> None:
         return
     largest = int(arrays.y_test.max(initial=0))
     if largest >= known.target.count:
-        raise UserError(f"{source} has the label {largest}, the run knows {known.target.count} classes")
+        raise UserError(
+            f"{source} has the label {largest}, the run was trained on the classes 0 to {known.target.count - 1}: "
+            "give data with these classes"
+        )

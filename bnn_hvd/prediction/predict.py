@@ -1,4 +1,4 @@
-"""`predict`: posterior draws -> the predictive distribution, and how uncertain it is."""
+"""`predict`: posterior draws -> the predictive distribution and its uncertainty."""
 
 from pathlib import Path
 from types import ModuleType
@@ -24,7 +24,7 @@ KINDS: dict[type[Target], ModuleType] = {Classes: classes, RealValues: reals, Im
 
 
 def main(config: PredictConfig) -> int:
-    """Predict the test part of a run's data, or of other data; returns the exit code."""
+    """Predict the test part of a run's data, or of other data; return the exit code."""
     run = Path(config.run)
     trained, known = rundir.read_config(run), read_description(run)
     check_kind(config, known.target)
@@ -34,7 +34,7 @@ def main(config: PredictConfig) -> int:
 
     ranks = cluster.connect()
     threads = machine.set_up(config.threads, ranks)
-    predictor, kind = restored(trained, known, ranks), KINDS[type(known.target)]
+    predictor, kind = restore(trained, known, ranks), KINDS[type(known.target)]
     watch = Stopwatch()
     found, report = kind.predict(predictor, arrays, config)
     report |= {
@@ -44,9 +44,9 @@ def main(config: PredictConfig) -> int:
     if reference_NC is not None:
         report["reference"] = {"run": config.reference, **fidelity.compare(found["probs_NC"], reference_NC)}
     if ood:
-        outside, report["ood"] = kind.outside(predictor, ood, config, found)
+        ood_found, report["ood"] = kind.predict_ood(predictor, ood, config, found)
         report["ood"] |= {"data_dir": config.ood_data_dir, "num_examples": len(ood.x_test)}
-        found |= outside
+        found |= ood_found
     if ranks.is_root:
         records.write_npz(run / records.PREDICTIVE, found)
         records.write_json(run / records.UNCERTAINTY, report)
@@ -57,26 +57,26 @@ def main(config: PredictConfig) -> int:
 
 
 def read_description(run: Path) -> Description:
-    """Return what is known of the data that a run was trained on."""
+    """Return the description of the data that a run was trained on."""
     return Description.from_dict(rundir.read_data(run))
 
 
 def check_kind(config: PredictConfig, target: Target) -> None:
-    """Raise UserError for flags that are of another kind of target."""
+    """Raise UserError for flags that do not apply to this kind of target."""
     if config.reference and not isinstance(target, Classes):
-        raise UserError("--reference compares probabilities of classes, and this run has none: leave it out")
+        raise UserError("--reference compares probabilities of classes, but this run has none: leave it out")
     if config.users and not isinstance(target, ImplicitRatings):
-        raise UserError(f"--users={config.users} is of ratings, and this run is of something else: leave it out")
+        raise UserError(f"--users={config.users} is for runs on ratings, but this run is on other data: leave it out")
 
 
-def restored(trained: TrainConfig, known: Description, ranks: Cluster) -> Predictor:
-    """Return the predictor of a run as it was last saved; of particles that are being added, those that are there."""
+def restore(trained: TrainConfig, known: Description, ranks: Cluster) -> Predictor:
+    """Return the predictor of the newest checkpoint of a run, with as many particles as the checkpoint has."""
     stored = rundir.read_checkpoint(trained.folder)
     if trained.method.num_particles:
         trained = trained.replace(num_particles=checkpoint.num_particles(stored))
-    trained = trained.replace(init_from="")  # that run may be gone: what began with it is in the checkpoint
+    trained = trained.replace(init_from="")  # that run may be gone, and the checkpoint has all weights
     network = build_network(trained, known.example_shape, known.target)
-    method = build_method(trained, network, known.target, known.num_train, Solo())  # the state is whole here
+    method = build_method(trained, network, known.target, known.num_train, Solo())  # every rank has the gathered state
     state = method.init(seeds.seed(trained.run.seed, "init"))
     checkpoint.restore(stored, state)
     return Predictor(method, state, known.target, known.standardizer, ranks, trained.run.seed)

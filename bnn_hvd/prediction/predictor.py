@@ -1,9 +1,9 @@
-"""Posterior draws of a state, streamed over the examples and the ranks.
+"""Predictions from posterior draws, streamed: memory does not grow with the number of draws.
 
-Draws stream: memory does not grow with their number; where all draws of an example are needed at once, a block
-of examples is in memory at a time. Examples are dealt to the ranks in chunks whose
-boundaries do not depend on the number of ranks, and draws are seeded by their index, so the result is
-the same on any number of ranks. Legend: S draws, N examples, C classes, K chosen examples.
+Where all draws of an example are needed at once, one block of examples is in memory at a time. Ranks share the
+examples in chunks whose boundaries do not depend on the number of ranks, and the seed of a draw follows from its index,
+so the result is the same on any number of ranks.
+Legend: S draws, N examples, C classes, I items, O outputs of the network.
 """
 
 from collections.abc import Callable
@@ -33,24 +33,24 @@ class PassSize(NamedTuple):
 # Measured (docs/log.md). Dense layers multiply many draws in one product; convolutions are fastest one draw
 # at a time, on so few examples that their activations stay in the cache.
 DENSE_PASS, CONV_PASS = PassSize(draws=16, examples=250), PassSize(draws=1, examples=40)
-BLOCK_VALUES = 1 << 21  # S x N x O in memory at a time, beside what is kept of them
+BLOCK_VALUES = 1 << 21  # S x N x O values in memory at once, besides the results
 
 Found = dict[str, np.ndarray]  # arrays by name, as for predictive.npz
 
 
 class Sums(NamedTuple):
-    """What is added up over the draws, by name.
+    """Sums over the draws, by name.
 
-    of_chunk: outputs [S, N, O], more of the N examples -> sums over S, [N, ...]. A function of a module: what is made
-      anew is compiled anew.
+    sum_chunk: outputs [S, N, O], further arrays [N, ...] -> sums over S, each [N, ...]. It must be a function at the
+      top of a module: TensorFlow compiles again for every new function object.
     """
 
     names: tuple[str, ...]
-    of_chunk: Callable[..., tuple[tf.Tensor, ...]]
+    sum_chunk: Callable[..., tuple[tf.Tensor, ...]]
 
 
 class Predictor:
-    """The predictive distribution of a state, as it stands whenever it is asked."""
+    """The predictive distribution of a state. Every call uses the current values of the state."""
 
     def __init__(
         self, method: Method, state: State, target: Target, standardizer: Standardizer, ranks: Cluster, seed: int
@@ -59,41 +59,47 @@ class Predictor:
         self.standardize = standardize_with(standardizer)
         has_conv = any(len(p.shape) == 4 for p in method.network.parameters)
         self.size = CONV_PASS if has_conv else DENSE_PASS
-        self._sums = tf.function(self._sums_of_pass, autograph=False)  # traced once for each `Sums`
-        self._each = tf.function(self._each_of_pass, autograph=False)
+        self._sums = tf.function(self._sum_pass, autograph=False)  # traced once per `Sums`
+        self._each = tf.function(self._predict_pass, autograph=False)
 
     def predict(self, x: np.ndarray, num_draws: int) -> Found:
-        """Return the means over the draws, on every rank: `probs` [N, C], `entropy` [N], and `votes` [N, C], the part
-        of the draws of which a class is the most probable one."""
-        found = self.means(OF_CLASSES, num_draws, x)
+        """Return means over the draws, by name, on every rank.
+
+        probs [N, C]; entropy [N], in nats; votes [N, C]: the fraction of draws whose most probable class this is.
+        """
+        found = self.means(CLASS_SUMS, num_draws, x)
         return found | {"probs": found["probs"].astype(np.float32)}
 
     def means(self, sums: Sums, num_draws: int, x: np.ndarray, *more: np.ndarray) -> Found:
-        """Return the means over the draws of the arrays that `sums` adds up, [N, ...] by name, on every rank.
+        """Return `sums` divided by the number of draws, by name, each [N, ...], on every rank.
 
-        more: what else it is given of each example.
+        more: further arrays [N, ...] that `sums.sum_chunk` takes.
         """
         num_draws = self.method.num_draws(num_draws)
         dealt = [self._deal(part) for part in (x, *more)]
         chunks, mine = [chunks for chunks, _ in dealt], dealt[0][1]
         totals: list[Any] = [0.0] * len(sums.names)
         for draws in self._passes(num_draws) if len(mine) else ():
-            of_passes = self._sums(sums, chunks, draws)
-            totals = [total + part.numpy().astype(np.float64) for total, part in zip(totals, of_passes, strict=True)]
+            pass_sums = self._sums(sums, chunks, draws)
+            totals = [total + part.numpy().astype(np.float64) for total, part in zip(totals, pass_sums, strict=True)]
         parts = self.ranks.gather([total[: len(mine)] / num_draws for total in totals] if len(mine) else None)
-        joined = (np.concatenate(of_ranks) for of_ranks in zip(*filter(None, parts), strict=True))
+        joined = (np.concatenate(rank_parts) for rank_parts in zip(*filter(None, parts), strict=True))
         return dict(zip(sums.names, joined, strict=True))
 
-    def each_draw(self, x: np.ndarray, num_draws: int) -> np.ndarray:
-        """Return what every single draw predicts, on every rank: probabilities [S, N, C], or [S, N, 2] for a
-        regression: mean and standard deviation."""
-        return self.of_draws(x, num_draws, lambda draws_SNO, _: {"draws": draws_SNO}, axis=1)["draws"]
+    def predict_each_draw(self, x: np.ndarray, num_draws: int) -> np.ndarray:
+        """Return the prediction of every draw, on every rank.
 
-    def of_draws(self, x: np.ndarray, num_draws: int, reduce: Callable[[np.ndarray, slice], Found], axis: int) -> Found:
-        """Return what `reduce` makes of all draws of each example, joined along `axis`, on every rank.
+        It is the probabilities [S, N, C], or for real targets the mean and the standard deviation [S, N, 2].
+        """
+        return self.reduce_draws(x, num_draws, lambda draws_SNO, _: {"draws": draws_SNO}, axis=1)["draws"]
 
-        reduce: is given what the draws predict of a block of examples [S, N, O], and which examples these are;
-          each example must come out the same whatever is beside it.
+    def reduce_draws(
+        self, x: np.ndarray, num_draws: int, reduce: Callable[[np.ndarray, slice], Found], axis: int
+    ) -> Found:
+        """Return the output of `reduce` for all examples, concatenated along `axis`, on every rank.
+
+        reduce: takes the predictions of all draws for a block of examples [S, N, O], and the slice of these examples.
+          Its output for one example must not depend on the other examples of the block.
         """
         chunks, mine = self._deal(x)
         passes = self._passes(num_draws := self.method.num_draws(num_draws))
@@ -108,9 +114,9 @@ class Predictor:
         found = [block for part in self.ranks.gather(found) for block in part]
         return {name: np.concatenate([block[name] for block in found], axis) for name in found[0]}
 
-    def of_mixtures(self, x: np.ndarray, num_draws: int, reduce: Callable[[Mixture, slice], Found]) -> Found:
-        """Return what `reduce` makes of what the draws predict of real targets, in their units; [..., N]."""
-        return self.of_draws(x, num_draws, lambda draws_SNO, at: reduce(self._mixture(draws_SNO), at), axis=-1)
+    def reduce_mixtures(self, x: np.ndarray, num_draws: int, reduce: Callable[[Mixture, slice], Found]) -> Found:
+        """Return the output of `reduce` for the mixtures of all examples, in the units of the target, each [..., N]."""
+        return self.reduce_draws(x, num_draws, lambda draws_SNO, at: reduce(self._mixture(draws_SNO), at), axis=-1)
 
     def _mixture(self, draws_SNO: np.ndarray) -> Mixture:
         mean_SN, scale_SN = np.moveaxis(draws_SNO.astype(np.float64), -1, 0)
@@ -119,18 +125,18 @@ class Predictor:
         return Mixture(mean_SN * units.scale + units.mean, scale_SN * units.scale)
 
     def score(self, x: np.ndarray, y_N: np.ndarray, num_draws: int) -> dict[str, Any]:
-        """Return the scores of the mean over the draws, on every rank."""
+        """Return the scores of the predictive distribution, by name, on every rank."""
         if isinstance(self.target, Classes):
             scores = classification.summary(self.predict(x, num_draws)["probs"].astype(np.float32), y_N)
         elif isinstance(self.target, ImplicitRatings):
-            scores = ratings.summary(self.means(OF_ITEMS, num_draws, x)["probs"], y_N)
+            scores = ratings.summary(self.means(ITEM_SUMS, num_draws, x)["probs"], y_N)
         else:
-            found = self.of_mixtures(x, num_draws, lambda draws, at: regression.of_examples(draws, y_N[at]))
+            found = self.reduce_mixtures(x, num_draws, lambda draws, at: regression.score_examples(draws, y_N[at]))
             scores = regression.summary(found, y_N)
         return {**scores, "num_draws": self.method.num_draws(num_draws)}
 
     def _deal(self, x: np.ndarray) -> tuple[np.ndarray, range]:
-        """Return this rank's examples in chunks, of which the last may stay partly zero, and which ones they are."""
+        """Return the examples of this rank in chunks, the last padded with zeros, and the range of their indices."""
         mine = shards.slices(len(x), self.size.examples, self.ranks.rank, self.ranks.size)
         chunks = np.zeros([len(mine), self.size.examples, *x.shape[1:]], x.dtype)
         for chunk, part in zip(chunks, mine, strict=True):
@@ -146,19 +152,19 @@ class Predictor:
             for first in range(0, num_draws, self.size.draws)
         ]
 
-    def _sums_of_pass(self, sums: Sums, chunks: list[tf.Tensor], draws: Draws) -> tuple[tf.Tensor, ...]:
-        """Return the sums over S draws, for all chunks."""
+    def _sum_pass(self, sums: Sums, chunks: list[tf.Tensor], draws: Draws) -> tuple[tf.Tensor, ...]:
+        """Return the sums over the S draws of a pass, each [N, ...], of all chunks."""
         forward = self.method.draw(self.state, draws)
 
         def one_chunk(parts: list[tf.Tensor]) -> tuple[tf.Tensor, ...]:
-            return sums.of_chunk(forward(self.standardize(parts[0])), *parts[1:])
+            return sums.sum_chunk(forward(self.standardize(parts[0])), *parts[1:])
 
         signature = (tf.float32,) * len(sums.names)
         found = tf.map_fn(one_chunk, chunks, fn_output_signature=signature, parallel_iterations=1)
         return tuple(tf.reshape(part, [-1, *part.shape[2:]]) for part in found)
 
-    def _each_of_pass(self, chunks: tf.Tensor, draws: Draws) -> tf.Tensor:
-        """Return what each draw predicts, for all chunks: [S, N, O]."""
+    def _predict_pass(self, chunks: tf.Tensor, draws: Draws) -> tf.Tensor:
+        """Return the predictions of the S draws of a pass, [S, N, O], of all chunks."""
         forward = self.method.draw(self.state, draws)
 
         def one_chunk(x: tf.Tensor) -> tf.Tensor:
@@ -169,8 +175,8 @@ class Predictor:
         return tf.reshape(found, [tf.shape(found)[0], -1, found.shape[-1]])
 
 
-def of_classes(outputs_SNC: tf.Tensor) -> tuple[tf.Tensor, ...]:
-    """Return the sums over S draws of the probabilities [N, C], of their entropy [N] and of the votes [N, C]."""
+def sums_of_classes(outputs_SNC: tf.Tensor) -> tuple[tf.Tensor, ...]:
+    """Return the sums over S of the probabilities [N, C], of their entropy in nats [N], and of the votes [N, C]."""
     log_probs_SNC = tf.nn.log_softmax(outputs_SNC)
     probs_SNC = tf.exp(log_probs_SNC)
     votes_SNC = tf.one_hot(tf.argmax(log_probs_SNC, -1, tf.int32), log_probs_SNC.shape[-1])
@@ -178,10 +184,10 @@ def of_classes(outputs_SNC: tf.Tensor) -> tuple[tf.Tensor, ...]:
     return tf.reduce_sum(probs_SNC, 0), entropy_N, tf.reduce_sum(votes_SNC, 0)
 
 
-def of_items(outputs_SNI: tf.Tensor) -> tuple[tf.Tensor, ...]:
-    """Return the sums over S draws of the probabilities that items are rated [N, I]."""
+def sums_of_items(outputs_SNI: tf.Tensor) -> tuple[tf.Tensor, ...]:
+    """Return the sum over S of the probabilities that items are rated [N, I]."""
     return (tf.reduce_sum(tf.sigmoid(outputs_SNI), 0),)
 
 
-OF_CLASSES = Sums(("probs", "entropy", "votes"), of_classes)
-OF_ITEMS = Sums(("probs",), of_items)
+CLASS_SUMS = Sums(("probs", "entropy", "votes"), sums_of_classes)
+ITEM_SUMS = Sums(("probs",), sums_of_items)

@@ -1,6 +1,6 @@
-"""What `predict` writes of who has watched what: held-out entries, and what to recommend to a user.
+"""What `predict` writes for implicit ratings: scores of the held-out entries, and recommendations to users.
 
-Legend: S draws, U users, N of a chunk, I items, K chosen users, E entries that were held out.
+Legend: S draws, U users, N users of a chunk, I items, K chosen users, E held-out entries.
 """
 
 from pathlib import Path
@@ -17,22 +17,22 @@ from bnn_hvd.metrics import ratings
 from bnn_hvd.prediction.predictor import Found, Predictor, Sums
 from bnn_hvd.run import records
 
-Result = tuple[Found, dict[str, Any]]  # for predictive.npz, and what uncertainty.json says of it
+Result = tuple[Found, dict[str, Any]]  # arrays for predictive.npz, and content of a JSON file
 
 
 def predict(predictor: Predictor, arrays: Arrays, config: PredictConfig) -> Result:
     """Return the arrays of predictive.npz and the content of uncertainty.json, on every rank.
 
-    Also writes recommendations.json.
+    It also writes recommendations.json.
 
     Raises:
-      UserError: a flag that is of other predictions, or a user who is not in the data.
+      UserError: a flag does not apply to ratings, or a user is not in the data.
     """
     assert arrays.catalogue is not None
     if config.mode != "mean" or config.quantiles or config.ood_data_dir:
-        raise UserError("--mode, --quantiles and --ood_data_dir are not of ratings: leave them out")
-    chosen = choose(arrays, config.users)
-    means = predictor.means(OF_ENTRIES, config.num_draws, arrays.x_test, arrays.y_test)
+        raise UserError("--mode, --quantiles and --ood_data_dir do not apply to ratings: leave them out")
+    chosen = choose_users(arrays, config.users)
+    means = predictor.means(ENTRY_SUMS, config.num_draws, arrays.x_test, arrays.y_test)
     probs_UI = means["probs"]
     held_out_UI = arrays.y_test != 0
     report: dict[str, Any] = ratings.summary(probs_UI, arrays.y_test)
@@ -50,8 +50,8 @@ def predict(predictor: Predictor, arrays: Arrays, config: PredictConfig) -> Resu
     return found | more, report | {"num_held_out": int(held_out_UI.sum())}
 
 
-def choose(arrays: Arrays, users: str) -> dict[int, str]:
-    """Return the rows of the users to recommend to, and why: the most and the fewest ratings, and those asked for."""
+def choose_users(arrays: Arrays, users: str) -> dict[int, str]:
+    """Return the rows of the chosen users, each with the reason: most ratings, fewest ratings, or asked for."""
     assert arrays.catalogue is not None
     most, fewest = ratings.most_and_fewest(num_rated(arrays))
     chosen = {most: "most ratings"} | ({fewest: "fewest ratings"} if fewest != most else {})
@@ -64,19 +64,19 @@ def choose(arrays: Arrays, users: str) -> dict[int, str]:
 
 
 def num_rated(arrays: Arrays) -> np.ndarray:
-    """Return how many items each user has rated, in both parts [U]."""
+    """Return the number of items that each user has rated, in both parts [U]."""
     return (arrays.y_train > 0).sum(1) + (arrays.y_test > 0).sum(1)
 
 
 def recommend(predictor: Predictor, arrays: Arrays, chosen: dict[int, str], num_draws: int) -> Result:
-    """Return the arrays and the content of recommendations.json: how many draws put which unseen item first.
+    """Return the arrays and the content of recommendations.json: how many draws rank which item first for a user.
 
-    Seen is what a user has rated in either part: what was held out was watched, too.
+    Only items that the user has rated in neither part are ranked.
     """
     catalogue, rows_K = arrays.catalogue, np.array(list(chosen))
     assert catalogue is not None
-    seen_KI = np.maximum(arrays.y_train[rows_K], arrays.y_test[rows_K]) > 0
-    means = predictor.means(OF_FIRST, num_draws, arrays.x_test[rows_K], seen_KI)
+    rated_KI = np.maximum(arrays.y_train[rows_K], arrays.y_test[rows_K]) > 0
+    means = predictor.means(VOTE_SUMS, num_draws, arrays.x_test[rows_K], rated_KI)
     num_draws = predictor.method.num_draws(num_draws)
     votes_KI = np.rint(means["votes"] * num_draws).astype(np.int64)
     rated_U = num_rated(arrays)
@@ -85,12 +85,12 @@ def recommend(predictor: Predictor, arrays: Arrays, chosen: dict[int, str], num_
         | distribution(votes_KI[k], means["probs"][k], catalogue)
         for k, (row, why) in enumerate(chosen.items())
     ]
-    found = {"recommended_row_K": rows_K, "recommended_votes_KI": votes_KI, "recommended_seen_KI": seen_KI}
+    found = {"recommended_row_K": rows_K, "recommended_votes_KI": votes_KI, "recommended_seen_KI": rated_KI}
     return found, {"num_draws": num_draws, "num_items": len(catalogue.titles), "users": users}
 
 
 def distribution(votes_I: np.ndarray, probs_I: np.ndarray, catalogue: Catalogue) -> dict[str, Any]:
-    """Return which items the draws put first, and of which genres these are."""
+    """Return how many draws rank each item first, and how many each genre, for recommendations.json."""
     by_title = [
         {
             "title": title, "count": count, "prob": float(probs_I[item]),
@@ -102,24 +102,27 @@ def distribution(votes_I: np.ndarray, probs_I: np.ndarray, catalogue: Catalogue)
     return {"by_title": by_title, "by_genre": [{"genre": genre, "count": count} for genre, count in by_genre]}
 
 
-def of_entries(outputs_SNI: tf.Tensor, y_NI: tf.Tensor) -> tuple[tf.Tensor, ...]:
-    """Return sums over S: the probabilities [N, I], and the negative log likelihood of what is known [N]."""
+def sums_of_entries(outputs_SNI: tf.Tensor, y_NI: tf.Tensor) -> tuple[tf.Tensor, ...]:
+    """Return the sums over S of the probabilities [N, I], and of the negative log likelihood of known entries [N]."""
     return tf.reduce_sum(tf.sigmoid(outputs_SNI), 0), tf.reduce_sum(log_loss(outputs_SNI, y_NI), [0, 2])
 
 
-def of_first(outputs_SNI: tf.Tensor, seen_NI: tf.Tensor) -> tuple[tf.Tensor, ...]:
-    """Return sums over S: which unseen item comes first (none, where all are seen), and the probabilities [N, I]."""
-    unseen_NI = tf.cast(tf.logical_not(seen_NI), tf.float32)
-    first_SN = tf.argmax(tf.where(seen_NI, -np.inf, outputs_SNI), -1)
-    votes_SNI = tf.one_hot(first_SN, outputs_SNI.shape[-1]) * unseen_NI
+def sums_of_votes(outputs_SNI: tf.Tensor, rated_NI: tf.Tensor) -> tuple[tf.Tensor, ...]:
+    """Return the sums over S of the votes for the first unrated item (none if all are rated) and of the probabilities.
+
+    Both are [N, I].
+    """
+    unrated_NI = tf.cast(tf.logical_not(rated_NI), tf.float32)
+    first_SN = tf.argmax(tf.where(rated_NI, -np.inf, outputs_SNI), -1)
+    votes_SNI = tf.one_hot(first_SN, outputs_SNI.shape[-1]) * unrated_NI
     return tf.reduce_sum(votes_SNI, 0), tf.reduce_sum(tf.sigmoid(outputs_SNI), 0)
 
 
-OF_ENTRIES = Sums(("probs", "loss"), of_entries)
-OF_FIRST = Sums(("votes", "probs"), of_first)
+ENTRY_SUMS = Sums(("probs", "loss"), sums_of_entries)
+VOTE_SUMS = Sums(("votes", "probs"), sums_of_votes)
 
 
 def text(report: dict[str, Any]) -> list[str]:
-    """Return what `predict` prints."""
+    """Return the lines that `predict` prints."""
     names = ("nll", "single_draw_nll", "truth_nll", "nll_over_truth", "auroc", f"precision_at_{ratings.TOP}")
     return [f"{name:24} {report[name]:.4f}" for name in names if name in report]

@@ -1,4 +1,7 @@
-"""What `predict` writes of a regression, in the target's units. Legend: S draws, N examples, G points of the grid."""
+"""What `predict` writes for real targets, in their units.
+
+Legend: S draws, N examples, M out-of-distribution examples, T training examples, G points of a grid.
+"""
 
 from typing import Any
 
@@ -11,7 +14,7 @@ from bnn_hvd.metrics.regression import Mixture
 from bnn_hvd.prediction import statistics
 from bnn_hvd.prediction.predictor import Found, Predictor
 
-Result = tuple[Found, dict[str, Any]]  # for predictive.npz, and what uncertainty.json says of it
+Result = tuple[Found, dict[str, Any]]  # arrays for predictive.npz, and content of uncertainty.json
 
 SHOWN = ("rmse", "nll", "crps", "calibration_error", "coverage_95", "two_sigma_coverage")
 PARTS = ("total", "aleatoric", "epistemic")
@@ -21,52 +24,52 @@ def predict(predictor: Predictor, arrays: Arrays, config: PredictConfig) -> Resu
     """Return the arrays of predictive.npz and the content of uncertainty.json, on every rank."""
     wanted = statistics.Wanted.of(config)
 
-    def of_block(draws: Mixture, at: slice) -> Found:
+    def reduce(draws: Mixture, at: slice) -> Found:
         found = wanted.statistics(draws.mean_SN).items()
         named = {statistics.key(name, "N"): values for name, values in found}
-        return regression.of_examples(draws, arrays.y_test[at]) | named
+        return regression.score_examples(draws, arrays.y_test[at]) | named
 
-    found = predictor.of_mixtures(arrays.x_test, config.num_draws, of_block) | {"y_N": arrays.y_test}
+    found = predictor.reduce_mixtures(arrays.x_test, config.num_draws, reduce) | {"y_N": arrays.y_test}
     report = regression.summary(found, arrays.y_test)
     report |= {f"{part}_std": float(np.sqrt(np.mean(found[f"{part}_std_N"] ** 2))) for part in PARTS}
     return found | wanted.labels() | curve(predictor, arrays, config), report
 
 
 def curve(predictor: Predictor, arrays: Arrays, config: PredictConfig) -> Found:
-    """Return what is needed to draw the prediction as a curve, if the inputs are single numbers."""
+    """Return the arrays to draw the prediction as a curve, if an input is a single number; else none."""
     if arrays.x_test.shape[1:] != (1,):
         return {}
     train = {"x_train_T": arrays.x_train[:, 0], "y_train_T": arrays.y_train}
-    grid = arrays.x_grid if arrays.x_grid is not None else _around(arrays.x_train)
+    grid = arrays.x_grid if arrays.x_grid is not None else _extended_grid(arrays.x_train)
 
-    def of_block(draws: Mixture, _: slice) -> Found:
+    def reduce(draws: Mixture, _: slice) -> Found:
         return regression.moments(draws) | {"draws_SN": draws.mean_SN.astype(np.float32)}
 
-    found = predictor.of_mixtures(grid, config.num_draws, of_block)
+    found = predictor.reduce_mixtures(grid, config.num_draws, reduce)
     found = {f"grid_{name[:-1]}G": values for name, values in found.items()}
     truth = {} if arrays.truth_grid is None else {"grid_truth_G": arrays.truth_grid}
     return train | found | truth | {"x_N": arrays.x_test[:, 0], "grid_x_G": grid[:, 0]}
 
 
-def outside(predictor: Predictor, ood: Arrays, config: PredictConfig, inside: Found) -> Result:
-    """Return the arrays of other data, their scores, and how well the epistemic part tells them from the test part."""
-    found = predictor.of_mixtures(
-        ood.x_test, config.num_draws, lambda draws, at: regression.of_examples(draws, ood.y_test[at])
+def predict_ood(predictor: Predictor, ood: Arrays, config: PredictConfig, test: Found) -> Result:
+    """Return the arrays of out-of-distribution data, and their scores with the AUROC of epistemic uncertainty."""
+    found = predictor.reduce_mixtures(
+        ood.x_test, config.num_draws, lambda draws, at: regression.score_examples(draws, ood.y_test[at])
     )
     arrays = {f"ood_{name.replace('_N', '_M')}": values for name, values in found.items()}
-    separated = classification.auroc(inside["epistemic_std_N"], found["epistemic_std_N"])
+    separated = classification.auroc(test["epistemic_std_N"], found["epistemic_std_N"])
     return arrays, regression.summary(found, ood.y_test) | {"auroc_epistemic": separated}
 
 
 def text(report: dict[str, Any]) -> list[str]:
-    """Return what `predict` prints."""
+    """Return the lines that `predict` prints."""
     lines = [f"{name:24} {report[name]:.4f}" for name in SHOWN]
     lines += [f"{part + ' std':24} {report[f'{part}_std']:.4f}" for part in PARTS]
     ood = report.get("ood", {})
     return lines + [f"ood {name:20} {ood[name]:.4f}" for name in ("rmse", "nll", "auroc_epistemic") if name in ood]
 
 
-def _around(x_train: np.ndarray) -> np.ndarray:
-    """Return points [G, 1] over the training part's range, and as far again to both sides."""
+def _extended_grid(x_train: np.ndarray) -> np.ndarray:
+    """Return a grid [G, 1] over the range of the training inputs, extended by that range on both sides."""
     low, high = float(x_train.min()), float(x_train.max())
     return np.linspace(2 * low - high, 2 * high - low, 601, dtype=np.float32)[:, None]

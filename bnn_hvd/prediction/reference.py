@@ -1,4 +1,4 @@
-"""Another run's predictions of the same examples, to compare with: `predict --reference`."""
+"""Predictions of another run for the same examples, to compare with: `predict --reference`."""
 
 from pathlib import Path
 
@@ -9,10 +9,10 @@ from bnn_hvd.run import records
 
 
 def read_reference(run: Path, labels_N: np.ndarray) -> np.ndarray:
-    """Return the predictive probabilities [N, C] of another run, of the same examples.
+    """Return the predictive probabilities [N, C] of another run.
 
     Raises:
-      UserError: it has none, or they are of other examples.
+      UserError: the run has none, or its examples are others.
     """
     path = run / records.PREDICTIVE
     if not path.is_file():
@@ -21,7 +21,7 @@ def read_reference(run: Path, labels_N: np.ndarray) -> np.ndarray:
         )
     with np.load(path, allow_pickle=False) as arrays:
         if "probs_NC" not in arrays:
-            raise UserError(f"--reference={run} is a regression: only probabilities of classes can be compared")
+            raise UserError(f"--reference={run} is a regression: give a run with classes")
         probs_NC, its_labels_N = arrays["probs_NC"], arrays["labels_N"]
     if not np.array_equal(its_labels_N, labels_N):
         raise UserError(f"--reference={run} predicted other examples: predict both runs on the same --data_dir")

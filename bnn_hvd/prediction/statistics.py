@@ -1,4 +1,4 @@
-"""Statistics over posterior draws (or particles) beside their mean: --mode and --quantiles of `predict`."""
+"""Statistics over posterior draws (or particles) besides their mean: --mode and --quantiles of `predict`."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -18,12 +18,12 @@ MODES: dict[str, Callable[..., Any]] = {
 
 
 def key(name: str, axes: str) -> str:
-    """Return what the array of a statistic is called: quantiles have an axis Q before the others."""
+    """Return the name of the array of a statistic: quantiles have an axis Q before the others."""
     return f"{name}_Q{axes}" if name == "quantiles" else f"{name}_{axes}"
 
 
 class Wanted(NamedTuple):
-    """What is asked for beyond the mean, which is always there."""
+    """The statistics that the flags name besides the mean, which is always written."""
 
     modes: list[str]
     quantiles: list[float]
@@ -44,7 +44,7 @@ class Wanted(NamedTuple):
         return bool(self.modes or self.quantiles)
 
     def statistics(self, draws: np.ndarray) -> dict[str, np.ndarray]:
-        """Return the statistics by name, [S, ...] -> [...], and quantiles [Q, ...]."""
+        """Return the statistics over the draws [S, ...] by name, each [...], and quantiles [Q, ...]."""
         found = {mode: MODES[mode](draws, axis=0) for mode in self.modes}
         if self.quantiles:
             found["quantiles"] = np.quantile(draws, self.quantiles, axis=0)

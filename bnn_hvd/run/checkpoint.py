@@ -1,8 +1,8 @@
-"""Checkpoints: one file each, whole or not there, and verified when read.
+"""Checkpoints: one file each, written atomically and verified when read.
 
-A checkpoint is an .npz of all the variables of a state and of how far training came. Its name carries
-the SHA-256 of its content, so that one rename both publishes and seals it; whatever was truncated,
-flipped or half-renamed since does not match its name, and the one before is used.
+A checkpoint is an .npz of all variables of a state and of the progress of training. Its name has the first 64 bits of
+the SHA-256 of its content. A file that was truncated or changed does not match its name, and the checkpoint before it
+is used.
 """
 
 import dataclasses
@@ -19,18 +19,18 @@ import numpy as np
 from bnn_hvd.errors import UserError
 from bnn_hvd.run import records
 
-Arrays = dict[str, np.ndarray]  # by name of the variable
-PROGRESS = "progress/"  # what the names of a progress's fields begin with
-# Particles that were added to a finished run begin at step 0 again, and come after all steps of the run.
+Arrays = dict[str, np.ndarray]  # by the name of the variable
+PROGRESS = "progress/"  # prefix of the names of the fields of `Progress`
+# Particles that are added to a finished run begin at step 0 again; their checkpoints are newer than all of the run.
 NAME = re.compile(r"(?:particle-(?P<first>\d{6})-)?step-(?P<step>\d{10})-(?P<digest>[0-9a-f]{16})\.npz")
 
 
 @dataclasses.dataclass
 class Progress:
-    """How far a run came. Counted in examples, so that the number of ranks may change.
+    """How far a run has come. It is counted in examples, so that the number of ranks may change.
 
-    `offset` is the number of examples of the current epoch's permutation that are used up. `first_member` is
-    the first particle that is being trained: those before it were finished before it was added.
+    offset: examples of the current epoch's permutation that have been used.
+    first_member: the first particle in training; particles before it were finished when it was added.
     """
 
     step: int = 0
@@ -52,20 +52,20 @@ def arrays_of(state: Any) -> Arrays:
 
 
 def save(folder: Path, arrays: Arrays, progress: Progress, keep: int) -> Path:
-    """Write a checkpoint, then remove all but the newest `keep`."""
+    """Write a checkpoint and return its path; then remove all but the newest `keep`."""
     fields = {f"{PROGRESS}{name}": np.asarray(value) for name, value in dataclasses.asdict(progress).items()}
     content = records.npz_bytes({**arrays, **fields})
     added = f"particle-{progress.first_member:06d}-" if progress.first_member else ""
     path = folder / f"{added}step-{progress.step:010d}-{_digest(content)}.npz"
     records.write_bytes(path, content)
-    # The new one stays, though a damaged one may have a later step.
+    # The new checkpoint stays, even if a damaged one has a later step.
     for old in [other for other in list_newest_first(folder) if other != path][keep - 1 :]:
         old.unlink()
     return path
 
 
 def list_newest_first(folder: Path) -> list[Path]:
-    """Return the checkpoint files, good or bad."""
+    """Return the checkpoint files, newest first, damaged ones included."""
     named = [(path, match) for path in folder.glob("*.npz") if (match := NAME.fullmatch(path.name))]
     return [path for path, match in sorted(named, key=lambda pair: _age(pair[1]), reverse=True)]
 
@@ -75,7 +75,7 @@ def _age(name: re.Match) -> tuple[int, int, str]:
 
 
 def read_newest_good(folder: Path) -> Arrays | None:
-    """Return the arrays of the newest checkpoint that is whole, with a warning for each that is not."""
+    """Return the arrays of the newest checkpoint that is not damaged, or None; print a warning for each that is."""
     for path in list_newest_first(folder):
         try:
             content = path.read_bytes()
@@ -84,15 +84,22 @@ def read_newest_good(folder: Path) -> Arrays | None:
             with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
                 return dict(arrays)
         except (OSError, ValueError, zipfile.BadZipFile) as error:
-            print(f"bnn_hvd: warning: checkpoint {path} is passed over: {error}", file=sys.stderr)
+            print(f"bnn_hvd: warning: checkpoint {path} is damaged and not used: {error}", file=sys.stderr)
     return None
 
 
 def restore(arrays: Arrays, state: Any) -> None:
-    """Set the variables of `state` from `arrays`."""
+    """Set the variables of `state` from `arrays`.
+
+    Raises:
+      UserError: a variable is missing in `arrays`, or has another shape.
+    """
     for variable in state.variables:
         if variable.name not in arrays or arrays[variable.name].shape != variable.shape:
-            raise UserError(f"the checkpoint does not fit this network: {variable.name} is missing or of another shape")
+            raise UserError(
+                f"the checkpoint does not fit this network: {variable.name} is missing or of another shape; train the "
+                "network in another --run"
+            )
         variable.assign(arrays[variable.name])
 
 
@@ -102,7 +109,7 @@ def read_progress(arrays: Arrays) -> Progress:
 
 
 def num_particles(arrays: Arrays) -> int:
-    """Return M of stored variables that have the leading axis M."""
+    """Return the number of particles M, the leading axis of every stored variable."""
     return next(len(a) for a in arrays.values() if a.ndim)
 
 

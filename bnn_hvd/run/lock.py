@@ -1,4 +1,4 @@
-"""One job at a time on a run directory."""
+"""The lock of a run directory: one job at a time trains on it."""
 
 import contextlib
 import fcntl
@@ -18,10 +18,10 @@ from bnn_hvd.run import records
 def claimed(run: Path, ranks: Cluster) -> Iterator[Path]:
     """Make the run directory, and keep other jobs from training on it until the block ends.
 
-    The lock is the operating system's: a job that dies, however it dies, keeps none.
+    The operating system holds the lock and frees it when the job dies, however it dies.
 
     Raises:
-      UserError: on all ranks, if the directory can't be written or another job holds it.
+      UserError: on all ranks, if the directory can't be written or another job has the lock.
     """
     held: list[int] = []
     cluster.on_root(ranks, lambda: held.append(_make_and_lock(run)))

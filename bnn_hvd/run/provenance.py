@@ -1,4 +1,4 @@
-"""Where a result comes from: versions, hosts, command, revision and environment."""
+"""The origin of a result: versions, hosts, command, revision and environment."""
 
 import hashlib
 import importlib.metadata
@@ -14,12 +14,12 @@ import bnn_hvd
 from bnn_hvd.distributed import launcher
 
 PACKAGES = ("tensorflow", "tensorflow-cpu", "tensorflow-probability", "keras", "horovod", "mpi4py", "numpy")
-PACKAGE = Path(bnn_hvd.__file__).resolve().parent  # all of it, not this folder: what ranks agree on is the whole code
+PACKAGE = Path(bnn_hvd.__file__).resolve().parent  # the whole package: ranks must agree on all of its code
 ENVIRONMENT = ("OMP_", "KMP_", "TF_", "XLA_", "HOROVOD_", "CUDA_VISIBLE", "SLURM_JOB", "PBS_JOBID", "COBALT_JOB")
 
 
 def session(hosts: list[str], ranks: int, threads: int) -> dict[str, Any]:
-    """Return one session of a run: what it ran on, and with what."""
+    """Return the entry of one session of a run in provenance.json."""
     return {
         "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
         "argv": sys.argv,
@@ -35,7 +35,7 @@ def session(hosts: list[str], ranks: int, threads: int) -> dict[str, Any]:
 
 
 def fingerprint(flags: str) -> dict[str, str]:
-    """Return what must be the same on all ranks: versions, code, flags and the size of the world."""
+    """Return what must be equal on all ranks, by name: versions, code, flags and the size of the world."""
     code = hashlib.sha256(b"".join(path.read_bytes() for path in sorted(PACKAGE.rglob("*.py")))).hexdigest()[:12]
     facts = {
         "python": platform.python_version(),
@@ -47,7 +47,7 @@ def fingerprint(flags: str) -> dict[str, str]:
 
 
 def git_revision() -> str | None:
-    """Return the commit of the checkout that this package runs from, with `+changes` where it was edited."""
+    """Return the commit of this package's checkout, with `+changes` if files differ from it; None without git."""
     try:
         commit, status = (
             subprocess.run(["git", "-C", PACKAGE, *command], capture_output=True, text=True, check=True).stdout.strip()

@@ -1,7 +1,7 @@
-"""The run directory: its file names, and how they are written.
+"""The run directory: the names of its files, and how they are written.
 
-Every file is written under a temporary name, flushed to disk and renamed, so that a reader never
-sees half of one. Training and analysis meet only here; nothing in this file needs TensorFlow.
+Every file is written under a temporary name, flushed to disk and renamed, so a reader never sees an incomplete file.
+Training and analysis communicate through these files only; nothing here needs TensorFlow.
 """
 
 import contextlib
@@ -17,12 +17,12 @@ import numpy as np
 
 from bnn_hvd.errors import UserError
 
-CONFIG = "config.cfg"  # the resolved flags; itself a flagfile that repeats the run
-PROVENANCE = "provenance.json"  # versions, hosts, ranks, argv, git revision: one entry a session
+CONFIG = "config.cfg"  # the resolved flags, as a flagfile that repeats the run
+PROVENANCE = "provenance.json"  # versions, hosts, ranks, argv, git revision: one entry per session
 DATA = "data.json"  # shapes, counts and standardisation of the training data
 METRICS = "metrics.jsonl"  # one line per logged step or evaluation
 TIMINGS = "timings.jsonl"  # one line per call of the training loop, evaluation or checkpoint
-CHECKSUMS = "checksums.jsonl"  # of gradient and weights, one line per step
+CHECKSUMS = "checksums.jsonl"  # of the gradient and the weights, one line per step
 SUMMARY = "summary.json"  # the result: status, sizes, times, test metrics
 CHECKPOINTS = "checkpoints"
 POSTERIOR = "posterior"  # histograms of loc and scale per layer, one file per evaluation
@@ -31,23 +31,23 @@ DIAGNOSTICS = "diagnostics.json"  # of the chains of hmc: R-hat, effective sampl
 CHAINS = "chains.npz"  # their traces
 PREDICTIVE = "predictive.npz"
 UNCERTAINTY = "uncertainty.json"
-RECOMMENDATIONS = "recommendations.json"  # of ratings: how many draws recommend what to whom
-PRUNING = "pruning.json"  # scores against the fraction of the weights that `prune` dropped
+RECOMMENDATIONS = "recommendations.json"  # for ratings: how many draws rank which item first for which user
+PRUNING = "pruning.json"  # scores for each fraction of the weights that `prune` removed
 PRUNED_FROM = "pruned_from.json"  # in the run that `prune` wrote
-CHURN = "churn.json"  # a row per cell of a study
-OPS = "ops.json"  # which operations repeat bit for bit
+CHURN = "churn.json"  # one row per cell of a study
+OPS = "ops.json"  # which operations give the same bits in every run
 CURVES = "curves.json"  # accuracy over epochs, of every replica
-CHURN_EXAMPLES = "examples.npz"  # the most divergent ones
+CHURN_EXAMPLES = "examples.npz"  # on which the predictions of the replicas diverge most
 CHURN_PREDICTIONS = "churn_predictions.npz"  # of a replica, in its run directory
 PLOTS = "plots"
 TIMELINE = "timeline.json"  # Horovod's, for chrome://tracing
-WAITING = ".waiting"  # notes of ranks that wait for a stalled one
+WAITING = ".waiting"  # notes of ranks that wait for a stalled rank
 LOCK = ".lock"  # held by the job that trains on the run directory
 
 
 @contextlib.contextmanager
 def atomic(path: Path) -> Iterator[Path]:
-    """Yield a temporary path beside `path`; when the block ends well, it becomes `path`."""
+    """Yield a temporary path beside `path`, and rename it to `path` if the block ends without an error."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         yield temporary
@@ -92,7 +92,7 @@ def append_jsonl(path: Path, *rows: dict[str, Any]) -> None:
 
 
 def read_jsonl(path: Path) -> list[dict[str, Any]]:
-    """Return the rows; a last line that a killed job left unfinished is left out."""
+    """Return the rows; a line that a killed job left unfinished is skipped."""
     rows = []
     for line in path.read_text().splitlines() if path.exists() else []:
         with contextlib.suppress(json.JSONDecodeError):
@@ -101,16 +101,19 @@ def read_jsonl(path: Path) -> list[dict[str, Any]]:
 
 
 def drop_rows_after(path: Path, step: int, first_member: int = 0) -> None:
-    """Forget what was logged after `step` (of the particles from `first_member` on): a resumed run writes it again."""
+    """Remove the rows after `step` (of the particles from `first_member` on): a resumed run writes them again."""
     if path.exists():
         kept = [row for row in read_jsonl(path) if (row.get("first_member", 0), row["step"]) <= (first_member, step)]
         write_text(path, "".join(json.dumps(row) + "\n" for row in kept))
 
 
 def make_writable(what: str, folder: Path, *inside: str) -> None:
-    """Create a folder and those inside it, or say why it can't be written.
+    """Create a folder and the folders `inside` it.
 
-    what: what the message calls the folder.
+    what: the name of the folder in the message.
+
+    Raises:
+      UserError: the folder can't be written.
     """
     try:
         for path in (folder, *(folder / name for name in inside)):
@@ -118,7 +121,9 @@ def make_writable(what: str, folder: Path, *inside: str) -> None:
         write_text(folder / ".writable", "")
         (folder / ".writable").unlink()
     except OSError as error:
-        raise UserError(f"{what} {folder.absolute()} can't be written: {error}") from None
+        raise UserError(
+            f"{what} {folder.absolute()} can't be written ({error}): make it writable, or give another --run"
+        ) from None
 
 
 def make_run_directory(run: Path) -> None:

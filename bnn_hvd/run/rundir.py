@@ -1,4 +1,4 @@
-"""Opening a run directory: for training, or to read what a training left there."""
+"""Reads a run directory, and checks that it fits a configuration."""
 
 from pathlib import Path
 from typing import Any
@@ -10,7 +10,7 @@ from bnn_hvd.run import checkpoint, records
 
 
 def check_same_run(train_config: TrainConfig) -> None:
-    """Raise UserError, naming the flags, if the run directory belongs to another configuration."""
+    """Raise UserError, with the flags that differ, if the run directory belongs to another configuration."""
     run = train_config.folder
     if not (run / records.CONFIG).exists():
         return
@@ -18,7 +18,7 @@ def check_same_run(train_config: TrainConfig) -> None:
     if differing:
         raise UserError(
             f"{run.absolute()} belongs to another configuration ({'; '.join(differing)}): give another --run, "
-            f"or go on with the old one by --flagfile={run / records.CONFIG}"
+            f"or continue this run with --flagfile={run / records.CONFIG}"
         )
 
 
@@ -30,7 +30,7 @@ def describe(train_config: TrainConfig, data: dict[str, Any]) -> None:
 
 
 def read_config(run: Path) -> TrainConfig:
-    """Return the configuration that a run was trained with."""
+    """Return the configuration of a run; UserError if it has none."""
     path = run / records.CONFIG
     if not path.exists():
         raise UserError(f"{run.absolute()} is not a run directory: it has no {records.CONFIG}; `train` makes one")
@@ -39,7 +39,7 @@ def read_config(run: Path) -> TrainConfig:
 
 
 def read_data(run: Path) -> dict[str, Any]:
-    """Return the description of the data that a run was trained on."""
+    """Return the content of data.json; UserError if there is none."""
     path = run / records.DATA
     if not path.exists():
         raise UserError(f"{run.absolute()} has no {records.DATA}: run `train` on it first")
@@ -47,7 +47,7 @@ def read_data(run: Path) -> dict[str, Any]:
 
 
 def read_checkpoint(run: Path) -> dict[str, Any]:
-    """Return the arrays of the newest good checkpoint, or say that there is none."""
+    """Return the arrays of the newest checkpoint that is not damaged; UserError if there is none."""
     arrays = checkpoint.read_newest_good(run / records.CHECKPOINTS)
     if arrays is None:
         raise UserError(f"{(run / records.CHECKPOINTS).absolute()} has no readable checkpoint: run `train` on it first")

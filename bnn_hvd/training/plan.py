@@ -131,7 +131,7 @@ class Plan:
 
     def _augmentation(self, epoch: int) -> np.ndarray:
         seed, what = self.config.run.root_seed("shuffle"), self.config.data.augment
-        return augment.of_epoch(seed, epoch, self.num_train, "crop" in what, "flip" in what)
+        return augment.epoch_augmentation(seed, epoch, self.num_train, "crop" in what, "flip" in what)
 
     def advance(self, progress: Progress, steps: int) -> Progress:
         """Return the progress after `steps` more steps (of one epoch)."""

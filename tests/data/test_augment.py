@@ -26,18 +26,18 @@ def test_crop_and_flip_equal_slices_of_the_padded_image():
 
 def test_every_crop_and_flip_occurs_and_equally_often():
     """9 x 9 x 2 cases among 162,000 examples: 1,000 each; 5 standard deviations are 158 (false fail: 1e-4)."""
-    found = augment.of_epoch(1, 0, 162_000, True, True)
+    found = augment.epoch_augmentation(1, 0, 162_000, True, True)
     counts = np.unique(found, axis=0, return_counts=True)[1]
     assert len(counts) == 162
     assert np.abs(counts - 1000).max() < 158
 
 
 def test_words_switch_their_part_alone():
-    crop, flip = augment.of_epoch(1, 0, 100, True, False), augment.of_epoch(1, 0, 100, False, True)
-    both = augment.of_epoch(1, 0, 100, True, True)
+    crop, flip = augment.epoch_augmentation(1, 0, 100, True, False), augment.epoch_augmentation(1, 0, 100, False, True)
+    both = augment.epoch_augmentation(1, 0, 100, True, True)
     np.testing.assert_array_equal(crop, both * [1, 1, 0])
     np.testing.assert_array_equal(flip, both * [0, 0, 1] + [4, 4, 0])
-    assert (augment.of_epoch(1, 1, 100, True, True) != both).any()
+    assert (augment.epoch_augmentation(1, 1, 100, True, True) != both).any()
 
 
 def test_an_example_is_cropped_alike_on_any_number_of_ranks():

@@ -1,4 +1,4 @@
-"""Who has watched what: the split of the entries, the synthetic matrix, MovieLens in its three formats."""
+"""Implicit ratings: the split of the entries, the synthetic matrix, MovieLens in its three formats."""
 
 import numpy as np
 import pytest
@@ -11,7 +11,7 @@ FLAGS = {"num_users": 70, "num_items": 50, "num_factors": 3}
 
 # User 7 has seen films 1 and 3, user 9 all, user 30 film 2 (twice).
 RATINGS = [(7, 1, 5), (9, 2, 1), (9, 1, 3), (30, 2, 4), (7, 30, 2), (9, 30, 5), (30, 2, 5)]
-WATCHED = [[True, False, True], [True, True, True], [False, True, False]]
+RATED = [[True, False, True], [True, True, True], [False, True, False]]
 TITLES = ("Café, The (1995)", "Movie: Two (1996)", 'The "Third" One')
 
 
@@ -44,7 +44,7 @@ def load(path, **flags):
     return sources.load("movielens", str(path), **{"num_users": None, "num_items": None, "test_fraction": 0.3, **flags})
 
 
-def watched(arrays) -> np.ndarray:
+def rated(arrays) -> np.ndarray:
     return arrays.y_train + arrays.y_test > 0
 
 
@@ -55,7 +55,7 @@ def test_all_formats_say_the_same(tmp_path, write, inside):
     folder.mkdir(exist_ok=True)
     write(folder)
     arrays = load(tmp_path)
-    np.testing.assert_array_equal(watched(arrays), WATCHED)
+    np.testing.assert_array_equal(rated(arrays), RATED)
     catalogue = arrays.catalogue
     assert catalogue.users == ("7", "9", "30")
     assert catalogue.titles == TITLES
@@ -76,12 +76,12 @@ def test_a_folder_without_titles_has_numbers_and_no_genres(tmp_path, write):
     assert arrays.catalogue.genre_IG.shape == (3, 0)
 
 
-def test_the_most_watched_items_and_then_the_users_with_the_most_of_them(tmp_path):
+def test_the_most_rated_items_and_then_the_users_with_the_most_of_them(tmp_path):
     ml_100k(tmp_path)  # films 1 and 30 were rated twice, film 2 by two users in three ratings
     arrays = load(tmp_path, num_items=2, num_users=2)
     assert arrays.catalogue.titles == TITLES[:2]
     assert arrays.catalogue.users == ("9", "30")
-    np.testing.assert_array_equal(watched(arrays), [[True, True], [False, True]])
+    np.testing.assert_array_equal(rated(arrays), [[True, True], [False, True]])
 
 
 @pytest.mark.parametrize(
@@ -128,7 +128,7 @@ def test_each_entry_is_in_one_part():
 def test_synthetic_ratings_are_drawn_with_the_probabilities_that_they_come_with():
     """RARE false fails: sums of 3,500 independent draws, within 5 standard errors."""
     arrays = sources.load("synthetic_ratings", "", **FLAGS)
-    truth, found = arrays.catalogue.truth_UI, watched(arrays)
+    truth, found = arrays.catalogue.truth_UI, rated(arrays)
     error = np.sqrt((truth * (1 - truth)).sum())
     assert abs(found.sum() - truth.sum()) < 5 * error
     surely = truth > 0.8
@@ -138,7 +138,7 @@ def test_synthetic_ratings_are_drawn_with_the_probabilities_that_they_come_with(
     singular = np.linalg.svd(centred, compute_uv=False)
     assert singular[2] > 100 * singular[3]  # three factors, beside the biases
     assert 0.5 < centred.std() < 2  # products of factors have the standard deviation 1
-    np.testing.assert_array_equal(watched(sources.load("synthetic_ratings", "", **FLAGS)), found)
+    np.testing.assert_array_equal(rated(sources.load("synthetic_ratings", "", **FLAGS)), found)
 
 
 def test_too_large_a_matrix_is_refused():

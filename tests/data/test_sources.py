@@ -558,7 +558,7 @@ BAD_DATA = {
     "wraps around": ("npz", {"y_train": np.full(12, 2**32)}, "y_train has the label 4294967296, out of range"),
     "stray label": ("npz", {"y_test": np.array([0, 1, 2, 3, 255])}, "has the label 255 among only 17 examples"),
     "largest label": ("npz", {"y_test": np.array([0, 1, 2, 3, 2**31 - 1])}, "the label 2147483647 among only 17"),
-    "11 classes": ("mnist", {"y_train": np.arange(12)}, "y_train has the label 11, out of range: there are the classes 0 to 9"),  # noqa: E501 - a table reads better
+    "11 classes": ("mnist", {"y_train": np.arange(12)}, "y_train has the label 11, out of range: number the classes 0 to 9"),  # noqa: E501 - a table reads better
     "11 classes, test": ("cifar10", {"y_test": np.arange(5) + 6}, "y_test has the label 10, out of range"),
     "lengths, train": ("npz", {"y_train": np.arange(11)}, "x_train has 12 examples but y_train has 11 labels"),
     "lengths, test": ("mnist", {"y_test": np.arange(6)}, "x_test has 5 examples but y_test has 6 labels"),

@@ -62,9 +62,9 @@ def test_crps_of_many_draws_is_exact_and_of_more_unbiased(monkeypatch):
 
 
 def test_examples_do_not_depend_on_what_is_beside_them():
-    whole = regression.of_examples(DRAWS, Y)
+    whole = regression.score_examples(DRAWS, Y)
     for at in (slice(0, 13), slice(13, 20)):
-        block = regression.of_examples(Mixture(MEAN_SN[:, at], SCALE_SN[:, at]), Y[at])
+        block = regression.score_examples(Mixture(MEAN_SN[:, at], SCALE_SN[:, at]), Y[at])
         assert {name: values.tobytes() for name, values in block.items()} == {
             name: values[at].tobytes() for name, values in whole.items()
         }

@@ -35,12 +35,13 @@ def make(ranks: Solo, units: RealValues = UNITS) -> Predictor:
 
 
 def scores(ranks: Solo, sizes: list[int] | None = None) -> dict[str, np.ndarray]:
-    def of_block(draws, at):
+    def reduce(draws, at):
         if sizes is not None:
             sizes.append(draws.mean_SN.size)
-        return regression.of_examples(draws, Y[at]) | {"quantiles_QN": np.quantile(draws.mean_SN, [0.1, 0.9], axis=0)}
+        quantiles_QN = np.quantile(draws.mean_SN, [0.1, 0.9], axis=0)
+        return regression.score_examples(draws, Y[at]) | {"quantiles_QN": quantiles_QN}
 
-    return make(ranks).of_mixtures(X, DRAWS, of_block)
+    return make(ranks).reduce_mixtures(X, DRAWS, reduce)
 
 
 def in_bytes(found: dict[str, np.ndarray]) -> dict[str, bytes]:
@@ -69,8 +70,8 @@ def test_draws_are_in_the_units_of_the_target():
     def both(draws, _):
         return {"mean_SN": draws.mean_SN, "scale_SN": draws.scale_SN}
 
-    own, learnt = (make(Solo(), units).of_mixtures(X, DRAWS, both) for units in (UNITS, RealValues()))
+    own, learnt = (make(Solo(), units).reduce_mixtures(X, DRAWS, both) for units in (UNITS, RealValues()))
     np.testing.assert_allclose(own["mean_SN"], 2 * learnt["mean_SN"] + 3, rtol=1e-6)
     np.testing.assert_allclose(own["scale_SN"], 2 * learnt["scale_SN"], rtol=1e-6)
-    outputs = make(Solo()).each_draw(X, DRAWS)
+    outputs = make(Solo()).predict_each_draw(X, DRAWS)
     np.testing.assert_allclose(outputs[..., 1], learnt["scale_SN"], rtol=1e-6)

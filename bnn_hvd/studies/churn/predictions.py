@@ -39,7 +39,7 @@ def predict_all(configs: Sequence[TrainConfig], num_draws: int) -> Test:
     for config in missing:
         run, method = config.folder, config.method.name
         if method not in predictors:
-            predictors[method] = predict.restored(config, predict.read_description(run), Solo())
+            predictors[method] = predict.restore(config, predict.read_description(run), Solo())
         predictor = predictors[method]
         checkpoint.restore(rundir.read_checkpoint(run), predictor.state)
         found[config.run.folder] = predicted = made(predictor, arrays.x_test, num_draws)

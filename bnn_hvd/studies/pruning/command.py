@@ -35,7 +35,7 @@ def main(config: PruneConfig) -> int:
 
     ranks = cluster.connect()
     machine.set_up(config.threads, ranks)
-    pruner = Pruner(trained, predict.restored(trained, known, ranks), config.scope.lower())
+    pruner = Pruner(trained, predict.restore(trained, known, ranks), config.scope.lower())
     rows = table(pruner, arrays, fractions, config.num_draws)
     if ranks.is_root:
         records.write_json(run / records.PRUNING, rows)
