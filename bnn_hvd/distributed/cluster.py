@@ -4,6 +4,7 @@ Communication is visible where it happens (`gradient = cluster.mean(gradient)`);
 without Horovod, `Hvd` is all the ranks that the launcher started.
 """
 
+import dataclasses
 import functools
 import hashlib
 import os
@@ -178,47 +179,57 @@ def _process_set(hvd: Any, ranks: range) -> Any:
     return hvd.add_process_set(ranks)
 
 
-def connect(
-    timeline: Path | None = None, groups: bool = False, compression: str = "none", fusion_mb: float = -1.0,
-    gradient_blocks: int = 0,
-) -> Cluster:  # fmt: skip
-    """Join the ranks that the launcher started; one process without a launcher stays alone.
+@dataclasses.dataclass(frozen=True)
+class Communication:
+    """How the ranks communicate in training; the defaults are those of all other verbs."""
 
-    timeline: where Horovod writes its timeline, if at all.
-    groups: whether `split` will be asked for groups of several ranks.
-    compression: of the gradients that the ranks exchange.
-    fusion_mb: of tensors that go in one all-reduce; negative: as Horovod has it.
-    gradient_blocks: of a global batch; 0: a rank's part of it is one.
+    timeline: Path | None = None  # the file into which Horovod writes its timeline
+    groups: bool = False  # `split` will make groups of several ranks
+    compression: str = "none"  # of gradients: inference/compression.py
+    fusion_mb: float = -1.0  # megabytes of tensors that Horovod joins in one all-reduce; negative: its default
+    gradient_blocks: int = 0  # per global batch; 0: the part of each rank is one block
+
+
+DEFAULTS = Communication()
+
+
+def connect(options: Communication = DEFAULTS) -> Cluster:
+    """Join the ranks that the launcher started, or return `Solo` for a process without a launcher.
 
     Raises:
       UserError: Horovod sees another number of ranks than the launcher started. A Horovod that was
         built without MPI, or against another MPI, would otherwise train N times on its own.
     """
     if not launcher.started_by_launcher() or launcher.world_size() == 1:
-        return Solo(gradient_blocks=gradient_blocks)
-    # Measured (docs/log.md): coordination costs more than the gradients, and Horovod's thread, waiting inside
-    # MPI, takes the core of its own rank unless it yields. What the user has set stays.
-    os.environ.setdefault("HOROVOD_CYCLE_TIME", "0.5")  # ms
-    os.environ.setdefault("OMPI_MCA_mpi_yield_when_idle", "1")
-    if fusion_mb >= 0:
-        os.environ["HOROVOD_FUSION_THRESHOLD"] = str(int(fusion_mb * 2**20))
-    if timeline:
-        timeline.parent.mkdir(parents=True, exist_ok=True)
-        os.environ.setdefault("HOROVOD_TIMELINE", str(timeline))
+        return Solo(gradient_blocks=options.gradient_blocks)
+    _set_horovod_variables(options)
     import horovod.tensorflow as hvd
 
-    hvd.init(process_sets="dynamic" if groups else None)
+    hvd.init(process_sets="dynamic" if options.groups else None)
     expected = launcher.world_size() or _mpi_size()
     if hvd.size() != expected:
         raise UserError(
             f"the launcher started {expected} ranks, but Horovod sees {hvd.size()}: it was built without MPI or "
             "against another one. Put the launcher's mpicxx on PATH, remove .venv, and run `make install`"
         )
-    return Hvd(hvd, compression, gradient_blocks=gradient_blocks)
+    return Hvd(hvd, options.compression, gradient_blocks=options.gradient_blocks)
+
+
+def _set_horovod_variables(options: Communication) -> None:
+    """Set the environment variables that Horovod and MPI read when they start; those of the user win."""
+    # Measured (docs/log.md): coordination costs more than the gradients, and Horovod's thread, waiting inside
+    # MPI, takes the core of its own rank unless it yields.
+    os.environ.setdefault("HOROVOD_CYCLE_TIME", "0.5")  # ms
+    os.environ.setdefault("OMPI_MCA_mpi_yield_when_idle", "1")
+    if options.fusion_mb >= 0:  # the flag wins
+        os.environ["HOROVOD_FUSION_THRESHOLD"] = str(int(options.fusion_mb * 2**20))
+    if options.timeline:
+        options.timeline.parent.mkdir(parents=True, exist_ok=True)
+        os.environ.setdefault("HOROVOD_TIMELINE", str(options.timeline))
 
 
 def _mpi_size() -> int:
-    """Return the size of MPI's world, for launchers that name the rank but not the size."""
+    """Return the size of MPI's world: some launchers name the rank but not the size."""
     from mpi4py import MPI
 
     return MPI.COMM_WORLD.Get_size()

@@ -13,7 +13,7 @@ from bnn_hvd.data.description import Description
 from bnn_hvd.data.pipeline import Examples, Shard
 from bnn_hvd.data.standardize import Standardizer
 from bnn_hvd.distributed import cluster, machine
-from bnn_hvd.distributed.cluster import Cluster
+from bnn_hvd.distributed.cluster import Cluster, Communication
 from bnn_hvd.errors import EXIT_INTERRUPTED
 from bnn_hvd.inference import checksums
 from bnn_hvd.inference.compression import COMPRESSIONS
@@ -24,6 +24,7 @@ from bnn_hvd.run.checkpoint import Progress
 from bnn_hvd.run.lock import claimed
 from bnn_hvd.run.records import Stopwatch
 from bnn_hvd.training import agreement, chain_report, pace, report
+from bnn_hvd.training.agreement import Outcome
 from bnn_hvd.training.logbook import Logbook
 from bnn_hvd.training.loop import Loop, compile_loop
 from bnn_hvd.training.plan import Call, Plan
@@ -74,10 +75,14 @@ def join(config: TrainConfig) -> tuple[Cluster, int]:
       UserError: they are not of one mind on versions, code and flags.
     """
     options = config.machine
-    timeline = config.folder / records.TIMELINE if options.horovod_timeline else None
-    ranks = cluster.connect(
-        timeline, config.method.num_particles > 1, options.compression, options.fusion_mb, options.gradient_blocks
+    communication = Communication(
+        timeline=config.folder / records.TIMELINE if options.horovod_timeline else None,
+        groups=config.method.num_particles > 1,
+        compression=options.compression,
+        fusion_mb=options.fusion_mb,
+        gradient_blocks=options.gradient_blocks,
     )
+    ranks = cluster.connect(communication)
     threads = machine.set_up(options.threads, ranks, options.deterministic, config.method.options.full_batch)
     cluster.check_agreement(ranks, provenance.fingerprint(to_flagfile(config)), socket.gethostname())
     return ranks, threads
@@ -193,10 +198,8 @@ def run_call(session: Session, progress: Progress, call: Call, first_call: bool)
     watch = Stopwatch()
     history = session.loop(call)
     seconds = watch.elapsed_s()
-    stopping, step_s = agreement.agree(
-        session.stop.requested(), seconds / call.steps, history["loss_here"], progress.step, session.task.ranks,
-        session.way_out,
-    )  # fmt: skip
+    here = Outcome(progress.step, history["loss_here"], seconds / call.steps, session.stop.requested())
+    stopping, step_s = agreement.agree(here, session.task.ranks, session.way_out)
     progress = count(plan.advance(progress, call.steps), call.steps, seconds, first_call, plan)
     communication_s = float(history["communication_s"].sum())
     phase = "compile" if first_call else "train"
