@@ -103,12 +103,15 @@ def parting(cell: Cell) -> Row:
 
 def snapshots(cell: Cell) -> tuple[list[int], list[list[np.ndarray]]]:
     """Return the steps of which all replicas have a checkpoint, [T], and their parameters, [K][T][P]."""
-    files = [
-        {int(checkpoint.NAME.fullmatch(path.name)["step"]): path for path in checkpoint.list_newest_first(folder)}  # type: ignore[index]
-        for folder in (Path(job.config.folder, records.CHECKPOINTS) for job in cell.jobs)
-    ]
+    files = [_by_step(job.config.folder / records.CHECKPOINTS) for job in cell.jobs]
     common = sorted(set.intersection(*map(set, files)))
     return common, [[_params(mine[step]) for step in common] for mine in files]
+
+
+def _by_step(folder: Path) -> dict[int, Path]:
+    """Return the checkpoint files of a run by the step in their names."""
+    names = ((path, checkpoint.NAME.fullmatch(path.name)) for path in checkpoint.list_newest_first(folder))
+    return {int(name["step"]): path for path, name in names if name}
 
 
 def cost(cell: Cell, partner: Cell | None) -> Row:

@@ -1,5 +1,6 @@
 """The verb `churn`: train replicas, compare them, draw."""
 
+import functools
 from pathlib import Path
 from typing import Any
 
@@ -60,7 +61,7 @@ def draw(folder: Path, rows: list[dict[str, Any]], chosen: dict[str, np.ndarray]
     }  # fmt: skip
     for name, figure in figures.FIGURES.items():
         if there.get(name, True):
-            style.draw(lambda figure=figure: figure(folder), folder / f"{name}.{kind}")  # type: ignore[misc]
+            style.draw(functools.partial(figure, folder), folder / f"{name}.{kind}")
             print(folder / f"{name}.{kind}")
 
 

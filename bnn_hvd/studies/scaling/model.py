@@ -102,10 +102,10 @@ def measured(path: Path) -> Link:
     """
     try:
         rows = json.loads(path.read_text())
-        settings = {(row["library"], row["kind"]): [] for row in rows}  # type: ignore[var-annotated]
+        settings: dict[tuple[str, str], list[tuple[int, int, float]]] = {}
         for row in rows:
-            ms = row.get("step_ms_min", row["step_ms"])
-            settings[row["library"], row["kind"]].append((row["ranks"], row["message_bytes"], 1e-3 * ms))
+            ms, point = row.get("step_ms_min", row["step_ms"]), (row["ranks"], row["message_bytes"])
+            settings.setdefault((row["library"], row["kind"]), []).append((*point, 1e-3 * ms))
         chosen = min(settings, key=lambda key: ("MPI" not in key[0], "0.5" not in key[1]))
         alpha_s, beta = fit(*np.array(settings[chosen]).T)
     except (OSError, ValueError, KeyError, TypeError) as error:
