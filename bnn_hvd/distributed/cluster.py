@@ -1,7 +1,7 @@
-"""Ranks and what they say to each other. The only file that imports Horovod.
+"""Ranks and their communication. The only file that imports Horovod.
 
-Communication is visible where it happens (`gradient = cluster.mean(gradient)`); `Solo` is one process
-without Horovod, `Hvd` is all the ranks that the launcher started.
+Communication is visible where it happens (`gradient = cluster.mean(gradient)`). `Solo` is one process without Horovod,
+`Hvd` is all ranks that the launcher started, or a group of them.
 """
 
 import dataclasses
@@ -19,15 +19,15 @@ from bnn_hvd.errors import TrainingError, UserError
 
 
 class Cluster(Protocol):
-    """Every rank calls every collective, in the same order."""
+    """The collectives. Every rank calls each of them, in the same order."""
 
     rank: int
     size: int
     local_rank: int
     local_size: int
-    first_row: int
+    first_row: int  # of this group in what `concat` returns
     compression: str  # of gradients: inference/compression.py
-    gradient_blocks: int  # of a global batch, 0: a rank's part as it is: inference/blocks.py
+    gradient_blocks: int  # per global batch: inference/gradient_blocks.py; 0: the part of each rank is one block
 
     @property
     def is_root(self) -> bool: ...
@@ -36,10 +36,13 @@ class Cluster(Protocol):
         """Average each tensor over the ranks, in one grouped all-reduce; also inside a graph."""
 
     def sum(self, tensors: Sequence[Any]) -> list[Any]:
-        """Add up each tensor over the ranks, likewise; tensors of one type, float16 too."""
+        """Add up each tensor over the ranks, in one grouped all-reduce; also inside a graph.
+
+        All tensors have one type, which may be float16.
+        """
 
     def join(self, tensors: Sequence[Any]) -> list[Any]:
-        """Return each tensor [M, ...] of all ranks along axis 0, in order of rank; also inside a graph."""
+        """Concatenate each tensor [M, ...] over the ranks along axis 0, in order of rank; also inside a graph."""
 
     def max(self, values: Sequence[float]) -> list[float]:
         """Return the largest of each value (float32, no NaN) over the ranks."""
@@ -57,15 +60,16 @@ class Cluster(Protocol):
         """Wait for all ranks. A rank that exits while others communicate shuts Horovod down for all."""
 
     def split(self, ranks: range, first_row: int) -> "Cluster":
-        """Return the group of ranks that this one is in; every rank names its own, and all of one size.
+        """Return this rank's group of ranks.
 
-        first_row: how many rows the groups before it have, in what `concat` returns.
+        ranks: the group. All groups have the same size.
+        first_row: where the rows of this group begin in what `concat` returns.
         """
 
     def concat(self, tensors: Sequence[Any]) -> list[Any]:
-        """Return each group's tensor [M, ...] along axis 0, in order of the groups; also inside a graph.
+        """Concatenate each tensor [M, ...] over the groups along axis 0, in their order; also inside a graph.
 
-        On a group that `split` made; what was never split is one group. Its own rows begin at `first_row`.
+        Ranks that were not split are one group. The rows of this rank's group begin at `first_row`.
         """
 
 
@@ -111,7 +115,7 @@ class Solo:
 
 
 class Hvd:
-    """All ranks, or a group of them (a process set), through Horovod. Made by `connect` and `split`."""
+    """All ranks, or a group of them (a process set of Horovod). `connect` and `split` make it."""
 
     def __init__(
         self,
@@ -162,20 +166,20 @@ class Hvd:
             return self
         if len(ranks) == 1:
             return Solo(self._concat_every(1), first_row)
-        for first in range(0, self.size, len(ranks)):  # every rank registers every group
+        for first in range(0, self.size, len(ranks)):  # every rank has to register every group
             group = _process_set(self._hvd, range(first, first + len(ranks)))
             if first == ranks.start:
                 mine = group
         return Hvd(self._hvd, self.compression, mine, self._concat_every(len(ranks)), first_row)
 
     def _concat_every(self, group_size: int) -> Callable[[Sequence[Any]], list[Any]]:
-        """Return `concat` over groups of ranks; with more than one rank a group has one particle, [1, ...]."""
+        """Return `concat` over groups of this size. A group of several ranks has one particle: its row is [1, ...]."""
         return lambda tensors: [part[::group_size] for part in self._hvd.grouped_allgather(list(tensors))]
 
 
 @functools.cache
 def _process_set(hvd: Any, ranks: range) -> Any:
-    """Return Horovod's process set of these ranks; it refuses to make one twice."""
+    """Return the process set of these ranks. Cached, because Horovod refuses to make a set twice."""
     return hvd.add_process_set(ranks)
 
 
@@ -236,7 +240,11 @@ def _mpi_size() -> int:
 
 
 def on_root(cluster: Cluster, action: Callable[[], object]) -> None:
-    """Let rank 0 act; a UserError of its is raised on every rank."""
+    """Call `action` on rank 0 alone.
+
+    Raises:
+      UserError: on every rank, if the action raised one.
+    """
     problem = ""
     if cluster.is_root:
         try:
@@ -248,7 +256,11 @@ def on_root(cluster: Cluster, action: Callable[[], object]) -> None:
 
 
 def check_agreement(cluster: Cluster, facts: dict[str, str], host: str) -> None:
-    """Raise UserError, naming the host, unless the facts (versions, code, flags) are the same on every rank."""
+    """Check that the facts (versions, code, flags) are the same on every rank.
+
+    Raises:
+      UserError: they are not; it names the rank, its host and the fact.
+    """
     everyone = cluster.gather((host, facts))
     for rank, (its_host, its_facts) in enumerate(everyone):
         for name, value in everyone[0][1].items():
@@ -260,7 +272,11 @@ def check_agreement(cluster: Cluster, facts: dict[str, str], host: str) -> None:
 
 
 def assert_same(cluster: Cluster, what: str, content: bytes, reference: int = 0) -> None:
-    """Raise TrainingError, naming the ranks, unless `content` is that of rank `reference`, on every rank."""
+    """Assert that each rank's `content` equals that of the rank which it names as its `reference`.
+
+    Raises:
+      TrainingError: they differ; it names the ranks.
+    """
     everyone = cluster.gather((hashlib.sha256(content).hexdigest(), reference))
     different = [rank for rank, (digest, like) in enumerate(everyone) if digest != everyone[like][0]]
     if different:

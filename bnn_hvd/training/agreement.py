@@ -12,7 +12,7 @@ from bnn_hvd.inference.method import State
 class Outcome(NamedTuple):
     """What one call of the loop gave on this rank. Legend: T steps."""
 
-    steps_before: int
+    steps_before: int  # of the run
     loss_here_T: np.ndarray
     step_s: float  # seconds per step
     stop: bool  # this rank was asked to stop
