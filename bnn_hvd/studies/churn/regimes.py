@@ -1,6 +1,7 @@
-"""What is varied from replica to replica: the cells of the study, and the ordinary training runs that they need.
+"""What varies from replica to replica: the cells of a churn study, and their training runs.
 
-The first replica of every regime is the same run, with all seeds as given: cells share it, and it is trained once.
+A regime names one or more sources of variation. The first replica of most regimes is the base, in which nothing
+varies: cells share this run, and it is trained once.
 """
 
 from collections.abc import Callable
@@ -14,7 +15,7 @@ from bnn_hvd.errors import UserError
 from bnn_hvd.studies.runs import RUNS, Job
 
 T = TypeVar("T")
-HARDWARE = "hardware"  # the source that varies nothing: the same run, several times
+HARDWARE = "hardware"  # no flag varies: the same training, several times
 SEEDS = {"init": "init_seed", "batches": "shuffle_seed", "noise": "noise_seed"}  # sources that can be joined by +
 DEFAULT_NUDGE_STEP = 10
 SWITCH = {"off": False, "on": True}
@@ -22,7 +23,7 @@ EVERY_CHECKPOINT = 10**6
 
 
 class Replica(NamedTuple):
-    """One training of a cell: what its run is called, its number of ranks, and the flags that make it different."""
+    """One training of a cell: the end of its run's name, its number of ranks, and the flags in which it differs."""
 
     name: str
     ranks: int
@@ -30,7 +31,7 @@ class Replica(NamedTuple):
 
 
 class Cell(NamedTuple):
-    """Replicas that differ by the regime alone."""
+    """Replicas of one method at one learning rate, which differ in the sources of the regime alone."""
 
     method: str
     regime: str
@@ -40,13 +41,16 @@ class Cell(NamedTuple):
 
 
 def cells(config: ChurnConfig) -> list[Cell]:
-    """Return all cells of the study; deterministic ones right after their partners.
+    """Return all cells of the study; a cell with determinism follows the same cell without.
 
     Raises:
-      UserError: an unknown regime or method, flags that contradict each other.
+      UserError: a regime or method is unknown, or flags contradict each other.
     """
     if config.train["deterministic"] or config.train["checksums"] or config.train["flip_bit"] >= 0:
-        raise UserError("--deterministic, --checksums and --flip_bit are the study's: give --determinism, --bits")
+        raise UserError(
+            "the study sets --deterministic, --checksums and --flip_bit itself: leave them out, and give --determinism "
+            "or --bits"
+        )
     methods = [registry.known(registry.METHODS, name, "method in --methods:") for name in lists.words(config.methods)]
     rates = lists.numbers(config.learning_rates, "--learning_rates") or [config.train["learning_rate"]]
     modes = [SWITCH[registry.known(SWITCH, mode, "--determinism")] for mode in lists.words(config.determinism)]
@@ -60,9 +64,9 @@ def cells(config: ChurnConfig) -> list[Cell]:
 
 
 def jobs(cells: list[Cell]) -> list[Job]:
-    """Return the runs, each once: the first replicas of all cells, then the second ones.
+    """Return the runs in the order of training, each once: the first replicas of all cells, then the second ones.
 
-    So runs with and without determinism alternate, and a study that is stopped has something of every cell.
+    So runs with and without determinism alternate, and a study that was stopped has some replicas of each cell.
     """
     most = max(len(cell.jobs) for cell in cells)
     turns = [cell.jobs[k] for k in range(most) for cell in cells if k < len(cell.jobs)]
@@ -72,14 +76,14 @@ def jobs(cells: list[Cell]) -> list[Job]:
 def regimes(config: ChurnConfig) -> dict[str, list[Replica]]:
     """Return the replicas of each regime that the flags name."""
     if config.replicas < 2:
-        raise UserError(f"--replicas={config.replicas} must be at least 2: one can't disagree with itself")
+        raise UserError(f"--replicas={config.replicas} must be at least 2: one replica has no other to differ from")
     found = {}
     for regime in lists.words(config.regimes):
         sources = [source.strip().lower() for source in regime.split("+")]
         for source in sources:
             registry.known({HARDWARE: 0, **SEEDS, **FIXED_SEEDS}, source, "source in --regimes:")
         if len(sources) > 1 and not set(sources) <= set(SEEDS):
-            raise UserError(f"--regimes: {regime} joins what stands alone; only {', '.join(SEEDS)} can be joined by +")
+            raise UserError(f"--regimes: {regime} can't be joined; only {', '.join(SEEDS)} can be joined by +")
         vary = FIXED_SEEDS.get(sources[0])
         found["+".join(sources)] = vary(config) if vary else _vary_seeds(config, sources)
     if not found:
@@ -88,7 +92,7 @@ def regimes(config: ChurnConfig) -> dict[str, list[Replica]]:
 
 
 def _vary_seeds(config: ChurnConfig, sources: list[str]) -> list[Replica]:
-    """Vary the seeds of the sources; none of them (hardware): train the same several times."""
+    """Vary the seeds of the sources; for `hardware` no flag varies."""
     ranks = _rank_counts(config)[0]
     replicas = []
     for k in range(config.replicas):
@@ -106,7 +110,7 @@ def _vary_ranks(config: ChurnConfig) -> list[Replica]:
 
 
 def _vary_ranks_of_blocks(config: ChurnConfig) -> list[Replica]:
-    """Vary the number of ranks that share the gradient blocks. The base has no blocks, so it is not one of these."""
+    """Vary the number of ranks that share the gradient blocks. No replica is the base, which has no blocks."""
     counts = _several(_rank_counts(config), "--ranks", "blocks")
     blocks = {"gradient_blocks": config.train["gradient_blocks"] or counts[-1]}
     return [Replica(f"blocks{count}", count, blocks) for count in counts]
@@ -143,7 +147,7 @@ def _vary_nudge(config: ChurnConfig) -> list[Replica]:
     return [_base(ranks), Replica(f"nudge{step}", ranks, {"nudge_step": step})]
 
 
-# Sources that can't be joined. Their replicas share all seeds, and differ in the machine or in one number.
+# Sources that can't be joined by +: all replicas have the same seeds.
 FIXED_SEEDS: dict[str, Callable[[ChurnConfig], list[Replica]]] = {
     "ranks": _vary_ranks, "blocks": _vary_ranks_of_blocks, "threads": _vary_threads, "fusion": _vary_fusion,
     "bit": _vary_bit, "nudge": _vary_nudge,
@@ -151,7 +155,7 @@ FIXED_SEEDS: dict[str, Callable[[ChurnConfig], list[Replica]]] = {
 
 
 def _base(ranks: int) -> Replica:
-    """Return the run that all regimes on so many ranks share."""
+    """Return the replica in which nothing varies."""
     return Replica("base", ranks, {})
 
 
@@ -167,7 +171,7 @@ def _several(values: list[int], flag: str, regime: str) -> list[int]:
     """Return the values.
 
     Raises:
-      UserError: there is only one, so that the regime has nothing to compare.
+      UserError: there is only one value, and the regime compares several.
     """
     if len(values) < 2:
         raise UserError(f"{flag} has one value, and the regime {regime} compares several: give 1,2")
@@ -175,12 +179,12 @@ def _several(values: list[int], flag: str, regime: str) -> list[int]:
 
 
 def _job(config: ChurnConfig, replica: Replica, method: str, rate: float, deterministic: bool) -> Job:
-    """Return the ordinary training of a replica. --batch_size is the global batch, whatever the number of ranks.
+    """Return the training run of a replica. --batch_size is the global batch, which the ranks divide.
 
-    Particles are laid out over the ranks: a batch is shared by the ranks that have the same ones.
+    With particles, the ranks that train the same particles divide it.
     """
     values = dict(config.train)
-    if values["model"] and method:  # the model's network, by another method
+    if values["model"] and method:  # the network of the model, with another method
         row = registry.MODELS[registry.known(registry.MODELS, values["model"], "--model")]
         values |= {"model": "", **{name: value for name, value in row.items() if name != "method"}}
     values |= {
@@ -196,5 +200,7 @@ def _job(config: ChurnConfig, replica: Replica, method: str, rate: float, determ
     resolved = flags.resolve(**values | {"run": str(Path(config.run, RUNS, name))})
     sharing = replica.ranks // min(resolved.method.num_particles or 1, replica.ranks)
     if config.train["batch_size"] % sharing:
-        raise UserError(f"--batch_size={config.train['batch_size']} can't be divided among {sharing} ranks")
+        raise UserError(
+            f"--batch_size={config.train['batch_size']} can't be divided among {sharing} ranks: give a multiple"
+        )
     return Job(replica.ranks, resolved.replace(batch_size=config.train["batch_size"] // sharing))
