@@ -1,1 +1,1 @@
-"""What a step, a message, a prediction and a start cost, beside the peers: `python -m benchmarks --help`."""
+"""Benchmarks: the time of a step, a message, a prediction and a start, beside other libraries' (`--help`)."""

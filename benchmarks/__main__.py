@@ -1,4 +1,4 @@
-"""`python -m benchmarks [PART ...]`: measure, and write out/<part>.json and out/<part>.md."""
+"""`python -m benchmarks [PART ...]`: measures each part, and writes out/<part>.json and out/<part>.md."""
 
 import argparse
 import importlib
@@ -11,12 +11,12 @@ PARTS = {
     "layers": "a training step beside TensorFlow Probability's and bayesian-torch's",
     "allreduce": "latency and bandwidth of an all-reduce against message size",
     "scaling": "weak scaling from one rank to two",
-    "particles": "particles of one rank side by side, and on two ranks",
+    "particles": "several particles on one rank, and on two ranks",
     "methods": "a training step and a prediction of every method beside a point network's",
     "hmc": "leapfrog steps beside TensorFlow Probability's on JAX, and on two ranks",
     "training": "a training run of MNIST against its steps alone",
     "predict": "posterior draws of a test set beside a plain loop over TFP's model",
-    "startup": "seconds from the command to the first step, and of --help",
+    "startup": "seconds from the command to the first step, and to the end of --help",
 }
 
 
@@ -47,8 +47,8 @@ def parse() -> argparse.Namespace:
     parser.add_argument(
         "parts", nargs="*", metavar="PART", choices=[*PARTS, "torch-env", "jax-env", []], help="default: all"
     )
-    parser.add_argument("--quick", action="store_true", help="little of everything: does it still work?")
-    parser.add_argument("--keep", action="store_true", help="write the report to results/, too")
+    parser.add_argument("--quick", action="store_true", help="few repetitions of few cases, to see that it works")
+    parser.add_argument("--keep", action="store_true", help="also write the report to results/")
     parser.add_argument("--out", type=Path, default=report.OUT, help="folder of the results")
     return parser.parse_args()
 

@@ -1,4 +1,4 @@
-"""Latency and bandwidth of an all-reduce between two ranks on one host, against message size."""
+"""Latency and bandwidth of an all-reduce between two ranks on one host, over the message size."""
 
 from typing import Any
 
@@ -11,11 +11,12 @@ from benchmarks.workers import Case, Sample, time_steps
 SIZES = [4, 64, 1 << 10, 16 << 10, 64 << 10, 256 << 10, 1 << 20, 4 << 20, 16 << 20, 64 << 20]  # bytes
 SETTINGS = [(library, cycle) for library in ("MPI", "Gloo") for cycle in ("0.1", "0.5", "1", "default")]
 NOTES = """
-A step: one `Cluster.mean` (a grouped all-reduce) of a float32 vector, in a loop in the graph where each depends on the
-one before, as in training; two ranks of one thread on this host. Cycle: HOROVOD_CYCLE_TIME in ms; default: not set.
+A step is one `Cluster.mean` (a grouped all-reduce) of a float32 vector, in a loop in the graph. As in training, each
+step depends on the one before. There are two ranks of one thread on this host. Cycle is HOROVOD_CYCLE_TIME in ms;
+default: not set.
 
-Fit: time = latency + bytes / bandwidth, by least squares of the relative error over all sizes. Bandwidth counts the
-message once.
+Fit: time = latency + bytes / bandwidth, by least squares of the relative errors of all sizes. The bytes are those of
+the message.
 """
 
 

@@ -1,4 +1,4 @@
-"""Environments of their own for the peers that don't go with this project's TensorFlow."""
+"""Separate environments for the peers that can't be installed beside this project's TensorFlow."""
 
 import os
 import subprocess
@@ -8,10 +8,10 @@ from pathlib import Path
 
 
 def python_of(name: str, installs: Sequence[Sequence[str]], create: bool) -> Path | None:
-    """Return the Python of an environment, where each of `installs` is what `pip install` was given.
+    """Return the Python of the environment BNN_HVD_<NAME>_ENV, by default ~/.cache/bnn_hvd/<name>-env.
 
-    It is in BNN_HVD_<NAME>_ENV, by default ~/.cache/bnn_hvd/<name>-env. None if it isn't there and `create` is false
-    or fails.
+    installs: the arguments of each `pip install` that makes the environment.
+    create: make the environment if it does not exist. Returns None if it does not exist afterwards.
     """
     default = Path.home() / ".cache" / "bnn_hvd" / f"{name}-env"
     folder = Path(os.environ.get(f"BNN_HVD_{name.upper()}_ENV", default))

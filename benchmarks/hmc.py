@@ -10,18 +10,18 @@ from benchmarks.report import Bar, Report, Row, find, ratio, table
 from benchmarks.workers import Case, Sample, Worker, alternate
 
 OURS, PEER = ours.NAME, "tfp on jax"
-CHAINS, LEAPFROGS = (1, 2), 100  # chains side by side; leapfrog steps of a trajectory
+CHAINS, LEAPFROGS = (1, 2), 100  # chains that are computed together; leapfrog steps of a trajectory
 STEP_SIZE = 1e-4
 LEAST_PEER, LEAST_RANKS = 1.2, 1.8
 NOTES = """
-A step: one leapfrog step of all chains, in trajectories of 100: value and gradient of the log posterior of all 60,000
-examples of 785 inputs (float32, in memory), 10 classes, prior N(0, 1). Trajectories of this project evaluate their
-start, too: 101 gradients for 100 steps. The peer is `tfp.mcmc.HamiltonianMonteCarlo` of the JAX substrate in one jit,
-with all chains in one product of matrices. Each library is in a process of its own; every round runs one repetition
-of each case, one after the other. With one thread, the process is pinned to one core. Two ranks: by `horovodrun -np 2`,
-each with half of the data.
+A step is one leapfrog step of all chains, in trajectories of 100. It computes value and gradient of the log posterior
+of all 60,000 examples of 785 inputs (float32, in memory), with 10 classes and the prior N(0, 1). This project also
+evaluates the start of a trajectory: 101 gradients for 100 steps. The peer is `tfp.mcmc.HamiltonianMonteCarlo` of the
+JAX substrate in one jit, with all chains in one matrix product. Each library has its own process; every round runs one
+repetition of each case, one after the other. With one thread, the process is pinned to one core. Two ranks are started
+by `horovodrun -np 2`, and each has half of the data.
 
-Memory: reading the float32 data once, at the bandwidth of one pass of numpy's dot product, in this run.
+Memory bound: the time to read the float32 data once, at the bandwidth of one pass of numpy's dot product in this run.
 """
 
 
@@ -46,7 +46,7 @@ def run(quick: bool) -> Report:
 
 
 def measure(spec: dict[str, Any], threads: int, rounds: int, peer: Any) -> list[Row]:
-    """Return the rows of both libraries on so many threads."""
+    """Return the rows of both libraries on this number of threads."""
     with contextlib.ExitStack() as stack:
         workers = [stack.enter_context(Worker(OURS, "benchmarks.hmc", spec, threads))]
         if peer:
@@ -59,7 +59,7 @@ def measure(spec: dict[str, Any], threads: int, rounds: int, peer: Any) -> list[
 
 
 def over_ranks(rounds: int) -> list[Row]:
-    """Return the rows of jobs of one rank and of two, that alternate."""
+    """Return the rows of jobs of one rank and of two, which alternate."""
     samples: dict[tuple[int, str], list[Sample]] = {}
     for _ in range(3):
         for ranks in (1, 2):
@@ -95,7 +95,7 @@ def kind_of(chains: int) -> str:
 
 
 def memory_bound_ms() -> float:
-    """Return the milliseconds of reading 60,000 x 784 float32 once, on one thread."""
+    """Return the milliseconds that one thread takes to read 60,000 x 784 float32 once."""
     import numpy as np
 
     x, ones = np.ones([60_000, 784], np.float32), np.ones(784, np.float32)
@@ -117,7 +117,7 @@ def cases(spec: dict[str, Any]) -> Iterator[Case]:
 
 
 def chain(chains: int, ranks: Any) -> Case:
-    """Return the loop of `train` over so many chains."""
+    """Return the loop of `train` over this number of chains."""
     from bnn_hvd import seeds
     from bnn_hvd.config import resolve
     from bnn_hvd.data import standardize

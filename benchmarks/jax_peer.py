@@ -1,6 +1,6 @@
 """The peer in JAX: TensorFlow Probability's Hamiltonian Monte Carlo on logistic regression, in one jit.
 
-It runs in an environment of its own: see environments.py.
+It has its own environment: see environments.py.
 """
 
 import os
@@ -16,7 +16,7 @@ CHAINS, LEAPFROGS, STEP_SIZE = (1, 2), 100, 1e-4  # as in hmc.py
 
 
 def environment(create: bool) -> Path | None:
-    """Return the Python that has JAX; None if there is none and `create` is false or fails."""
+    """Return the Python that has JAX; None if it does not exist, and `create` is false or fails."""
     return environments.python_of("jax", INSTALL, create)
 
 
@@ -29,7 +29,7 @@ def cases(spec: dict[str, Any]) -> Iterator[Case]:
 
 
 def chain(chains: int) -> Case:
-    """Return trajectories of so many chains; all of them are one product of matrices with the data."""
+    """Return trajectories of this number of chains; one matrix product with the data serves all of them."""
     import jax
     import jax.numpy as jnp
     from tensorflow_probability.substrates import jax as tfp

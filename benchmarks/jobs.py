@@ -1,4 +1,4 @@
-"""Jobs of one rank or more: a module of this package in new processes, each of which returns a result."""
+"""Jobs of one or more ranks: each rank runs a module of this package in a new process, and rank 0 returns a result."""
 
 import json
 import os
@@ -16,7 +16,7 @@ TIMEOUT_S = 600
 def run(
     module: str, spec: dict[str, Any], ranks: int = 1, launcher_flags: tuple[str, ...] = (), **variables: str
 ) -> Any:
-    """Run `python -m MODULE SPEC OUT` (through horovodrun if on many ranks), and return what rank 0 wrote to OUT."""
+    """Run `python -m MODULE SPEC OUT`, on several ranks by horovodrun; returns the result that rank 0 wrote to OUT."""
     horovodrun = [sys.executable, str(Path(sys.executable).parent / "horovodrun"), "-np", str(ranks), *launcher_flags]
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder, "out.json")
@@ -32,7 +32,7 @@ def run(
 
 
 def time_together(cases: dict[Any, Case], steps: int, ranks: Any, rounds: int) -> list[tuple[Any, float, float]]:
-    """Warm up, then time the cases in turns, with the ranks starting each together: rows (name, wall ms, cpu ms)."""
+    """Time the cases in turns after a warm-up; returns rows (name, wall ms, cpu ms). Ranks start each case together."""
     for case in cases.values():
         case.run(1)
         case.run(steps)

@@ -1,4 +1,4 @@
-"""A training step of each network and kind, beside TensorFlow Probability's layers and bayesian-torch's."""
+"""The time of a training step of each network and estimator, beside TensorFlow Probability and bayesian-torch."""
 
 import contextlib
 from typing import Any
@@ -9,7 +9,7 @@ from benchmarks.workers import Worker, alternate
 
 OURS, TFP, TORCH = ours.NAME, "tfp", "bayesian-torch"
 ROUNDS, TARGET_S = 15, 0.1
-# (network, kind, library) / (network, kind, library) of one network: at most so much, on one thread.
+# (network, kind, library, other kind, other library): the largest ratio of their times, on one thread.
 LIMITS = {
     ("fc", "flipout", OURS, "flipout", TFP): 0.30,
     ("fc", "flipout", OURS, "point", OURS): 5,
@@ -23,16 +23,18 @@ LIMITS = {
 }
 NAMES = {"fc": "FC 784-64-10", "conv": "conv 5x5x64", "vgg3": "CIFAR10_BNN_model"}
 NOTES = """
-A step: a batch of 64 gathered from the whole data set (uint8) in memory, standardised, forward, backward, Adam.
-TensorFlow's libraries run a loop in the graph, PyTorch is eager. The same batches for all.
+A step gathers a batch of 64 from the whole data set (uint8) in memory, standardises it, computes the loss and its
+gradient, and updates by Adam. TensorFlow's libraries run a loop in the graph, PyTorch is eager. All have the same
+batches.
 
-Each library is in a process of its own; every round runs one repetition of each case, one after the other.
+Each library has its own process; every round runs one repetition of each case, one after the other.
 With one thread, the process is pinned to one core.
 
-FC and conv: all layers but the output are Bayesian; CIFAR10_BNN_model: all are. The peers are as a user writes them:
-ReLU before max-pool (this project pools first: the same result), biases of bayesian-torch Bayesian, of TFP not.
+In FC and conv all layers except the output are Bayesian, in CIFAR10_BNN_model all layers are. The peers are written as
+their users write them: ReLU is before max-pool (this project pools first, which gives the same result), the biases of
+bayesian-torch are Bayesian, those of TFP are not.
 
-cpu: process time per step. Where it is well below the wall time, something else had the core.
+cpu is the process time per step. If it is well below the wall time, another program had the core.
 """
 
 
@@ -74,7 +76,7 @@ def measure(spec: dict[str, Any], threads: int, rounds: int, torch_python: Any) 
 
 
 def ratios(rows: list[Row], threads: int) -> list[Bar]:
-    """Return the issue's bars, of the networks and libraries that were measured; they hold for one thread."""
+    """Return the bars of the networks and libraries that were measured; their limits are for one thread."""
     bars = []
     for (network, kind, library, other_kind, other_library), limit in LIMITS.items():
         above = find(rows, network=network, kind=kind, library=library, threads=threads)
@@ -87,7 +89,7 @@ def ratios(rows: list[Row], threads: int) -> list[Bar]:
 
 
 def line(row: Row, rows: list[Row]) -> list[Any]:
-    """Return a row of the table, with ratios to the same library's point and to the peers of the same kind."""
+    """Return a line of the table, with the ratios to `point` of the same library, and to the peers of the same kind."""
 
     def against(kind: str, library: str) -> float | None:
         other = find(rows, network=row.network, kind=kind, library=library, threads=row.threads)

@@ -1,4 +1,4 @@
-"""What each method costs beside a point network: a training step, and a prediction, by the flagfiles of MNIST."""
+"""The time of a training step and of a prediction of each method, beside `point`, by the flagfiles of MNIST."""
 
 import tempfile
 from pathlib import Path
@@ -15,15 +15,15 @@ NUM_DRAWS, NUM_EXAMPLES = 30, 1000  # of a prediction
 TARGET_S = 0.15
 IVON_LIMIT = 1.25
 NOTES = f"""
-Flags: `configs/mnist_METHOD.cfg` (and `--architecture=conv` where it says so), batch 64, one rank of one thread,
-the real loop and the real predictor, all in one process, in turns. A prediction: {NUM_DRAWS} draws of
-{NUM_EXAMPLES} images, where the method has so many to tell apart. laplace passes over the data once, after a point
-network was trained.
+The flags are those of `configs/mnist_METHOD.cfg` (and `--architecture=conv` in the rows of conv), with batches of 64
+and one rank of one thread. The loop of `train` and the predictor of `predict` are timed in one process, in turns. A
+prediction is {NUM_DRAWS} draws for {NUM_EXAMPLES} images, or fewer if the method has fewer different draws. The
+training of laplace is one pass over the data, after the training of a point estimate.
 """
 
 
 def run(quick: bool) -> Report:
-    """Alternate the methods."""
+    """Measure the methods in turns."""
     rounds, cases = (2, CASES[:2]) if quick else (15, CASES)
     with tempfile.TemporaryDirectory() as folder:
         found = jobs.run("benchmarks.methods", {"cases": cases, "rounds": rounds, "folder": folder})
@@ -43,7 +43,7 @@ def run(quick: bool) -> Report:
 
 
 def costs(rows: list[Row], network: str, method: str) -> list[float]:
-    """Return the medians of a step and of a prediction, and their ratios to point's."""
+    """Return the medians of a step and of a prediction, each followed by its ratio to that of `point`."""
     numbers = []
     for what in (TRAIN, PREDICT):
         mine, point = (find(rows, network=network, kind=f"{name}, {what}") for name in (method, "point"))

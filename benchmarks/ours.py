@@ -1,4 +1,4 @@
-"""This project's training steps: the real loop over the real methods."""
+"""The training steps of this project: the loop of `train` over its methods."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -23,9 +23,10 @@ def cases(spec: dict[str, Any]) -> Iterator[Case]:
 
 
 def start_tensorflow(threads: int, side_by_side: bool = False) -> None:
-    """Import TensorFlow with what bnn_hvd.cli sets before it does.
+    """Import TensorFlow with the environment variables of bnn_hvd.cli, and set its threads.
 
-    side_by_side: threads for whole operations, as full-batch methods have them; else all threads for each operation.
+    side_by_side: each operation runs on one thread, and several operations at once, as in full-batch methods. Else
+      each operation runs on all threads.
     """
     import os
 
@@ -37,7 +38,7 @@ def start_tensorflow(threads: int, side_by_side: bool = False) -> None:
 
 
 def flags(network: str, kind: str) -> dict[str, str]:
-    """Return the flags of a network: under vi all layers of vgg3 are Bayesian, of the others all but the output."""
+    """Return the flags of a network. With vi, all layers of vgg3 are Bayesian, and all but the output of the others."""
     if kind == "point":
         return {"architecture": network, "method": "point"}
     layers = "all" if network == "vgg3" else "hidden"
@@ -51,7 +52,7 @@ def training(network: str, kind: str, ranks: Any = None) -> Case:
 
 
 def loop_and_predictor(flags: dict[str, Any], data: Any, ranks: Any = None) -> tuple[Any, Any]:
-    """Return the loop of `train` as run(steps), and the predictor of its state; data: x, y of the training part."""
+    """Return the loop of `train` as run(steps), and the predictor of its state; data is (x, y) of the training part."""
     import numpy as np
 
     from bnn_hvd import seeds

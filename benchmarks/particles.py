@@ -1,4 +1,4 @@
-"""Particles of one rank side by side, and on two ranks: an ensemble of the dense network on the sine."""
+"""The time of a step of several particles, on one rank and on two: an ensemble of dense networks on `sine`."""
 
 from typing import Any
 
@@ -12,12 +12,14 @@ BATCH_SIZES = {SMALL: (64,), LARGE: (64, 256)}
 STEPS = {SMALL: 300, LARGE: 2}  # of a repetition
 MOST_TIMES, LEAST_GAIN = 2.5, 1.8
 NOTES = """
-A step: `--method=ensemble --architecture=mlp --dataset=sine` (input, two blocks of two dense layers, output), the real
-loop; ranks of one thread. Particles of one rank are computed together: their products of matrices are batched, and
-their optimizer is one. On two ranks each has half of the particles, and they never communicate.
+A step is one of the loop of `train` with `--method=ensemble --architecture=mlp --dataset=sine` (an input layer, two
+blocks of two dense layers, an output layer), on ranks of one thread. The particles of a rank are computed together:
+their matrix products are batched, and one optimizer updates all of them. On two ranks, each rank has half of the
+particles, and the ranks never communicate.
 
-Eight particles of 2048 units have 134 million weights. Beside its products a step reads or writes them about twelve
-times, Adam alone seven times: at batch 64 that is half of its time, and two cores share the memory's bandwidth.
+Eight particles of 2048 units have 134 million weights. Beside the matrix products, a step reads or writes all weights
+about twelve times, seven of them in Adam. At batch 64 this is half of its time, and two cores share the bandwidth of
+the memory.
 """
 
 
@@ -40,7 +42,7 @@ def run(quick: bool) -> Report:
     ]  # fmt: skip
     header = ("network", "batch", "particles", "ranks", "median ms", "min ms")
     lines = [[r.network, r.batch_size, r.kind.split()[0], r.ranks, r.step_ms, r.step_ms_min] for r in rows]
-    return Report("particles", "Particles side by side", rows, bars(rows), [table(header, lines)], NOTES)
+    return Report("particles", "Several particles on a rank", rows, bars(rows), [table(header, lines)], NOTES)
 
 
 def bars(rows: list[Row]) -> list[Bar]:
@@ -59,7 +61,7 @@ def bars(rows: list[Row]) -> list[Bar]:
 
 
 def ensemble(hidden: int, batch_size: int, members: range) -> Case:
-    """Return the loop of `train` over some members of an ensemble."""
+    """Return the loop of `train` over these members of an ensemble."""
     import numpy as np
 
     from bnn_hvd import seeds

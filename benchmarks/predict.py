@@ -1,4 +1,4 @@
-"""The predictive distribution of MNIST's 10,000 test images, beside a plain Python loop over TFP's model."""
+"""The time of predicting MNIST's 10,000 test images, beside a Python loop over a model of TFP."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -8,16 +8,16 @@ from benchmarks.report import Bar, Report, Row, find, ratio, table
 from benchmarks.workers import Case, Worker, alternate
 
 NUM_EXAMPLES = 10_000
-OUR_DRAWS = {"fc": 300, "conv": 2}  # of a repetition; a convolution's draws run one after the other
+OUR_DRAWS = {"fc": 300, "conv": 2}  # of a repetition; the draws of a convolution are computed one after the other
 TFP_DRAWS = {"fc": 5, "conv": 1}
 CHUNKS = {"fc": (1000, 10_000), "conv": (100, 500, 2000)}
 LIMITS = {"fc": 5, "conv": 1.5}  # against the flipout model
 NOTES = """
-A step: one posterior draw for 10,000 images, as part of a mean over draws. This project: `Predictor.predict`, mean
-probabilities and mean entropy, {ours}. TFP: a tf.function of the model's softmax, called from Python for each draw and
-chunk of images and summed in numpy, {tfp}; the bars are against its best chunk.
-The times for 300 draws are scaled from these. TFP's reparameterisation model is there because a user may build one
-with the weights that flipout learnt: prediction needs no decorrelated examples.
+A step is one posterior draw for 10,000 images, as part of a mean over draws. This project computes mean probabilities
+and mean entropy by `Predictor.predict`, {ours}. For TFP, Python calls a tf.function of the model's softmax for each
+draw and chunk of images, and numpy sums the results, {tfp}; the bars compare with its fastest chunk size.
+The times for 300 draws are scaled from these. A user of TFP may put the weights that flipout learnt into a
+reparameterisation model, since a prediction needs no independent noise per example; so that model is measured, too.
 """
 
 
@@ -50,7 +50,7 @@ def run(quick: bool) -> Report:
 
 
 def speed(rows: list[Row], network: str, kind: str, limit: float | None) -> Bar:
-    """Return how many times as fast as TFP's model this project is."""
+    """Return the bar of TFP's time divided by this project's."""
     mine = find(rows, network=network, library=layers.OURS)
     peers = [row for row in rows if row.network == network and row.kind.startswith(f"{kind},")]
     assert mine

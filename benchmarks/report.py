@@ -1,4 +1,4 @@
-"""What a part measured: rows for machines, Markdown for people, and how quiet the machine was meanwhile."""
+"""The report of a part: its rows as JSON, its tables as Markdown, and how busy the machine was with other programs."""
 
 import dataclasses
 import json
@@ -23,7 +23,7 @@ OUT, RESULTS = HERE / "out", HERE / "results"
 
 @dataclasses.dataclass
 class Row:
-    """One thing that was timed; what a "step" is, each part says. Medians, unless the name says min."""
+    """One timed case: medians over its repetitions, or minima. The notes of each part say what a "step" is."""
 
     network: str
     kind: str
@@ -33,7 +33,7 @@ class Row:
     batch_size: int | None
     step_ms: float
     step_ms_min: float
-    cpu_ms: float | None = None  # of the process per step: far below step_ms, the machine was not quiet
+    cpu_ms: float | None = None  # process time per step; far below step_ms if the machine was busy
     repetitions: int = 1
     more: dict[str, Any] = dataclasses.field(default_factory=dict)
 
@@ -53,12 +53,12 @@ class Row:
 
 @dataclasses.dataclass(frozen=True)
 class Bar:
-    """A measured ratio and its limit, if it has one; `best` is the same of the minima."""
+    """A measured ratio, and its limit if it has one; `best` is the ratio of the minima."""
 
     name: str
     value: float
     best: float
-    cpu: float | None = None  # of the processor times: what a busy machine changes least
+    cpu: float | None = None  # the ratio of the processor times, which a busy machine changes least
     at_most: float | None = None
     at_least: float | None = None
 
@@ -82,7 +82,7 @@ class Report:
 
 
 def find(rows: Iterable[Row], **wanted: Any) -> Row | None:
-    """Return the first row whose fields are these, None if it was not measured."""
+    """Return the first row with these fields, None if there is none."""
     return next((row for row in rows if all(getattr(row, name) == value for name, value in wanted.items())), None)
 
 
@@ -92,7 +92,7 @@ def ratio(name: str, above: Row, below: Row, **limit: float | None) -> Bar:
 
 
 def table(header: Sequence[str], lines: Iterable[Sequence[Any]]) -> str:
-    """Return a Markdown table; floats with three significant digits."""
+    """Return a Markdown table; floats have three significant digits."""
     rows = [header, ["---"] * len(header), *lines]
     return "\n".join("| " + " | ".join(_cell(cell) for cell in row) + " |" for row in rows)
 
@@ -116,7 +116,7 @@ def table_of_bars(bars: Iterable[Bar]) -> str:
 
 
 class Quietness:
-    """How much the machine did besides, from its making to `text()`."""
+    """Measures how much processor time other programs use, from its construction to `text()`."""
 
     def __init__(self) -> None:
         self.start, self.load = time.time(), os.getloadavg()[0]
@@ -135,20 +135,20 @@ class Quietness:
 
 
 def _machine_seconds() -> tuple[float, float]:
-    """Return the seconds that all cores were busy, and those that the hypervisor took, since the start of the host."""
+    """Return the seconds that all cores were busy, and those that the hypervisor took, since the host started."""
     user, nice, system, _, _, irq, softirq, steal = map(int, Path("/proc/stat").read_text().split()[1:9])
     ticks = os.sysconf("SC_CLK_TCK")
     return (user + nice + system + irq + softirq) / ticks, steal / ticks
 
 
 def _own_seconds() -> float:
-    """Return the processor seconds of this process and of all its children that have ended."""
+    """Return the processor seconds of this process and of its children that have ended."""
     usages = (resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
     return sum(usage.ru_utime + usage.ru_stime for usage in usages)
 
 
 def markdown(report: Report, quietness: str) -> str:
-    """Return the whole report."""
+    """Return the report as Markdown."""
     revision = provenance.git_revision() or "unknown"
     head = [
         f"# {report.title}",
@@ -164,7 +164,7 @@ def markdown(report: Report, quietness: str) -> str:
 
 
 def write(report: Report, quietness: str, keep: bool, out: Path = OUT) -> Path:
-    """Write <part>.json and <part>.md, and the latter to results/ too if it is to be kept; returns its path."""
+    """Write <part>.json and <part>.md, with `keep` also the latter to results/; returns the path of the latter."""
     out.mkdir(exist_ok=True, parents=True)
     (out / f"{report.part}.json").write_text(json.dumps([row.to_dict() for row in report.rows], indent=1) + "\n")
     path = out / f"{report.part}.md"

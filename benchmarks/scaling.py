@@ -1,4 +1,4 @@
-"""Weak scaling: one rank of one thread against two, each with a batch of its own."""
+"""Weak scaling: the time of a step on one rank and on two, each with one thread and its own batch."""
 
 from typing import Any
 
@@ -11,11 +11,12 @@ STEPS = {"fc": 200, "conv": 25, "vgg3": 3}  # of a repetition
 LIMITS = {"conv": 0.92, "vgg3": 0.95}  # time on one rank / time on two, at least
 TOGETHER, APART = "flipout", "flipout, no all-reduce"
 NOTES = """
-A step: flipout, batch of 64 per rank, the real loop; ranks of one thread, by `horovodrun -np 2`, not bound to cores.
-Jobs of one rank and of two alternate; in a job, the ranks start each repetition together.
+A step is one of the loop of `train`, with flipout and a batch of 64 per rank. `horovodrun -np 2` starts ranks of one
+thread, which are not bound to cores. Jobs of one rank and of two alternate; in a job, the ranks start each repetition
+together.
 
-no all-reduce: two ranks at once, each training on its own. What it costs against one rank is the memory and the caches
-that they share, Horovod's idle thread, and the rest of the host; the remainder is communication and waiting.
+no all-reduce: two ranks train at once, each on its own. They are slower than one rank because they share memory and
+caches, and because of Horovod's idle thread and other programs. The rest of the loss is communication and waiting.
 """
 
 
@@ -47,7 +48,7 @@ def run(quick: bool) -> Report:
 
 
 def efficiency(rows: list[Row], network: str, limit: float, kind: str = TOGETHER, ranks: int = 2) -> Bar:
-    """Return the time of a step on one rank, divided by that on `ranks`."""
+    """Return the bar of the time of a step on one rank, divided by that on `ranks`."""
     alone = find(rows, network=network, kind=TOGETHER, ranks=1)
     many = find(rows, network=network, kind=kind, ranks=ranks)
     assert alone

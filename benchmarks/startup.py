@@ -1,4 +1,4 @@
-"""Seconds from the command to the first step, split into phases; and of --help."""
+"""Seconds from the command to the first step, by phase, and to the end of --help."""
 
 import statistics
 import subprocess
@@ -27,15 +27,17 @@ GROUP_OF = {
 }  # fmt: skip
 LIMIT_S = 1.0
 NOTES = """
-BNN_conv_flip on MNIST, one thread per rank. ranks: Horovod's import and start, broadcast of the state. set up: start of
-TensorFlow's runtime and XLA, the network, the run directory. tracing: the step's Python code becomes a graph. compile:
-TensorFlow optimises the graph, XLA compiles its parts, and one step runs. other: what is between.
-start: of the interpreter, and about 0.1 s of this benchmark's own imports.
+BNN_conv_flip on MNIST, one thread per rank.
+
+start: the interpreter starts, and this benchmark imports its own modules (about 0.1 s). ranks: Horovod is imported and
+started, the state is broadcast. set up: TensorFlow's runtime and XLA start, the network and the run directory are made.
+tracing: the Python code of a step becomes a graph. compile: TensorFlow optimises the graph, XLA compiles its parts, and
+one step runs. other: the time between these phases.
 """
 
 
 def run(quick: bool) -> Report:
-    """Alternate --help, one rank and two."""
+    """Measure --help, one rank and two ranks in turns."""
     rounds, sizes = (1, (1,)) if quick else (5, (1, 2))
     helps: dict[str, list[float]] = {name: [] for name in HELPS}
     starts: dict[int, list[dict[str, float]]] = {ranks: [] for ranks in sizes}
@@ -70,7 +72,7 @@ def seconds_of_help(args: list[str]) -> float:
 
 
 def main(spec: dict[str, Any], started_s: float, scratch: Path) -> tuple[int, dict[str, float]]:
-    """Train one step in the folder that all ranks share; returns the rank, and the seconds of each group of phases."""
+    """Train one step; returns the rank, and the seconds of each group of phases. All ranks share `scratch`."""
     from bnn_hvd.distributed import launcher
 
     watch, rank, size = Watch(), launcher.world_rank(), launcher.world_size() or 1

@@ -75,7 +75,7 @@ def build(network: str, kind: str, example_shape: tuple[int, ...]) -> Any:
 
 
 def layers(kind: str) -> tuple[Callable[..., Any], Callable[..., Any]]:
-    """Return how dense and (SAME, ReLU) convolutional layers of a kind are made."""
+    """Return the constructors of the dense and the convolutional (SAME, ReLU) layers of a kind."""
     import tensorflow_probability as tfp
     import tf_keras
 

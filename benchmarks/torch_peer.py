@@ -1,6 +1,6 @@
 """The peer in PyTorch: networks of bayesian-torch's layers, an eager training step with Adam.
 
-It runs in an environment of its own: see environments.py.
+It has its own environment: see environments.py.
 """
 
 from collections.abc import Callable, Iterator
@@ -15,7 +15,7 @@ KINDS = ("point", "reparam", "flipout")
 
 
 def environment(create: bool) -> Path | None:
-    """Return the Python that has bayesian-torch; None if there is none and `create` is false or fails."""
+    """Return the Python that has bayesian-torch; None if it does not exist, and `create` is false or fails."""
     return environments.python_of("torch", INSTALL, create)
 
 
@@ -52,7 +52,7 @@ def training(network: str, kind: str) -> Case:
 
 
 def forward(model: Any, x: Any) -> tuple[Any, Any]:
-    """Return the logits, and the sum of the KL divergences that Bayesian layers return beside their output."""
+    """Return the logits, and the sum of the KL divergences, which Bayesian layers return beside their output."""
     kl = 0.0
     for layer in model:
         x = layer(x)
@@ -79,7 +79,7 @@ def build(network: str, kind: str, channels: int) -> Any:
 
 
 def layers(kind: str) -> tuple[Callable[..., Any], Callable[..., Any]]:
-    """Return how dense and (SAME) convolutional layers of a kind are made."""
+    """Return the constructors of the dense and the convolutional (SAME) layers of a kind."""
     import bayesian_torch.layers as bayesian
     from torch import nn
 

@@ -1,4 +1,4 @@
-"""A training run of MNIST by the real command, after its first call, against its steps alone."""
+"""The time of a training run of MNIST by the verb `train`, after its first call, beside that of its steps alone."""
 
 import statistics
 import tempfile
@@ -17,17 +17,17 @@ REPETITIONS = 20
 LIMIT = 1.08
 CALLS, LOOP, ALL = "calls of the loop", "and the host's work between them", "and evaluations, checkpoints"
 NOTES = """
-`python -m bnn_hvd train` of MNIST with flipout, batch 64, one rank of one thread, all other flags by default (an
-evaluation of 10 draws and a checkpoint each epoch or 1000 steps). Per step of the run, from the end of the first call
-to the end of the last: in the compiled loop; with everything between its calls (indices, seeds, log, TensorBoard) but
-evaluations and checkpoints, which the user asks for; with those too, to the end of `fit`.
+The command is `python -m bnn_hvd train` on MNIST, with flipout, batch 64, one rank of one thread, and the defaults of
+all other flags (an evaluation of 10 draws per epoch, a checkpoint per 1000 steps). The times are per step, after the
+first call. "calls of the loop" is the time in the compiled loop. The next row adds the time between the calls (indices,
+seeds, log, TensorBoard), without evaluations and checkpoints. The last row adds these, to the end of `fit`.
 
 step alone: the same loop as in the part `layers`, timed in the same process right after the run, not pinned to a core.
 """
 
 
 def run(quick: bool) -> Report:
-    """Alternate the networks."""
+    """Measure the networks in turns."""
     epochs, rounds = ({"fc": 1}, 1) if quick else (EPOCHS, 3)
     runs: dict[str, list[dict[str, Any]]] = {network: [] for network in epochs}
     for _ in range(rounds):
@@ -37,13 +37,13 @@ def run(quick: bool) -> Report:
 
 
 def summarise(runs: dict[str, list[dict[str, Any]]]) -> Report:
-    """Return the report on what `main` measured in the runs of each network."""
+    """Return the report on the measurements of `main` in the runs of each network."""
     rows, bars, lines = [], [], []
     for network, measured in runs.items():
         alone = row(network, "step alone", [Sample(*one) for run in measured for one in run["alone"]])
         rows.append(alone)
         for what in (CALLS, LOOP, ALL):
-            # Each run against the steps timed right after it.
+            # Each run is compared with the steps that were timed right after it.
             ratios = [run[what] / statistics.median(wall for wall, _ in run["alone"]) for run in measured]
             rows.append(row(network, what, [Sample(run[what]) for run in measured]))
             rows[-1].more = {"ratio": statistics.median(ratios), "ratio_min": min(ratios)}

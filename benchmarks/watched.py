@@ -1,6 +1,6 @@
-"""The real `train` verb in this process, with the time of each of its phases noted.
+"""Runs the verb `train` in this process, and records the time of each of its phases.
 
-Functions of the product are replaced by ones that note when they begin and end; nothing else is changed.
+Each function that is a phase is replaced by one that calls it and records its start and end.
 """
 
 import functools
@@ -23,13 +23,13 @@ class Event(NamedTuple):
 
 
 class Watch:
-    """Collects events: nested ones come before those that contain them."""
+    """Collects events. Nested events come before those that contain them."""
 
     def __init__(self) -> None:
         self.events: list[Event] = []
 
     def timed(self, phase: str, function: Callable[..., Any]) -> Callable[..., Any]:
-        """Return `function`, noting each of its calls."""
+        """Return a function that calls `function` and records the call."""
 
         @functools.wraps(function)
         def call(*args: Any, **named: Any) -> Any:
@@ -51,7 +51,7 @@ class Watch:
             self._watch_train()
             return target
 
-        pkgutil.resolve_name = resolve_and_watch  # the command line imports the verb by it, once
+        pkgutil.resolve_name = resolve_and_watch  # cli calls it once, to import the verb
         return cli.main(["bnn_hvd", "train", *flags])
 
     def _import_cli(self) -> Any:
@@ -62,7 +62,7 @@ class Watch:
         return cli
 
     def _watch_train(self) -> None:
-        """Replace what `bnn_hvd.training.train.main` calls."""
+        """Replace the functions that `bnn_hvd.training.train.main` calls."""
         from bnn_hvd.data import sources, standardize
         from bnn_hvd.distributed import cluster, machine
         from bnn_hvd.training import task, train

@@ -1,8 +1,8 @@
-"""Timed cases in processes of their own, run one repetition at a time, so that peers can alternate.
+"""Processes (workers) that time the cases of one library, one repetition at a time, so that libraries can alternate.
 
-A peer needs its own number of threads, environment variables, even its own Python. So each runs in a
-worker: `python -m benchmarks.workers MODULE SPEC` imports MODULE, makes its `cases(spec)` and then waits on
-stdin. The parent asks one worker for one repetition at a time, and all the others sleep meanwhile.
+Each library needs its own number of threads, its own environment variables, perhaps its own Python. So each has a
+worker: `python -m benchmarks.workers MODULE SPEC` imports MODULE, makes its `cases(spec)` and then waits on stdin. The
+parent process asks one worker at a time for one repetition, while all others sleep.
 """
 
 import importlib
@@ -26,7 +26,7 @@ class Case(NamedTuple):
     network: str
     kind: str
     run: Callable[[int], None]
-    steps: int | None = None  # of a repetition; None: as many as take the time that is asked for
+    steps: int | None = None  # of a repetition; None: as many as take the target time
 
 
 class Sample(NamedTuple):
@@ -37,7 +37,7 @@ class Sample(NamedTuple):
 
 
 class Worker:
-    """A process that holds the cases of one library. What that prints is shown if it fails.
+    """A process that holds the cases of one library. Its output is shown if it fails.
 
     Attributes:
       cases: (network, kind) of each case, ready to run.
@@ -78,7 +78,7 @@ class Worker:
 
 
 def environment(threads: int) -> dict[str, str]:
-    """Return the environment of a process with so many threads."""
+    """Return the environment variables of a process with this number of threads."""
     return {
         **os.environ, "PYTHONPATH": str(REPOSITORY), "OMP_NUM_THREADS": str(threads), "TF_CPP_MIN_LOG_LEVEL": "3",
         "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
@@ -86,7 +86,7 @@ def environment(threads: int) -> dict[str, str]:
 
 
 def alternate(workers: Iterable[Worker], rounds: int) -> dict[tuple[Worker, int], list[Sample]]:
-    """Return the samples of each case of each worker: every round runs each of them once, network by network."""
+    """Return the samples of each case of each worker. For each network in turn, every round runs each case once."""
     each = [(worker, case) for worker in workers for case in range(len(worker.cases))]
     networks = list(dict.fromkeys(worker.cases[case][0] for worker, case in each))
     samples: dict[tuple[Worker, int], list[Sample]] = {one: [] for one in each}
@@ -99,7 +99,7 @@ def alternate(workers: Iterable[Worker], rounds: int) -> dict[tuple[Worker, int]
 
 
 def pin(threads: int) -> None:
-    """Keep a process of one thread on one core, the last of those that it may use: it doesn't wander."""
+    """Bind a process of one thread to the last core that it may use, so that it does not move between cores."""
     if threads == 1:
         os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
 
@@ -111,7 +111,7 @@ def time_steps(case: Case, steps: int) -> Sample:
 
 
 def choose_steps(case: Case, target_s: float) -> int:
-    """Return the steps of a repetition of about `target_s`, after first ones that compile and warm up."""
+    """Return how many steps take about `target_s` seconds, after steps that compile and warm up."""
     case.run(case.steps or 1)
     if case.steps:
         return case.steps
@@ -122,9 +122,9 @@ def choose_steps(case: Case, target_s: float) -> int:
 
 
 def main(module: str, spec: dict[str, Any]) -> None:
-    """Serve the cases of `module` to the parent process."""
+    """Time the cases of `module` when the parent process asks for it."""
     answers = os.fdopen(os.dup(1), "w", buffering=1)
-    os.dup2(2, 1)  # what a library prints must not get between the answers
+    os.dup2(2, 1)  # output of the library must not get between the answers
     pin(spec["threads"])
     cases = list(importlib.import_module(module).cases(spec))
     steps = [choose_steps(case, spec["target_s"]) for case in cases]

@@ -1,4 +1,4 @@
-"""The data and the batches that every library trains on: the real shapes, so that a gather misses the caches."""
+"""The data and the batches of all libraries. The data have their real size, so that a gather misses the caches."""
 
 import os
 from pathlib import Path
@@ -11,7 +11,7 @@ BATCH_SIZE = 64
 SHAPES = {"mnist": (60_000, 28, 28, 1), "cifar": (10_000, 32, 32, 3)}
 FILES = {"mnist": "mnist.npz", "cifar": "cifar10_small.npz"}
 DATA_OF = {"linear": "mnist", "fc": "mnist", "conv": "mnist", "vgg3": "cifar"}
-MEAN, STD = 33.3, 78.6  # of MNIST's grey levels; one for all, as an affine map costs the same
+MEAN, STD = 33.3, 78.6  # of MNIST's grey levels, for all data: the cost is the same
 
 
 def folder() -> Path:
@@ -20,7 +20,7 @@ def folder() -> Path:
 
 
 def training_part(network: str) -> tuple[np.ndarray, np.ndarray]:
-    """Return what a network trains on: x [N, H, W, C] uint8 and y [N] int32; random if there is no file."""
+    """Return the training part of a network: x [N, H, W, C] uint8 and y [N] int32; random if there is no file."""
     data = DATA_OF[network]
     shape, path = SHAPES[data], folder() / FILES[data]
     if path.is_file():
@@ -31,12 +31,12 @@ def training_part(network: str) -> tuple[np.ndarray, np.ndarray]:
 
 
 def batches(num_examples: int) -> np.ndarray:
-    """Return the examples of each step: int32 [MOST_STEPS, BATCH_SIZE]."""
+    """Return the indices of the examples of each step: int32 [MOST_STEPS, BATCH_SIZE]."""
     return np.random.default_rng(1).integers(0, num_examples, [MOST_STEPS, BATCH_SIZE], np.int32)
 
 
 def mnist_file(scratch: Path) -> Path:
-    """Return an mnist.npz for --data_dir: the real one, or a random one of its shape."""
+    """Return an mnist.npz for --data_dir: the real one if it exists, else random data of its shape."""
     real, made = folder() / FILES["mnist"], scratch / "mnist.npz"
     if real.is_file():
         return real

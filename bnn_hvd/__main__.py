@@ -1,4 +1,4 @@
-"""`python -m bnn_hvd <verb> --flags`."""
+"""The command `python -m bnn_hvd <verb> --flags`."""
 
 import sys
 

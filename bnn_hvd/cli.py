@@ -1,4 +1,4 @@
-"""The command line: flags -> Config, verb -> function. The only file that touches absl flags."""
+"""The command line: from flags to a config, and from a verb to its function. The only file that uses absl flags."""
 
 import dataclasses
 import errno
@@ -17,9 +17,9 @@ from bnn_hvd.errors import TrainingError, UserError
 
 
 class Verb(NamedTuple):
-    """`target` (module:function) is handed the parsed `config_type`; it returns the exit code.
+    """A verb: `target` (module:function) takes a `config_type`, and returns the exit code.
 
-    A word right after the verb is the value of the flag `word`, if the verb has one.
+    word: the flag whose value may follow the verb as a plain word; "": none.
     """
 
     config_type: type
@@ -28,7 +28,7 @@ class Verb(NamedTuple):
 
 
 class KeptFlagfile(flags.FlagValues):
-    """For a verb that has `--flagfile` among its own flags: a file to name, not one to read."""
+    """Flags of a verb whose own flag `--flagfile` names a file: it is not read here."""
 
     def read_flags_from_files(self, argv: Sequence[str], force_gnu: bool = True) -> list[str]:
         return list(argv)
@@ -52,10 +52,10 @@ DEFINE: dict[Any, Any] = {  # by the type of the field
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one verb; returns the exit code: 0, 1 training failed, 2 user's mistake, 75 interrupted."""
+    """Run one verb; returns the exit code: 0 done, 1 training failed, 2 user's mistake, 75 stopped early."""
     args = list(sys.argv if argv is None else argv)
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # TensorFlow's notes about this machine help nobody
-    os.environ.setdefault("XLA_FLAGS", "--xla_cpu_prefer_vector_width=512")  # noise.py: 1.7 times as fast
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # no notes of TensorFlow about the machine
+    os.environ.setdefault("XLA_FLAGS", "--xla_cpu_prefer_vector_width=512")  # makes noise.py 1.7 times as fast
     try:
         name = args.pop(1) if len(args) > 1 and not args[1].startswith("-") else "train"
         if name not in VERBS:
@@ -65,11 +65,11 @@ def main(argv: Sequence[str] | None = None) -> int:
             return 0
         if VERBS[name].word and len(args) > 1 and not args[1].startswith("-"):
             args[1] = f"--{VERBS[name].word}={args[1]}"
-        parsed = parse(VERBS[name].config_type, args[1:])  # before the slow imports of the verb
+        parsed = parse(VERBS[name].config_type, args[1:])  # mistakes are found before the slow imports of the verb
         return pkgutil.resolve_name(VERBS[name].target)(parsed)
     except (UserError, TrainingError) as error:
         if rank := launcher.world_rank():
-            time.sleep(5)  # rank 0, if it has the same error, says it for all
+            time.sleep(5)  # so that the message of rank 0 comes first, and usually is the only one
         where = f" on rank {rank}" if rank else ""
         print(f"bnn_hvd: error{where}: {error}", file=sys.stderr, flush=True)
         return error.exit_code
@@ -81,7 +81,11 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def parse(config_type: type, args: Sequence[str]) -> Any:
-    """Return the checked (and, for training, complete) config that the flags (and `--flagfile=`s) say."""
+    """Return the config of the flags and of the flagfiles among them, checked; a TrainConfig is also resolved.
+
+    Raises:
+      UserError: a flag is unknown, or has a wrong value.
+    """
     fields = config.flags_of(config_type)
     values = KeptFlagfile() if "flagfile" in fields else flags.FlagValues()
     for name, field in fields.items():
@@ -97,14 +101,14 @@ def parse(config_type: type, args: Sequence[str]) -> Any:
 
 
 def help_text(name: str) -> str:
-    """Return the help of one verb: what it does, then its flags by section, with their defaults."""
+    """Return the help text of a verb: what it does, then its flags by section, with their defaults."""
     verb = VERBS[name]
     lines = [
         f"python -m bnn_hvd {name} --flags     {verb.config_type.__doc__}",
         "",
         "verbs: " + ", ".join(VERBS) + "; `<verb> --help` for the flags of each.",
-        "--flagfile=FILE reads flags from a file, one a line (see configs/).",
-        "On many ranks: horovodrun -np N, mpiexec, srun or aprun in front of the same command.",
+        "--flagfile=FILE reads flags from a file, one per line (see configs/).",
+        "On many ranks, put horovodrun -np N, mpiexec, srun or aprun in front of the same command.",
     ]
     for section, fields in config.sections(config.flags_of(verb.config_type)):
         lines += ["", f"{section}:"]
@@ -123,7 +127,7 @@ def _flag_help(name: str, field: dataclasses.Field) -> list[str]:
 
 
 def _choices(choices: Collection[str]) -> list[str]:
-    """One line per choice where the registry says what it is, else one line with all of them."""
+    """Return a line per choice that the registry describes, else one line with all choices."""
     rows = choices if isinstance(choices, Mapping) else {}
     if all(isinstance(rows.get(choice), registry.Row) for choice in choices):
         return [f"{choice:9} {rows[choice].help}" for choice in choices]

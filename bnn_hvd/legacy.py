@@ -1,6 +1,6 @@
-"""Flagfiles of the two original scripts (MNIST and CIFAR-10) run unchanged: their flags -> ours.
+"""Translates the flags of the two original scripts (MNIST and CIFAR-10), so that their flagfiles run unchanged.
 
-`cli` hands over all flags; nothing else knows of this file. New flags in the same list win.
+`cli` calls `translate` on all flags; nothing else imports this file. New flags win over old ones.
 """
 
 import os
@@ -13,7 +13,7 @@ from bnn_hvd.errors import UserError
 
 Flags = dict[str, str]
 
-# The defaults of each script: a flagfile that leaves a flag out means the same as before.
+# The defaults of each script, for flags that a flagfile leaves out.
 MNIST = {
     "model_data": "results", "model_type": "BNN", "bnnConv": "BNN_conv_flip", "cnnConv": "CNN_conv",
     "UseEpoch": "True", "epochs": "10", "iteration": "8000", "print_step": "10",
@@ -30,9 +30,9 @@ RENAMED = {
 }  # fmt: skip
 ENVIRONMENT = {"kmp_blocktime": "KMP_BLOCKTIME", "kmp_affinity": "KMP_AFFINITY"}
 NO_EFFECT = {"num_inter": "follows --threads", "plotting": "see the verb plot"}
-ALIASES = {"Model_type": "model_type"}  # the version of the script that had --compression spelt it so
+ALIASES = {"Model_type": "model_type"}  # the spelling of the script version that had --compression
 NEW_TOO = {name: name for name in ("data_dir", "epochs", "batch_size", "learning_rate", "verbose")}
-# --compression is a new flag too; its old spellings are those of a boolean, and alone they stand for no script.
+# --compression is both: the old flag is a boolean, the new one is not. Alone it does not tell which script it is of.
 OLD_ONLY = {*MNIST, *CIFAR, *RENAMED, *ENVIRONMENT, *NO_EFFECT} - set(NEW_TOO)
 BOOLS = {"UseEpoch", "USE_EPOCH", "verbose", "compression", "plotting", "subtract_pixel_mean"}
 TRUTHS = {"true": True, "t": True, "1": True, "false": False, "f": False, "0": False}  # absl's
@@ -42,7 +42,7 @@ def translate(plain: list[str]) -> list[str]:
     """Return `plain` with the old flags replaced; the same list if it has none.
 
     Raises:
-      UserError: an old flag without a value, or with one that its script did not know.
+      UserError: an old flag has no value, or one that its script did not know, or old flags are of both scripts.
     """
     given, rest = _split(plain)
     if not (OLD_ONLY | {"compression"}) & set(given):
@@ -53,7 +53,7 @@ def translate(plain: list[str]) -> list[str]:
         new |= rule(values) if name in values else {}
     new = {name: value for name, value in new.items() if value}
     for name, variable in ENVIRONMENT.items():
-        if name in given:  # Intel's OpenMP reads it when TensorFlow is imported, which is after this
+        if name in given:  # Intel's OpenMP reads it when TensorFlow is imported, which is later
             os.environ.setdefault(variable, given[name])
     if launcher.world_rank() == 0:
         _tell(given, new)
@@ -61,7 +61,7 @@ def translate(plain: list[str]) -> list[str]:
 
 
 def _split(plain: list[str]) -> tuple[Flags, list[str]]:
-    """Return the flags that the old scripts had, the last of each, and all other words in order."""
+    """Return the flags of the old scripts with their last values, and all other words in order."""
     given: Flags = {}
     rest: list[str] = []
     words = iter(_joined(plain))
@@ -79,7 +79,7 @@ def _split(plain: list[str]) -> tuple[Flags, list[str]]:
 
 
 def _joined(plain: list[str]) -> list[str]:
-    """Return `plain` with the two words `--compression fp16` as one: without a value it is the old boolean."""
+    """Return `plain` with the two words `--compression fp16` joined: a single `--compression` is the old boolean."""
     joined: list[str] = []
     for word in plain:
         if joined and joined[-1].lstrip("-") == "compression" and not word.startswith("-"):
@@ -98,10 +98,14 @@ def _bare(value: str) -> str:
 
 
 def _with_defaults(given: Flags, rest: list[str]) -> Flags:
-    """Return `given` and the defaults of its script; none if it has only flags that both scripts had."""
+    """Return the defaults of the script of the flags, updated by `given`; no defaults if both scripts had all flags.
+
+    Raises:
+      UserError: a flag has no value, or the flags are of both scripts.
+    """
     empty = [name for name in given if not given[name]]
     if empty:
-        raise UserError(f"--{empty[0]} has no value")
+        raise UserError(f"--{empty[0]} has no value: give one, or leave it out")
     mnist, cifar = (sorted(OLD_ONLY & given.keys() & one) for one in (MNIST.keys() - CIFAR, CIFAR.keys() - MNIST))
     if mnist and cifar:
         raise UserError(f"--{mnist[0]} is of the old MNIST script, --{cifar[0]} of the CIFAR-10 one: leave one out")
@@ -116,34 +120,41 @@ def _mnist(values: Flags) -> Flags:
     kind = registry.known({"BNN": 0, "CNN": 0}, values["model_type"], "--model_type")
     flag = f"{kind.lower()}Conv"
     choices = {name: 0 for name in registry.MODELS if name.startswith(kind)}
-    model = registry.known(choices, values[flag], f"--{flag}")  # in any case: CNN_Conv was about, too
+    model = registry.known(choices, values[flag], f"--{flag}")  # upper and lower case are the same: CNN_Conv
     run = Path(values["model_data"], f"Result_{kind}_ConvFlag_{values[flag]}")
     return {"model": model, "dataset": "mnist", "lr_scaling": "linear", "run": str(run)}
 
 
 def _cifar(values: Flags) -> Flags:
     registry.known({"CIFAR-10": 0}, values["DATA_NAME"], "--DATA_NAME")
-    weight = min(_number(values, "kl_regularizer", float), 1.0)  # the script cut it off at 1
+    weight = min(_number(values, "kl_regularizer", float), 1.0)  # the script had a maximum of 1
     return {
         "model": "CIFAR10_BNN_model", "dataset": "cifar10", "lr_scaling": "linear", "kl_weight": str(weight),
         "standardize": "pixel" if _true(values, "subtract_pixel_mean") else "channel",
-        # In steps, though the script never read it; we evaluate at ends of epochs: every epoch, or never.
+        # In steps, but the script never read it. Here evaluations are at the ends of epochs: of each, or of none.
         "eval_every_epochs": str(min(_number(values, "eval_freq", int), 1)),
     }  # fmt: skip
 
 
 def _length(values: Flags, use_epochs: str, total: str) -> Flags:
-    """Epochs were passes of all ranks together, as ours; iterations were divided by the ranks, ours are not."""
+    """Return the flags of the length of a run.
+
+    In the scripts, as here, an epoch was a pass of all ranks together. The scripts divided iterations by the number of
+    ranks; --steps is not divided.
+
+    Raises:
+      UserError: the launcher does not tell the number of ranks.
+    """
     if _true(values, use_epochs):
         return {}
     iterations, ranks = _number(values, total, int), launcher.world_size()
     if ranks is None and launcher.started_by_launcher():
         raise UserError(f"--{total} is divided by the number of ranks, which the launcher does not tell: give --steps")
-    steps = max(iterations // (ranks or 1), min(iterations, 1))  # at least 1, but 0 and less stay an error
+    steps = max(iterations // (ranks or 1), min(iterations, 1))  # at least 1; 0 and less remain an error
     return {"epochs": "", "steps": str(steps)}
 
 
-# The flags whose meaning takes more than a new name; what only these rules read has no row anywhere.
+# Rules for the flags that need more than a new name. Flags that only these rules read are in no other table.
 COMBINED = {
     "compression": lambda values: {"compression": "fp16" if _true(values, "compression") else "none"},
     "model_type": _mnist,
@@ -169,7 +180,7 @@ def _words(named: Flags) -> list[str]:
 
 
 def _tell(given: Flags, new: Flags) -> None:
-    """Print one line with the flags that changed, so that users learn the new ones."""
+    """Print one line with the old flags and the new ones in their place, so that users learn the new ones."""
     pairs = ((_words(given), _words(new)), (_words(new), _words(given)))
     old, ours = (" ".join(word for word in one if word not in other) for one, other in pairs)
     idle = "".join(f"; --{name} has no effect: {why}" for name, why in NO_EFFECT.items() if name in given)

@@ -1,8 +1,8 @@
 #!/bin/bash
 # PBS (Polaris, Aurora): 2 nodes x 4 ranks x 8 threads, 01:00:00. Printed by
 #   python -m bnn_hvd job pbs
-# Submit it from the folder that the flagfile and the run directory are relative to; the settings below
-# can be given with -v:
+# Submit it from the folder to which the paths of the flagfile and the run directory are relative. -v sets the
+# variables below:
 #   qsub [-v FLAGFILE=configs/another.cfg] scripts/submit_pbs.sh
 
 # The name in the queue
@@ -15,8 +15,8 @@
 #PBS -l walltime=01:00:00
 # The file systems that must be up (Polaris: home:eagle, Aurora: home:flare)
 #PBS -l filesystems=home:eagle
-# The queue: not given, so the scheduler's default (`-q ...` here or at submission)
-# The project that pays: not given, so the scheduler's default (`-A ...` here or at submission)
+# The queue: the scheduler's default; give another by `-q ...` here or at submission
+# The project that pays: the scheduler's default; give another by `-A ...` here or at submission
 # PBS may start the job again after a node failed or after a preemption
 #PBS -r y
 # Errors and output in one file
@@ -25,9 +25,9 @@
 # PBS starts in the home folder; this is where qsub was called
 cd "${PBS_O_WORKDIR:-.}" || exit 2
 
-# Flags of the training, one a line
+# File with the flags of the training, one per line
 FLAGFILE=${FLAGFILE:-configs/quickstart.cfg}
-# Virtual environment with bnn_hvd; skipped where there is none
+# Virtual environment with bnn_hvd; skipped if it does not exist
 VENV=${VENV:-.venv}
 # How often the job may put itself into the queue again
 MAX_RESTARTS=${MAX_RESTARTS:-20}
@@ -35,21 +35,21 @@ MAX_RESTARTS=${MAX_RESTARTS:-20}
 if [ -f "$VENV/bin/activate" ]; then
     . "$VENV/bin/activate"
 fi
-# Lines of the log appear when they are written
+# Python writes each line of the log at once
 export PYTHONUNBUFFERED=1
-# How often it has done so; counted below
+# How often the job has put itself into the queue again; counted below
 RESTARTS=${RESTARTS:-0}
-# Threads of each rank, ranks per node, and nodes: the different lines of the file that PBS made
+# Threads of each rank, ranks per node, and number of nodes, from the file in which PBS lists them
 export OMP_NUM_THREADS=8
 PPN=4
 NODES=$(sort -u "$PBS_NODEFILE" | wc -l)
 
-# PBS sends no early signal: at the walltime it sends TERM and, seconds later, KILL. So the program gets a
-# time limit of its own, counted from when it trains: 360 s are left to start and to write a checkpoint.
+# PBS sends no early signal: at the walltime it sends TERM and, seconds later, KILL. So the program has a time
+# limit of its own, counted from when it trains: 360 s are left to start and to write a checkpoint.
 MAX_RUNTIME_S=$((3600 - 360))
 
-# A signal to this script is handed on to the launcher, which hands it to every rank. Each notes it,
-# all agree on a step, rank 0 writes a checkpoint, and the program ends with exit code 75.
+# This script passes a signal on to the launcher, which passes it on to each rank. The ranks agree on a step,
+# rank 0 writes a checkpoint, and the program ends with exit code 75.
 CHILD="" CANCELLED=""
 hand_on() {
     [ -n "$CHILD" ] || return
@@ -68,15 +68,15 @@ mpiexec -n $((NODES * PPN)) --ppn "$PPN" --depth="$OMP_NUM_THREADS" --cpu-bind d
     --max_runtime_s="$MAX_RUNTIME_S" "$@" &
 CHILD=$!
 
-# A trapped signal ends `wait` before the ranks have ended: wait again, until it was the ranks.
+# A trapped signal ends `wait` before the ranks have ended: then wait again.
 while SIGNALLED=""; wait "$CHILD"; CODE=$?; [ -n "$SIGNALLED" ]; do :; done
 
-# Exit codes of the program: 0 finished; 75 stopped early at a checkpoint, go on; 1 or 2 an error,
-# which the next start would only repeat. Started again on its run directory, it goes on by itself.
-# To go on, the job submits itself again: `qrerun`, which would requeue it, is for operators of PBS only.
-# $0 is the copy of this script that PBS runs; options given to qsub by hand are not repeated.
+# Exit codes of the program: 0 finished; 75 stopped early, at a checkpoint; 1 or 2 an error, which the next
+# start would repeat. After 75 the same command goes on from the checkpoint.
+# To go on, the job submits itself again: only operators of PBS may requeue it by `qrerun`.
+# $0 is the copy of this script that PBS runs. Options that were given to qsub by hand are not repeated.
 if [ "$CODE" -eq 75 ] && [ -z "$CANCELLED" ] && [ "$RESTARTS" -lt "$MAX_RESTARTS" ]; then
     qsub -v "RESTARTS=$((RESTARTS + 1)),MAX_RESTARTS=$MAX_RESTARTS,FLAGFILE=$FLAGFILE,VENV=$VENV" "$0" ||
-        echo "The run is not finished, and could not be submitted again from here: qsub it once more." >&2
+        echo "The run is not finished, and this job could not submit itself again: submit it by qsub." >&2
 fi
 exit "$CODE"

@@ -1,1 +1,1 @@
-"""Ranks: how many there are, what they say to each other, and which of them trains which particle."""
+"""Ranks: how many there are, how they communicate, and which of them trains which particle."""

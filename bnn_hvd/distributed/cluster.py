@@ -1,9 +1,10 @@
-"""Ranks and what they say to each other. The only file that imports Horovod.
+"""Ranks and their communication. The only file that imports Horovod.
 
-Communication is visible where it happens (`gradient = cluster.mean(gradient)`); `Solo` is one process
-without Horovod, `Hvd` is all the ranks that the launcher started.
+Communication is visible where it happens (`gradient = cluster.mean(gradient)`). `Solo` is one process without Horovod,
+`Hvd` is all ranks that the launcher started, or a group of them.
 """
 
+import dataclasses
 import functools
 import hashlib
 import os
@@ -18,15 +19,15 @@ from bnn_hvd.errors import TrainingError, UserError
 
 
 class Cluster(Protocol):
-    """Every rank calls every collective, in the same order."""
+    """The collectives. Every rank calls each of them, in the same order."""
 
     rank: int
     size: int
     local_rank: int
     local_size: int
-    first_row: int
+    first_row: int  # of this group in what `concat` returns
     compression: str  # of gradients: inference/compression.py
-    gradient_blocks: int  # of a global batch, 0: a rank's part as it is: inference/blocks.py
+    gradient_blocks: int  # per global batch: inference/gradient_blocks.py; 0: the part of each rank is one block
 
     @property
     def is_root(self) -> bool: ...
@@ -35,10 +36,13 @@ class Cluster(Protocol):
         """Average each tensor over the ranks, in one grouped all-reduce; also inside a graph."""
 
     def sum(self, tensors: Sequence[Any]) -> list[Any]:
-        """Add up each tensor over the ranks, likewise; tensors of one type, float16 too."""
+        """Add up each tensor over the ranks, in one grouped all-reduce; also inside a graph.
+
+        All tensors have one type, which may be float16.
+        """
 
     def join(self, tensors: Sequence[Any]) -> list[Any]:
-        """Return each tensor [M, ...] of all ranks along axis 0, in order of rank; also inside a graph."""
+        """Concatenate each tensor [M, ...] over the ranks along axis 0, in order of rank; also inside a graph."""
 
     def max(self, values: Sequence[float]) -> list[float]:
         """Return the largest of each value (float32, no NaN) over the ranks."""
@@ -56,15 +60,16 @@ class Cluster(Protocol):
         """Wait for all ranks. A rank that exits while others communicate shuts Horovod down for all."""
 
     def split(self, ranks: range, first_row: int) -> "Cluster":
-        """Return the group of ranks that this one is in; every rank names its own, and all of one size.
+        """Return this rank's group of ranks.
 
-        first_row: how many rows the groups before it have, in what `concat` returns.
+        ranks: the group. All groups have the same size.
+        first_row: where the rows of this group begin in what `concat` returns.
         """
 
     def concat(self, tensors: Sequence[Any]) -> list[Any]:
-        """Return each group's tensor [M, ...] along axis 0, in order of the groups; also inside a graph.
+        """Concatenate each tensor [M, ...] over the groups along axis 0, in their order; also inside a graph.
 
-        On a group that `split` made; what was never split is one group. Its own rows begin at `first_row`.
+        Ranks that were not split are one group. The rows of this rank's group begin at `first_row`.
         """
 
 
@@ -110,7 +115,7 @@ class Solo:
 
 
 class Hvd:
-    """All ranks, or a group of them (a process set), through Horovod. Made by `connect` and `split`."""
+    """All ranks, or a group of them (a process set of Horovod). `connect` and `split` make it."""
 
     def __init__(
         self,
@@ -161,71 +166,85 @@ class Hvd:
             return self
         if len(ranks) == 1:
             return Solo(self._concat_every(1), first_row)
-        for first in range(0, self.size, len(ranks)):  # every rank registers every group
+        for first in range(0, self.size, len(ranks)):  # every rank has to register every group
             group = _process_set(self._hvd, range(first, first + len(ranks)))
             if first == ranks.start:
                 mine = group
         return Hvd(self._hvd, self.compression, mine, self._concat_every(len(ranks)), first_row)
 
     def _concat_every(self, group_size: int) -> Callable[[Sequence[Any]], list[Any]]:
-        """Return `concat` over groups of ranks; with more than one rank a group has one particle, [1, ...]."""
+        """Return `concat` over groups of this size. A group of several ranks has one particle: its row is [1, ...]."""
         return lambda tensors: [part[::group_size] for part in self._hvd.grouped_allgather(list(tensors))]
 
 
 @functools.cache
 def _process_set(hvd: Any, ranks: range) -> Any:
-    """Return Horovod's process set of these ranks; it refuses to make one twice."""
+    """Return the process set of these ranks. Cached, because Horovod refuses to make a set twice."""
     return hvd.add_process_set(ranks)
 
 
-def connect(
-    timeline: Path | None = None, groups: bool = False, compression: str = "none", fusion_mb: float = -1.0,
-    gradient_blocks: int = 0,
-) -> Cluster:  # fmt: skip
-    """Join the ranks that the launcher started; one process without a launcher stays alone.
+@dataclasses.dataclass(frozen=True)
+class Communication:
+    """How the ranks communicate in training; the defaults are those of all other verbs."""
 
-    timeline: where Horovod writes its timeline, if at all.
-    groups: whether `split` will be asked for groups of several ranks.
-    compression: of the gradients that the ranks exchange.
-    fusion_mb: of tensors that go in one all-reduce; negative: as Horovod has it.
-    gradient_blocks: of a global batch; 0: a rank's part of it is one.
+    timeline: Path | None = None  # the file into which Horovod writes its timeline
+    groups: bool = False  # `split` will make groups of several ranks
+    compression: str = "none"  # of gradients: inference/compression.py
+    fusion_mb: float = -1.0  # megabytes of tensors that Horovod joins in one all-reduce; negative: its default
+    gradient_blocks: int = 0  # per global batch; 0: the part of each rank is one block
+
+
+DEFAULTS = Communication()
+
+
+def connect(options: Communication = DEFAULTS) -> Cluster:
+    """Join the ranks that the launcher started, or return `Solo` for a process without a launcher.
 
     Raises:
       UserError: Horovod sees another number of ranks than the launcher started. A Horovod that was
         built without MPI, or against another MPI, would otherwise train N times on its own.
     """
     if not launcher.started_by_launcher() or launcher.world_size() == 1:
-        return Solo(gradient_blocks=gradient_blocks)
-    # Measured (docs/log.md): coordination costs more than the gradients, and Horovod's thread, waiting inside
-    # MPI, takes the core of its own rank unless it yields. What the user has set stays.
-    os.environ.setdefault("HOROVOD_CYCLE_TIME", "0.5")  # ms
-    os.environ.setdefault("OMPI_MCA_mpi_yield_when_idle", "1")
-    if fusion_mb >= 0:
-        os.environ["HOROVOD_FUSION_THRESHOLD"] = str(int(fusion_mb * 2**20))
-    if timeline:
-        timeline.parent.mkdir(parents=True, exist_ok=True)
-        os.environ.setdefault("HOROVOD_TIMELINE", str(timeline))
+        return Solo(gradient_blocks=options.gradient_blocks)
+    _set_horovod_variables(options)
     import horovod.tensorflow as hvd
 
-    hvd.init(process_sets="dynamic" if groups else None)
+    hvd.init(process_sets="dynamic" if options.groups else None)
     expected = launcher.world_size() or _mpi_size()
     if hvd.size() != expected:
         raise UserError(
             f"the launcher started {expected} ranks, but Horovod sees {hvd.size()}: it was built without MPI or "
             "against another one. Put the launcher's mpicxx on PATH, remove .venv, and run `make install`"
         )
-    return Hvd(hvd, compression, gradient_blocks=gradient_blocks)
+    return Hvd(hvd, options.compression, gradient_blocks=options.gradient_blocks)
+
+
+def _set_horovod_variables(options: Communication) -> None:
+    """Set the environment variables that Horovod and MPI read when they start; those of the user win."""
+    # Measured (docs/log.md): coordination costs more than the gradients, and Horovod's thread, waiting inside
+    # MPI, takes the core of its own rank unless it yields.
+    os.environ.setdefault("HOROVOD_CYCLE_TIME", "0.5")  # ms
+    os.environ.setdefault("OMPI_MCA_mpi_yield_when_idle", "1")
+    if options.fusion_mb >= 0:  # the flag wins
+        os.environ["HOROVOD_FUSION_THRESHOLD"] = str(int(options.fusion_mb * 2**20))
+    if options.timeline:
+        options.timeline.parent.mkdir(parents=True, exist_ok=True)
+        os.environ.setdefault("HOROVOD_TIMELINE", str(options.timeline))
 
 
 def _mpi_size() -> int:
-    """Return the size of MPI's world, for launchers that name the rank but not the size."""
+    """Return the size of MPI's world: some launchers name the rank but not the size."""
     from mpi4py import MPI
 
     return MPI.COMM_WORLD.Get_size()
 
 
 def on_root(cluster: Cluster, action: Callable[[], object]) -> None:
-    """Let rank 0 act; a UserError of its is raised on every rank."""
+    """Call `action` on rank 0 alone.
+
+    Raises:
+      UserError: on every rank, if the action raised one.
+    """
     problem = ""
     if cluster.is_root:
         try:
@@ -237,7 +256,11 @@ def on_root(cluster: Cluster, action: Callable[[], object]) -> None:
 
 
 def check_agreement(cluster: Cluster, facts: dict[str, str], host: str) -> None:
-    """Raise UserError, naming the host, unless the facts (versions, code, flags) are the same on every rank."""
+    """Check that the facts (versions, code, flags) are the same on every rank.
+
+    Raises:
+      UserError: they are not; it names the rank, its host and the fact.
+    """
     everyone = cluster.gather((host, facts))
     for rank, (its_host, its_facts) in enumerate(everyone):
         for name, value in everyone[0][1].items():
@@ -249,7 +272,11 @@ def check_agreement(cluster: Cluster, facts: dict[str, str], host: str) -> None:
 
 
 def assert_same(cluster: Cluster, what: str, content: bytes, reference: int = 0) -> None:
-    """Raise TrainingError, naming the ranks, unless `content` is that of rank `reference`, on every rank."""
+    """Assert that each rank's `content` equals that of the rank which it names as its `reference`.
+
+    Raises:
+      TrainingError: they differ; it names the ranks.
+    """
     everyone = cluster.gather((hashlib.sha256(content).hexdigest(), reference))
     different = [rank for rank, (digest, like) in enumerate(everyone) if digest != everyone[like][0]]
     if different:

@@ -1,21 +1,21 @@
-"""What the launcher (mpirun, mpiexec, srun, aprun, horovodrun) says in the environment of each rank."""
+"""The environment variables that the launcher (mpirun, mpiexec, srun, aprun, horovodrun) sets for each rank."""
 
 import os
 
-# In order of trust: a launcher that runs inside another one's allocation comes first. SLURM_NTASKS is
-# not here: inside an sbatch script it is set for processes that srun did not start, too.
+# The first that is set wins: a launcher inside the allocation of another one comes before it. SLURM_NTASKS is
+# not here: inside an sbatch script, processes that srun did not start have it, too.
 SIZE = ("OMPI_COMM_WORLD_SIZE", "HOROVOD_SIZE", "PMI_SIZE", "MV2_COMM_WORLD_SIZE", "SLURM_STEP_NUM_TASKS")
 RANK = ("OMPI_COMM_WORLD_RANK", "HOROVOD_RANK", "PMI_RANK", "MV2_COMM_WORLD_RANK", "PALS_RANKID", "ALPS_APP_PE",
         "PMIX_RANK")  # fmt: skip
 
 
 def world_size() -> int | None:
-    """Return the number of ranks that the launcher started, None where none says so."""
+    """Return the number of ranks that the launcher started, None if no variable says it."""
     return _first(SIZE)
 
 
 def world_rank() -> int:
-    """Return this process's rank according to the launcher, 0 where none says so."""
+    """Return the rank of this process, 0 if no variable says it."""
     return _first(RANK + (("SLURM_PROCID",) if "SLURM_STEP_NUM_TASKS" in os.environ else ())) or 0
 
 

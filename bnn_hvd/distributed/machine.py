@@ -1,4 +1,4 @@
-"""Threads and GPUs of one rank."""
+"""The threads and the GPU of one rank."""
 
 import os
 import sys
@@ -7,10 +7,10 @@ from bnn_hvd.distributed.cluster import Cluster
 
 
 def choose_threads(requested: int, cluster: Cluster) -> int:
-    """Return the threads of this rank: as requested, as bound by the launcher, or a fair share.
+    """Return the number of threads of this rank.
 
-    A launcher that binds ranks to cores (`aprun -cc depth`, `srun --cpu-bind`) leaves each rank fewer
-    cores than the host has; those are then its own.
+    It is the requested number. If that is 0, it is the number of cores to which the launcher has bound this rank
+    (`aprun -cc depth`, `srun --cpu-bind`), and without a binding this rank's share of the cores of the host.
     """
     host_cores = os.cpu_count() or 1
     bound_cores = len(os.sched_getaffinity(0))
@@ -19,14 +19,14 @@ def choose_threads(requested: int, cluster: Cluster) -> int:
     if cluster.is_root and threads * cluster.local_size > host_cores:
         print(
             f"bnn_hvd: warning: {cluster.local_size} ranks x {threads} threads on a host with {host_cores} cores: "
-            f"they will wait for each other; --threads={max(1, host_cores // cluster.local_size)} fits",
+            f"the threads will wait for each other; --threads={max(1, host_cores // cluster.local_size)} fits",
             file=sys.stderr,
         )
     return threads
 
 
 def _start_xla_quietly() -> None:
-    """Compile a trivial function with stderr closed: XLA's first use prints lines that no log level stops."""
+    """Compile a trivial function with stderr closed: the first use of XLA prints lines that no log level stops."""
     import tensorflow as tf
 
     saved, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
@@ -40,10 +40,11 @@ def _start_xla_quietly() -> None:
 
 
 def set_up(requested_threads: int, cluster: Cluster, deterministic: bool = False, side_by_side: bool = False) -> int:
-    """Give TensorFlow this rank's threads and, where there are GPUs, one of its own; returns the threads.
+    """Give TensorFlow this rank's threads and, on a host with GPUs, one GPU; returns the number of threads.
 
-    deterministic: use kernels alone that give the same bits every time, where TensorFlow has several.
-    side_by_side: threads are for whole operations at a time, as full-batch methods have them, not for parts of one.
+    requested_threads: 0 leaves the choice to `choose_threads`.
+    deterministic: only kernels that give the same bits every time.
+    side_by_side: each operation runs on one thread, and several operations at once; full-batch methods are faster so.
     """
     import tensorflow as tf
 

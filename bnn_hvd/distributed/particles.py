@@ -1,4 +1,4 @@
-"""Which rank trains which particles (members of an ensemble): arithmetic only."""
+"""Which rank trains which particles. Arithmetic only."""
 
 from typing import NamedTuple
 
@@ -6,23 +6,23 @@ from bnn_hvd.errors import UserError
 
 
 class Share(NamedTuple):
-    """One rank's part of the work."""
+    """The particles of one rank, and its group of ranks."""
 
-    members: range  # the particles of this rank's group, all trained at once
-    ranks: range  # the group: ranks that train these particles data-parallel
+    members: range  # the particles of the group, which are trained at once
+    ranks: range  # the group: the ranks that train these particles data-parallel
 
 
 def share(members: range, rank: int, size: int, allow_uneven: bool = False, groups: int = 0) -> Share:
-    """Return what `rank` of `size` does for the particles `members`.
+    """Return the share of `rank` (of `size`) in the particles `members`.
 
-    With as many particles as ranks or more, each rank has some of its own; with fewer, each particle has a
-    group of ranks. Blocks are contiguous, so that groups stay within hosts as far as possible.
+    With at least as many particles as ranks, each rank has particles of its own. With fewer, each particle has a group
+    of ranks. Groups are contiguous, so that most of them lie within one host.
 
-    groups: make so many groups of ranks, each with its part of the particles (chains); 0: as above.
+    allow_uneven: the ranks may have numbers of particles that differ by one. All particles have equally many ranks.
+    groups: the number of groups of ranks, each with its part of the particles (chains); 0: as above.
 
     Raises:
-      UserError: neither number divides the other, naming the nearest that do. allow_uneven lets ranks have
-        particles in numbers that differ by one; a particle's ranks are always equally many.
+      UserError: neither number divides the other; it names the nearest numbers that do.
     """
     total = len(members)
     assert total >= 1, "no particles to train"
@@ -42,7 +42,7 @@ def _parts(members: range, rank: int, size: int, groups: int) -> Share:
 
 
 def _block(index: int, blocks: int, total: int) -> slice:
-    """Return part `index` of `blocks` contiguous parts of range(total), as equal as can be."""
+    """Return part `index` of range(total) in `blocks` contiguous parts, whose lengths differ by at most one."""
     return slice(index * total // blocks, (index + 1) * total // blocks)
 
 
@@ -57,7 +57,7 @@ def _way_out(total: int, size: int) -> str:
 
 
 def _divisor(size: int, start: int, direction: int) -> int:
-    """Return the divisor of `size` that is next to `start` in a direction."""
+    """Return the divisor of `size` that is nearest to `start` in a direction, 1 or -1."""
     while size % start:
         start += direction
     return start

@@ -1,4 +1,4 @@
-"""`job`: print a job script. Pure functions from a JobSpec to text; a scheduler is one file and one row here."""
+"""The verb `job`: prints a job script. A scheduler is one file, with a function from a JobSpec to text, and one row."""
 
 import dataclasses
 
@@ -11,9 +11,13 @@ SCHEDULERS = {"theta": theta.script, "pbs": pbs.script, "slurm": slurm.script, "
 
 
 def main(config: JobConfig) -> int:
-    """Print the script; returns the exit code."""
+    """Print the script; returns the exit code.
+
+    Raises:
+      UserError: no scheduler is given.
+    """
     if not config.scheduler:
-        raise UserError(f"whose script? python -m bnn_hvd job {{{'|'.join(SCHEDULERS)}}}")
+        raise UserError(f"give a scheduler: python -m bnn_hvd job {{{'|'.join(SCHEDULERS)}}}")
     print(SCHEDULERS[config.scheduler.lower()](spec_of(config)), end="")
     return 0
 

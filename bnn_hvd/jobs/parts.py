@@ -1,6 +1,6 @@
-"""The parts that the job scripts share, and how a script is filled in.
+"""The parts that the job scripts share, and the filling of their placeholders.
 
-Scripts are written as they will be read, with @NAME@ where a value goes, for `$` and braces are bash's.
+A placeholder is @NAME@, because `$` and braces have a meaning in bash.
 """
 
 import re
@@ -10,11 +10,11 @@ from bnn_hvd.jobs.spec import JobSpec, hh_mm_ss
 
 NAME = re.compile(r"@([A-Z_]+)@")
 
-# Settings that a submission may override, and the environment.
+# Variables that a submission may set, and the environment.
 SETTINGS = """\
-# Flags of the training, one a line
+# File with the flags of the training, one per line
 FLAGFILE=${FLAGFILE:-@FLAGFILE@}
-# Virtual environment with bnn_hvd; skipped where there is none
+# Virtual environment with bnn_hvd; skipped if it does not exist
 VENV=${VENV:-.venv}
 # How often the job may put itself into the queue again
 MAX_RESTARTS=${MAX_RESTARTS:-20}
@@ -22,15 +22,15 @@ MAX_RESTARTS=${MAX_RESTARTS:-20}
 if [ -f "$VENV/bin/activate" ]; then
     . "$VENV/bin/activate"
 fi
-# Lines of the log appear when they are written
+# Python writes each line of the log at once
 export PYTHONUNBUFFERED=1
 """
 
-# @LAUNCH@ runs in the background because bash handles a signal at once only while it `wait`s. USR1 and not TERM
-# goes to the launchers: on a TERM of their own, some kill the ranks before these have written anything.
+# @LAUNCH@ runs in the background, because bash handles a signal at once only while it `wait`s. The launchers get
+# USR1 and not TERM: on TERM some of them kill the ranks before these have written a checkpoint.
 RUN = """\
-# A signal to this script is handed on to the launcher, which hands it to every rank. Each notes it,
-# all agree on a step, rank 0 writes a checkpoint, and the program ends with exit code 75.
+# This script passes a signal on to the launcher, which passes it on to each rank. The ranks agree on a step,
+# rank 0 writes a checkpoint, and the program ends with exit code 75.
 CHILD="" CANCELLED=""
 hand_on() {
     [ -n "$CHILD" ] || return
@@ -45,20 +45,20 @@ trap 'trap "" TERM; CANCELLED=yes; hand_on' TERM
 @LAUNCH@ &
 CHILD=$!
 
-# A trapped signal ends `wait` before the ranks have ended: wait again, until it was the ranks.
+# A trapped signal ends `wait` before the ranks have ended: then wait again.
 while SIGNALLED=""; wait "$CHILD"; CODE=$?; [ -n "$SIGNALLED" ]; do :; done
 """
 
 CODES = """\
-# Exit codes of the program: 0 finished; 75 stopped early at a checkpoint, go on; 1 or 2 an error,
-# which the next start would only repeat. Started again on its run directory, it goes on by itself."""
+# Exit codes of the program: 0 finished; 75 stopped early, at a checkpoint; 1 or 2 an error, which the next
+# start would repeat. After 75 the same command goes on from the checkpoint."""
 
 
 def fill(template: str, spec: JobSpec, **parts: str) -> str:
-    """Return `template` with every @NAME@ replaced: by a part (which may have names, too) or a value of `spec`.
+    """Return `template` with each @NAME@ replaced by a part or by a value of `spec`; parts may hold names, too.
 
     Raises:
-      KeyError: the template has a name that nobody gave.
+      KeyError: the template has another name.
     """
     parts = {"SETTINGS": SETTINGS.rstrip(), "RUN": RUN.rstrip(), "CODES": CODES} | parts
     text = NAME.sub(lambda match: parts.get(match[1], match[0]), template)
@@ -68,7 +68,7 @@ def fill(template: str, spec: JobSpec, **parts: str) -> str:
 
 
 def values(spec: JobSpec) -> dict[str, str]:
-    """Return what the @NAME@s of a spec stand for."""
+    """Return the values of a spec by @NAME@."""
     return {
         "NODES": str(spec.nodes),
         "PPN": str(spec.ranks_per_node),
@@ -84,7 +84,7 @@ def values(spec: JobSpec) -> dict[str, str]:
 
 
 def directive(prefix: str, option: str, value: str, meaning: str) -> str:
-    """Return a comment and a directive; with an empty value, a comment that says how to give one."""
+    """Return a comment and a directive; without a value, a comment that says how to give one."""
     if value:
         return f"# {meaning}\n{prefix} {option}{value}"
-    return f"# {meaning}: not given, so the scheduler's default (`{option}...` here or at submission)"
+    return f"# {meaning}: the scheduler's default; give another by `{option}...` here or at submission"

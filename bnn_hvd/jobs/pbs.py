@@ -7,8 +7,8 @@ TEMPLATE = """\
 #!/bin/bash
 # PBS (Polaris, Aurora): @NODES@ nodes x @PPN@ ranks x @THREADS@ threads, @WALLTIME@. Printed by
 #   python -m bnn_hvd job pbs @COMMAND@
-# Submit it from the folder that the flagfile and the run directory are relative to; the settings below
-# can be given with -v:
+# Submit it from the folder to which the paths of the flagfile and the run directory are relative. -v sets the
+# variables below:
 #   qsub [-v FLAGFILE=configs/another.cfg] scripts/submit_pbs.sh
 
 # The name in the queue
@@ -31,25 +31,25 @@ TEMPLATE = """\
 cd "${PBS_O_WORKDIR:-.}" || exit 2
 
 @SETTINGS@
-# How often it has done so; counted below
+# How often the job has put itself into the queue again; counted below
 RESTARTS=${RESTARTS:-0}
-# Threads of each rank, ranks per node, and nodes: the different lines of the file that PBS made
+# Threads of each rank, ranks per node, and number of nodes, from the file in which PBS lists them
 export OMP_NUM_THREADS=@THREADS@
 PPN=@PPN@
 NODES=$(sort -u "$PBS_NODEFILE" | wc -l)
 
-# PBS sends no early signal: at the walltime it sends TERM and, seconds later, KILL. So the program gets a
-# time limit of its own, counted from when it trains: @MARGIN_S@ s are left to start and to write a checkpoint.
+# PBS sends no early signal: at the walltime it sends TERM and, seconds later, KILL. So the program has a time
+# limit of its own, counted from when it trains: @MARGIN_S@ s are left to start and to write a checkpoint.
 MAX_RUNTIME_S=$((@WALLTIME_S@ - @MARGIN_S@))
 
 @RUN@
 
 @CODES@
-# To go on, the job submits itself again: `qrerun`, which would requeue it, is for operators of PBS only.
-# $0 is the copy of this script that PBS runs; options given to qsub by hand are not repeated.
+# To go on, the job submits itself again: only operators of PBS may requeue it by `qrerun`.
+# $0 is the copy of this script that PBS runs. Options that were given to qsub by hand are not repeated.
 if [ "$CODE" -eq 75 ] && [ -z "$CANCELLED" ] && [ "$RESTARTS" -lt "$MAX_RESTARTS" ]; then
     qsub -v "RESTARTS=$((RESTARTS + 1)),MAX_RESTARTS=$MAX_RESTARTS,FLAGFILE=$FLAGFILE,VENV=$VENV" "$0" ||
-        echo "The run is not finished, and could not be submitted again from here: qsub it once more." >&2
+        echo "The run is not finished, and this job could not submit itself again: submit it by qsub." >&2
 fi
 exit "$CODE"
 """

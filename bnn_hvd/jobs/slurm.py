@@ -7,15 +7,15 @@ TEMPLATE = """\
 #!/bin/bash
 # Slurm: @NODES@ nodes x @PPN@ ranks x @THREADS@ threads, @WALLTIME@. Printed by
 #   python -m bnn_hvd job slurm @COMMAND@
-# Submit it from the folder that the flagfile and the run directory are relative to; options of sbatch
-# win over the lines below, and what follows the script's name is handed to `train`:
+# Submit it from the folder to which the paths of the flagfile and the run directory are relative. Options of
+# sbatch win over the lines below; `train` gets the flags after the script's name:
 #   sbatch [--nodes=4] scripts/submit_slurm.sh [--run=runs/another --seed=1]
 
 # The name in the queue
 #SBATCH --job-name=@NAME@
 # Nodes
 #SBATCH --nodes=@NODES@
-# Ranks on each of them
+# Ranks per node
 #SBATCH --ntasks-per-node=@PPN@
 # Cores for each rank: its threads
 #SBATCH --cpus-per-task=@THREADS@
@@ -23,24 +23,24 @@ TEMPLATE = """\
 #SBATCH --time=@WALLTIME@
 @QUEUE@
 @ACCOUNT@
-# 120 s before that, send USR1 to this script (B:), not to the ranks: see the trap
+# 120 s before that, Slurm sends USR1 to this script (B:), not to the ranks: see the trap
 #SBATCH --signal=B:USR1@120
-# The job may be started again: by itself (below), after a node failed, after a preemption
+# The job may be started again: by itself (below), after a node failure, after a preemption
 #SBATCH --requeue
-# The output of the next start goes after that of the last one, into one file
+# Each start appends its output to one file
 #SBATCH --open-mode=append
 #SBATCH --output=%x-%j.out
 
 @SETTINGS@
 # How srun starts MPI: the plugin that the site's MPI was built for, from `srun --mpi=list`
 SRUN_MPI=${SRUN_MPI:-pmix}
-# Threads of each rank: the cores that it was given
+# Threads of each rank: as many as it has cores
 export OMP_NUM_THREADS=${SLURM_CPUS_PER_TASK:-1}
 
 @RUN@
 
 @CODES@
-# `scontrol requeue` puts this same job (id, output file) into the queue again; not one that was cancelled.
+# `scontrol requeue` puts this job into the queue again, with its id and output file, unless it was cancelled.
 if [ "$CODE" -eq 75 ] && [ -z "$CANCELLED" ] && [ "${SLURM_RESTART_COUNT:-0}" -lt "$MAX_RESTARTS" ] &&
     [ "$(squeue --noheader --jobs="$SLURM_JOB_ID" --format=%T)" = RUNNING ]; then
     scontrol requeue "$SLURM_JOB_ID"
@@ -49,10 +49,10 @@ exit "$CODE"
 """
 
 LAUNCH = """\
-#   --cpus-per-task   again, because srun no longer inherits it from sbatch (since Slurm 22.05)
+#   --cpus-per-task   again, because since Slurm 22.05 srun does not inherit it from sbatch
 #   --cpu-bind=cores  each rank keeps its own cores; the program sees them and starts as many threads
-#   --wait=30         30 s after the first rank has ended, however it did, end the others
-# No --max_runtime_s: the signal comes from the scheduler itself, so it stays right with `sbatch --time`.
+#   --wait=30         30 s after the first rank has ended, with or without an error, srun ends the others
+# No --max_runtime_s: the scheduler sends the signal in time, also with another `sbatch --time`.
 srun --mpi="$SRUN_MPI" --cpus-per-task="$OMP_NUM_THREADS" --cpu-bind=cores --wait=30 \\
     python -m bnn_hvd train --flagfile="$FLAGFILE" --threads="$OMP_NUM_THREADS" "$@\""""
 

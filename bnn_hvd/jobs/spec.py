@@ -1,4 +1,4 @@
-"""What a batch job asks for, checked: the one input of every job script."""
+"""The resources and the flagfile of a batch job: the input of every job script."""
 
 import dataclasses
 import re
@@ -6,19 +6,23 @@ import shlex
 
 from bnn_hvd.errors import UserError
 
-# Names go into directives (#SBATCH, #PBS, #COBALT), which have no quotes.
+# Names stand in directives (#SBATCH, #PBS, #COBALT), where nothing can be quoted.
 PLAIN = re.compile(r"[A-Za-z0-9_.:+@-]*")
 COUNTS = ("nodes", "ranks_per_node", "threads_per_rank")
 NAMES = ("queue", "account", "filesystems", "name")
-SHORTEST_S = 300  # two minutes of it are for the start and for the last checkpoint
+SHORTEST_S = 300  # the start and the last checkpoint take two minutes of it
 
 
 @dataclasses.dataclass(frozen=True)
 class JobSpec:
-    """Nodes, ranks and threads of a job, how long it may take, where it runs, and what it trains.
+    """Nodes, ranks and threads of a job, its time limit, its place, and its flagfile.
 
-    `walltime` is HH:MM:SS or minutes; `queue`, `account` and `filesystems` may be empty, for the
-    scheduler's own defaults.
+    Attributes:
+      walltime: HH:MM:SS, or minutes.
+      queue, account, filesystems: empty for the defaults of the scheduler.
+
+    Raises:
+      UserError: a value can't be used in a job script.
     """
 
     nodes: int = 2
@@ -38,7 +42,7 @@ class JobSpec:
         for field in NAMES:
             if not PLAIN.fullmatch(getattr(self, field)):
                 raise UserError(
-                    f"--{field}={getattr(self, field)!r} can't stand in a job script: only letters, digits, _.:+@-"
+                    f"--{field}={getattr(self, field)!r} can't stand in a job script: use only letters, digits, _.:+@-"
                 )
         if not self.name or not self.name[0].isalpha():
             raise UserError(f"--name={self.name!r} must begin with a letter")
@@ -62,15 +66,15 @@ class JobSpec:
 
     @property
     def margin_s(self) -> int:
-        """Seconds to keep free at the end: a tenth of the walltime, from two to ten minutes.
+        """Seconds between the end of training and the walltime: a tenth of it, from two to ten minutes.
 
-        In it fit the rest of a call of the training loop, an evaluation, the checkpoint, and the end of all ranks.
+        They suffice for the rest of a call of the loop, an evaluation, the checkpoint, and the end of all ranks.
         """
         return min(max(self.walltime_s // 10, 120), 600)
 
     @property
     def command(self) -> str:
-        """The command that makes this job's script again, without the scheduler."""
+        """The flags of `job` that print this script again."""
         words = [
             f"--{field.name}={shlex.quote(str(getattr(self, field.name)))}"
             for field in dataclasses.fields(self)
@@ -80,7 +84,11 @@ class JobSpec:
 
 
 def parse_walltime(text: str) -> int:
-    """Return the seconds in `HH:MM:SS` or in a number of minutes."""
+    """Return the seconds in `HH:MM:SS` or in a number of minutes.
+
+    Raises:
+      UserError: the text is neither.
+    """
     if re.fullmatch(r"\d{1,6}", text, re.ASCII):
         return 60 * int(text)
     match = re.fullmatch(r"(\d{1,4}):([0-5]\d):([0-5]\d)", text, re.ASCII)

@@ -1,8 +1,8 @@
-"""The verb `plot`: run directory -> `plots/*.png` (or pdf, svg), from files alone.
+"""The verb `plot`: draws `plots/*.png` (or pdf, svg) from the files of a run directory.
 
-A figure is one function from the run directory to a matplotlib Figure, and one row in FIGURES. What
-it draws was written by `train` or `predict`; a figure whose file isn't there is skipped. Never
-imports TensorFlow: copy the files to a laptop, and plot there.
+A figure is one function from the run directory to a matplotlib Figure, and one row in FIGURES. It draws a file that
+`train` or `predict` wrote; without the file it is skipped. `plot` never imports TensorFlow, so that the files can be
+copied to a laptop and plotted there.
 """
 
 from collections.abc import Callable
@@ -19,10 +19,10 @@ from bnn_hvd.run import records
 
 
 class Row(NamedTuple):
-    """`draw` reads `source` (a file, or a folder of .npz) of the run; the verb `written_by` makes it.
+    """A figure: `draw` reads the `source` of the run, a file or a folder of .npz; the verb `written_by` writes it.
 
-    needs: the array without which the run is of another kind (classes, targets, a curve), and has no such figure.
-    optional: most runs have no such source, and nothing is said of it.
+    needs: an array of `source`; runs of another kind (classes, real values, a curve) do not have it, nor this figure.
+    optional: most runs do not have the source, so `plot` prints nothing if it is missing.
     """
 
     draw: Callable[[Path], Figure]
@@ -48,10 +48,10 @@ FIGURES = {
 
 
 def main(config: PlotConfig) -> int:
-    """Write every figure that the run has the files for, and print its path.
+    """Write each figure for which the run has the file, and print its path; returns the exit code.
 
     Raises:
-      UserError: not a run directory, nothing in it to plot, a damaged file, no right to write.
+      UserError: --run is no run directory, has nothing to plot, has a damaged file, or can't be written to.
     """
     run = Path(config.run)
     check_run(run)
@@ -72,17 +72,22 @@ def main(config: PlotConfig) -> int:
 
 
 def check_run(run: Path) -> None:
-    """Raise UserError unless `run` has at least one file to draw."""
+    """Check that a run has at least one file to draw.
+
+    Raises:
+      UserError: it has none.
+    """
     if not run.is_dir():
         raise UserError(f"--run={run}: there is no directory {run.absolute()}")
     if any(has_content(run / row.source) for row in FIGURES.values()):
         return
     if (run / records.CONFIG).exists():
-        raise UserError(f"{run.absolute()} has nothing to plot yet: `train` has not logged anything")
+        raise UserError(f"{run.absolute()} has nothing to plot yet: wait until `train` has logged its first steps")
     raise UserError(f"{run.absolute()} is not a run directory: none of the files of `train` or `predict` is in it")
 
 
 def has_content(source: Path) -> bool:
+    """Return whether a file has at least one byte, or a folder at least one .npz."""
     if source.is_dir():
         return any(source.glob("*.npz"))
     return source.is_file() and source.stat().st_size > 0

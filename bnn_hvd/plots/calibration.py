@@ -1,4 +1,4 @@
-"""Figures of the whole test part: reliability diagram, and histograms of the uncertainties.
+"""Figures of the whole test part: the reliability diagram, and histograms of the uncertainties.
 
 Shapes: N test examples, M out-of-distribution examples, C classes, B bins.
 """
@@ -18,7 +18,7 @@ MAX_HISTOGRAM_BINS = 40
 
 
 def reliability(run: Path) -> Figure:
-    """Accuracy over confidence with 95 % intervals, the number of examples in each bin, and the ECE."""
+    """Draw accuracy over confidence with 95 % intervals, the number of examples in each bin, and the ECE."""
     arrays = style.read_npz(run / records.PREDICTIVE, "probs_NC", "labels_N")
     probs_NC, labels_N = arrays["probs_NC"], arrays["labels_N"]
     bins = classification.reliability(probs_NC, labels_N, NUM_BINS)
@@ -59,14 +59,17 @@ def _accuracy_over_confidence(axes: Axes, bins: classification.Reliability) -> N
 
 
 def wilson(fraction: np.ndarray, count: np.ndarray, z: float = 1.96) -> tuple[np.ndarray, np.ndarray]:
-    """Return Wilson's (1927) interval of a fraction: sensible for few examples, and for 0 and 1."""
+    """Return Wilson's (1927) interval of a fraction; it also holds for few examples, and for fractions of 0 and 1."""
     centre = (fraction + z**2 / (2 * count)) / (1 + z**2 / count)
     half = z / (1 + z**2 / count) * np.sqrt(fraction * (1 - fraction) / count + z**2 / (4 * count**2))
     return centre - half, centre + half
 
 
 def uncertainty_histogram(run: Path) -> Figure:
-    """Total, aleatoric and epistemic; and each score on in- against out-of-distribution data, if there is any."""
+    """Draw histograms of the total, aleatoric and epistemic uncertainty of the test part.
+
+    With out-of-distribution data, draw total and epistemic uncertainty on these beside those on the test part, too.
+    """
     names = ("predictive_entropy", "expected_entropy", "mutual_information")
     arrays = style.read_npz(
         run / records.PREDICTIVE, *(f"{name}_N" for name in names), optional=tuple(f"ood_{name}_M" for name in names)
@@ -91,7 +94,7 @@ def _in_against_out(axes: Axes, title: str, scores_N: np.ndarray, ood_scores_M: 
 
 
 def _histograms(axes: Axes, title: str, parts: dict[str, np.ndarray], colours: tuple[str, ...]) -> None:
-    """Overlay histograms in the same bins, as fractions on a log axis: most examples are near 0."""
+    """Draw histograms over each other in the same bins, on a log axis because most examples are near 0."""
     top = max(float(values.max()) for values in parts.values())
     num_bins = min(MAX_HISTOGRAM_BINS, *(style.rice(len(values)) for values in parts.values()))
     edges = np.linspace(0, max(top, 1e-3), num_bins + 1)

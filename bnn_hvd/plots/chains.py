@@ -1,7 +1,4 @@
-"""Figures of the chains of hmc: traces over the trajectories, burn-in shaded.
-
-Shapes: M chains, T trajectories.
-"""
+"""Figures of the chains of `hmc`. Legend: M chains, T trajectories."""
 
 from pathlib import Path
 
@@ -18,12 +15,15 @@ PANELS = {
     "log_posterior": ("Log posterior", "nats"),
     "accuracy": ("Accuracy on the training part", "fraction correct"),
     "step_size": ("Step size", "of the leapfrog"),
-    "accept": ("Accept probability", "of a trajectory"),
+    "accept": ("Acceptance probability", "of a trajectory"),
 }
 
 
 def traces(run: Path) -> Figure:
-    """Log posterior, accuracy, step size and accept probability of each chain; divergent trajectories are marked."""
+    """Draw log posterior, accuracy, step size and acceptance probability of each chain over its trajectories.
+
+    Burn-in is shaded, divergent trajectories are marked.
+    """
     arrays = style.read_npz(run / records.CHAINS)
     panels = [name for name in PANELS if arrays[f"{name}_MT"].any()]
     figure = style.figure("Chains", run, 11, 1 + 2.9 * ((len(panels) + 1) // 2))
@@ -55,7 +55,7 @@ def _trace(axes: Axes, name: str, arrays: dict[str, np.ndarray]) -> None:
 
 
 def _focus(axes: Axes, values_MT: np.ndarray, burn_in: int) -> None:
-    """Leave the way from the start out of view: the chains' stationary part fills the panel."""
+    """Fit the y axis to the values after burn-in: those before are often far away."""
     late_MT = values_MT[:, burn_in:] if burn_in < values_MT.shape[1] else values_MT
     low, high = float(late_MT.min()), float(late_MT.max())
     margin = 0.3 * (high - low) or 1e-3

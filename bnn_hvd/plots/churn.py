@@ -1,6 +1,6 @@
 """Figures of a churn study, from its files: churn.json (a row per cell), curves.json, examples.npz.
 
-Solid lines are runs with determinism off, dashed ones with it on.
+Solid lines are of runs without determinism, dashed lines of runs with it.
 """
 
 from collections.abc import Callable, Sequence
@@ -18,10 +18,10 @@ from bnn_hvd.run import records
 
 Row = dict[str, Any]
 COLOURS = (style.BLUE, style.ORANGE, style.GREEN, style.VERMILION, style.SKY, style.BLACK, style.GREY)
-MARKERS = "osD^vXP*h"  # two more than colours: of many regimes, no two look alike
+MARKERS = "osD^vXP*h"  # two more than colours, so that 63 regimes look different
 MAX_CLASSES = 20
 TOPS = {"accuracy": "top-1", "top5_accuracy": "top-5"}
-COLUMNS = 6  # of the sheet of examples
+COLUMNS = 6  # of examples
 
 
 def read(study: Path) -> list[Row]:
@@ -29,7 +29,7 @@ def read(study: Path) -> list[Row]:
 
 
 def churn(study: Path) -> Figure:
-    """The fraction of test labels that differ against the learning rate, one line per regime; a panel a method."""
+    """Draw churn over the learning rate: a panel per method, a line per regime."""
     rows = read(study)
     methods = _unique(rows, "method")
     figure = style.figure("Churn", study, 1.5 + 4.6 * len(methods), 4.6)
@@ -43,13 +43,13 @@ def churn(study: Path) -> Figure:
         axes.set_xscale("log" if min(rates) > 0 else "linear")
         axes.set_xticks(rates, [f"{rate:g}" for rate in rates])
         axes.minorticks_off()
-        axes.set_ylim(bottom=-0.02 * axes.get_ylim()[1])  # a churn of 0 is a line that can be seen
+        axes.set_ylim(bottom=-0.02 * axes.get_ylim()[1])  # a line at 0 is visible above the axis
     _legend(figure, rows)
     return figure
 
 
 def determinism(study: Path) -> Figure:
-    """What determinism costs: the time of a step with it over without, pair by pair of runs, and their median."""
+    """Draw the cost of determinism: the ratio of the step times with and without it, per pair of runs and median."""
     rows = [row for row in read(study) if row["step_time_ratios"]]
     names = [f"{row['method']}, {row['regime']}, {row['learning_rate']:g}" for row in rows]
     figure = style.figure("Cost of determinism", study, 7.5, 1.8 + 0.35 * len(rows))
@@ -71,12 +71,12 @@ def determinism(study: Path) -> Figure:
 
 
 def classes(study: Path) -> Figure:
-    """Churn of each class and the spread of its accuracy over the replicas; of the first learning rate and method."""
+    """Draw each class's churn, and its spread of accuracy over the replicas: at the first method and learning rate."""
     return _bars(study, "classes", "Churn by class")
 
 
 def groups(study: Path) -> Figure:
-    """The same for the user's own groups."""
+    """Draw the churn and the spread of accuracy of each of the user's groups, as `classes` does."""
     return _bars(study, "groups", "Churn by group")
 
 
@@ -105,7 +105,7 @@ def _bars(study: Path, key: str, title: str) -> Figure:
 
 
 def divergence(study: Path) -> Figure:
-    """The L2 distance of the replicas' weights over the steps, averaged over pairs; a panel a learning rate."""
+    """Draw the mean L2 distance between the weights of two replicas over the steps: a panel per learning rate."""
     rows = read(study)
     rates = _unique(rows, "learning_rate")
     figure = style.figure("Distance of the weights", study, 1 + 4.6 * len(rates), 4.6)
@@ -121,9 +121,9 @@ def divergence(study: Path) -> Figure:
 
 
 def accuracies(study: Path) -> Figure:
-    """Top-1 (and top-5) accuracy on the test part over the epochs: a line for every replica; a column a cell's setting.
+    """Draw top-1 (and top-5) accuracy on the test part over the epochs: a line per replica.
 
-    Replicas that several regimes share, and those that come out equal, lie on each other.
+    There is a column of panels per method and learning rate. The lines of equal replicas lie on each other.
     """
     curves, rows = records.read_json(study / records.CURVES), read(study)
     keys = [key for key in TOPS if any(key in run for runs in curves for run in runs)]
@@ -144,7 +144,7 @@ def accuracies(study: Path) -> Figure:
 
 
 def examples(study: Path) -> Figure:
-    """The most divergent test examples of one cell, each with its true label and the label of each replica."""
+    """Draw the most divergent test examples of one cell, each with its true label and the labels of the replicas."""
     found = style.read_npz(study / records.CHURN_EXAMPLES)
     x_EHWC, truth_E, labels_KE = found["x_EHWC"], found["truth_E"], found["labels_KE"]
     names = found["class_names"]
@@ -175,7 +175,7 @@ def _legend(figure: Figure, rows: Sequence[Row]) -> None:
 def _line(
     axes: Axes, i: int, dashed: bool, x: Sequence[float], y: Sequence[float], marker: str = "", thin: bool = False
 ) -> None:
-    """Later regimes have smaller marks: where lines lie on each other, all of them are seen."""
+    """Draw a line of regime number i. Later regimes have smaller markers, so that equal lines all stay visible."""
     axes.plot(
         x, y, color=_colour(i), marker=marker or _marker(i), linestyle="--" if dashed else "-",
         markerfacecolor="none" if dashed else None, linewidth=0.8 if thin else None,

@@ -1,6 +1,6 @@
-"""Figures of the predictive distribution: one test example per class, all posterior draws.
+"""Figures of the predictive distribution: all posterior draws for one test example of each class.
 
-Shapes: S draws, K chosen examples, C classes; H, W height and width of an image, D features.
+Legend: S draws, K chosen examples, N test examples, C classes; H, W height and width of an image.
 """
 
 import math
@@ -22,12 +22,12 @@ ENTROPIES = ("predictive_entropy", "expected_entropy", "mutual_information")  # 
 KEYS = ("draws_SKC", "example_index_K", "examples_K", "class_names", "labels_N", *(f"{e}_N" for e in ENTROPIES))
 MAX_SHARED_CLASSES = 12  # with more, each panel shows its own most probable ones
 MAX_SHOWN_CLASSES = 8
-MAX_LEVEL_CHARACTERS = 45  # longer class names are turned, or they would overlap
-JITTER = 0.32  # half the width, in classes, over which the draws are spread
+MAX_LEVEL_CHARACTERS = 45  # of all class names of a panel; longer ones are rotated, so that they do not overlap
+JITTER = 0.32  # half the width, in classes, over which the dots of the draws are spread
 
 
 class Chosen(NamedTuple):
-    """One chosen example: draws_SC, its input, test index, label, and the three uncertainties [nats]."""
+    """A chosen test example: its draws, input, index in the test part, label, and uncertainties in nats."""
 
     draws_SC: np.ndarray
     example: np.ndarray
@@ -39,12 +39,12 @@ class Chosen(NamedTuple):
 
 
 def confident(run: Path) -> Figure:
-    """The test example of each class that the network is surest of."""
+    """Draw the test example of each class whose prediction is most confident."""
     return _predictive_draws(run, "Most confident test example of each class", half=0)
 
 
 def doubtful(run: Path) -> Figure:
-    """The test example of each class that the network doubts most."""
+    """Draw the test example of each class whose prediction is most doubtful."""
     return _predictive_draws(run, "Most doubtful test example of each class", half=1)
 
 
@@ -73,19 +73,20 @@ def _predictive_draws(run: Path, title: str, half: int) -> Figure:
 
 
 def _chosen(arrays: dict[str, np.ndarray], half: int) -> list[Chosen]:
-    """Return the confident (half 0) or the doubtful (half 1) ones, as uncertainty.choose_examples orders them."""
+    """Return the confident (half 0) or the doubtful (half 1) examples, in the order of `choose_examples`."""
     middle = len(arrays["example_index_K"]) // 2
     return [_example(arrays, k) for k in range(half * middle, (half + 1) * middle)]
 
 
 def _example(arrays: dict[str, np.ndarray], k: int) -> Chosen:
     index = int(arrays["example_index_K"][k])
-    entropies = [max(0.0, float(arrays[f"{name}_N"][index])) for name in ENTROPIES]  # rounding: -1e-9, not "-0.00"
+    # After rounding errors the mutual information can be -1e-9, which would be written as "-0.00".
+    entropies = [max(0.0, float(arrays[f"{name}_N"][index])) for name in ENTROPIES]
     return Chosen(arrays["draws_SKC"][:, k], arrays["examples_K"][k], index, int(arrays["labels_N"][index]), *entropies)
 
 
 def shown_classes(example: Chosen) -> list[int]:
-    """Return the classes to draw, ascending: all, or of very many the most probable and the true one."""
+    """Return the classes to draw, ascending: all, or of many the most probable ones and the true one."""
     mean_C = example.draws_SC.mean(axis=0)
     if len(mean_C) <= MAX_SHARED_CLASSES:
         return list(range(len(mean_C)))
@@ -94,7 +95,7 @@ def shown_classes(example: Chosen) -> list[int]:
 
 
 def _draw_probabilities(axes: Axes, example: Chosen, shown: list[int]) -> None:
-    """One dot per draw and class, a bar at the mean; the true class stands on a shaded band."""
+    """Draw a dot per draw and class, a bar at the mean of the draws, and a shaded band behind the true class."""
     draws = example.draws_SC[:, shown]
     offsets = JITTER * spread(len(draws))
     alpha = min(0.9, max(0.15, 30 / len(draws)))
@@ -102,7 +103,7 @@ def _draw_probabilities(axes: Axes, example: Chosen, shown: list[int]) -> None:
         colour = style.BLUE if c == example.label else style.VERMILION
         if c == example.label:
             axes.axvspan(i - 0.5, i + 0.5, color=style.SKY, alpha=0.25, lw=0)
-        if len(draws) > 1:  # else the mean says it all
+        if len(draws) > 1:  # a single draw is its own mean
             axes.scatter(i + offsets, draws[:, i], s=7, color=colour, alpha=alpha, lw=0, rasterized=True, clip_on=False)
         axes.hlines(draws[:, i].mean(), i - 0.42, i + 0.42, color=style.BLACK, linewidth=2, zorder=3)
     axes.set(xlim=(-0.5, len(shown) - 0.5), ylim=(-0.02, 1.02), yticks=(0, 0.5, 1))
@@ -110,12 +111,12 @@ def _draw_probabilities(axes: Axes, example: Chosen, shown: list[int]) -> None:
 
 
 def spread(count: int) -> np.ndarray:
-    """Return `count` offsets in (-1, 1), even and in no order: the golden-ratio sequence."""
+    """Return `count` evenly spread offsets in (-1, 1), not in order: the golden-ratio sequence."""
     return 2 * ((np.arange(count) * (math.sqrt(5) - 1) / 2 + 0.5) % 1) - 1
 
 
 def _caption(axes: Axes, example: Chosen, names: list[str]) -> None:
-    """Say what it was taken for, in the colour of the wrong classes if it is one, and how sure that is."""
+    """Write the predicted class, in colour if it is wrong, and the uncertainties."""
     predicted = int(example.draws_SC.mean(axis=0).argmax())
     colour = style.BLACK if predicted == example.label else style.VERMILION
     axes.set_title(f"predicted {names[predicted]}", loc="left", fontsize=9, color=colour)
@@ -124,14 +125,14 @@ def _caption(axes: Axes, example: Chosen, names: list[str]) -> None:
 
 
 def _label_classes(axes: Axes, labels: list[str], full: bool) -> None:
-    """Write the names under the lowest panel of a column; the others share them, unless each has its own."""
+    """Write the names of the classes; not `full`: only their ticks, because the panel below has the names."""
     turned: dict[str, Any] = {"rotation": 30, "ha": "right"} if sum(map(len, labels)) > MAX_LEVEL_CHARACTERS else {}
     axes.set_xticks(range(len(labels)), labels if full else [], **turned)
     axes.tick_params(axis="x", length=0)
 
 
 def _draw_input(axes: Axes, example: Chosen, name: str) -> None:
-    """Show an image as it is, and a vector as a line over its features; below it, the true class."""
+    """Draw an image, or a vector as a line over its features; write the true class below it."""
     if example.example.ndim == 1:
         axes.plot(example.example, color=style.BLACK, linewidth=1)
     else:
@@ -143,7 +144,7 @@ def _draw_input(axes: Axes, example: Chosen, name: str) -> None:
 
 
 def to_image(example: np.ndarray) -> np.ndarray:
-    """Return [H, W] or [H, W, 3] in [0, 1] from [H, W] or [H, W, channels] in any range."""
+    """Return an image [H, W] or [H, W, 3] in [0, 1]; `example` is [H, W] or [H, W, channels], in any range."""
     pixels = example.astype(np.float64)
     if pixels.ndim == 3 and pixels.shape[-1] != 3:
         pixels = pixels.mean(axis=-1)
@@ -152,7 +153,7 @@ def to_image(example: np.ndarray) -> np.ndarray:
 
 
 def shorten(name: str, most: int = 12) -> str:
-    """Cut a long class name in its middle: `class_12` and `class_34` differ at the end."""
+    """Return a class name of at most `most` letters, without its middle: names often differ at the end."""
     return name if len(name) <= most else name[: most // 2] + "…" + name[1 - most // 2 :]
 
 
@@ -163,6 +164,6 @@ def _legend(figure: Figure, num_draws: int, columns: int) -> None:
         "one draw, true class": Line2D([], [], color=style.BLUE, marker="o", markersize=5, linestyle=""),
         "one draw, other classes": Line2D([], [], color=style.VERMILION, marker="o", markersize=5, linestyle=""),
     }
-    if num_draws == 1:  # a point network has no dots
+    if num_draws == 1:  # then there are no dots
         handles = {"true class": handles["true class"], "probability": handles["mean of 1 draws"]}
     figure.legend(list(handles.values()), list(handles), loc="outside lower center", ncols=columns)

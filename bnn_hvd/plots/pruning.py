@@ -1,4 +1,4 @@
-"""The figure of `prune`: scores against the fraction of the weights that were dropped."""
+"""The figure of `prune`: scores over the fraction of the weights that are pruned."""
 
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ SCOPES = {"layer": "of each kernel", "global": "of all kernels together"}
 
 
 def curves(run: Path) -> Figure:
-    """One panel a score, one line a criterion; the dotted line is the network as it was trained."""
+    """Draw a panel per score, with a line per criterion, and a dotted line for the network before pruning."""
     rows = records.read_json(run / records.PRUNING)
     shown = [name for name in PANELS if name in rows[0]]
     figure = style.figure("Pruning", run, 3.9 * len(shown), 3.9)

@@ -1,4 +1,4 @@
-"""Figures of a regression: the curve with its uncertainty, more and more particles, calibration.
+"""Figures of a regression: the curve with its uncertainty, the curve for different numbers of draws, calibration.
 
 Shapes: T training examples, N test examples, G points of the grid, S draws or particles.
 """
@@ -15,15 +15,16 @@ from bnn_hvd.run import records
 
 CURVE = ("x_train_T", "y_train_T", "grid_x_G", "grid_mean_G", "grid_aleatoric_std_G", "grid_epistemic_std_G",
          "grid_total_std_G", "grid_draws_SG")  # fmt: skip
-COUNTS = (2, 4, 8)  # particles, side by side
+COUNTS = (2, 4, 8)  # draws of each panel
 MAX_POINTS = 1000
 MAX_LINES = 12
-MOST_STD = 2.0  # in ranges of the data and the curve, as below
-HEADROOM = 0.6  # of the data's and the curve's range, above and below: far outside the bands may be wide
+# Limits of the axes, as multiples of the range of the data and the curve: far from the data the bands can be wide.
+MOST_STD = 2.0
+HEADROOM = 0.6  # above and below
 
 
 def curve(run: Path) -> Figure:
-    """Data, truth, mean, and bands of one and two standard deviations, over the inputs."""
+    """Draw the data, the truth, the mean, and bands of one and two standard deviations, over the inputs."""
     found = style.read_npz(run / records.PREDICTIVE, *CURVE, optional=("grid_truth_G",))
     figure = style.figure("Prediction and its uncertainty", run, 10, 7.5)
     upper, lower = style.grid(figure, 2, 1)
@@ -33,11 +34,11 @@ def curve(run: Path) -> Figure:
     upper.legend(loc="upper center", ncols=5)
     for name, label, colour in (
         ("total", "total", style.BLACK), ("aleatoric", "aleatoric: noise in the data", style.ORANGE),
-        ("epistemic", "epistemic: not knowing", style.BLUE),
+        ("epistemic", "epistemic: disagreement of draws", style.BLUE),
     ):  # fmt: skip
         lower.plot(found["grid_x_G"], found[f"grid_{name}_std_G"], color=colour, label=label)
     _edges(lower, found["x_train_T"])
-    lower.set(title="standard deviation, and its two parts", xlabel="x", ylabel="standard deviation of y")
+    lower.set(title="standard deviation: the total and its two parts", xlabel="x", ylabel="standard deviation of y")
     largest = min(found["grid_total_std_G"].max(), MOST_STD * np.ptp(_values(found)))
     lower.set_ylim(0, 1.25 * largest)  # room for the legend
     lower.legend(loc="upper center", ncols=4, fontsize=8)
@@ -45,11 +46,11 @@ def curve(run: Path) -> Figure:
 
 
 def particles(run: Path) -> Figure:
-    """The means of 2, 4 and 8 draws (the particles of an ensemble), and how far they spread."""
+    """Draw the mean and the spread of 2, 4 and 8 draws; a draw of an ensemble is a particle."""
     found = style.read_npz(run / records.PREDICTIVE, *CURVE, optional=("grid_truth_G",))
     draws_SG = found["grid_draws_SG"]
     counts = [count for count in COUNTS if count <= len(draws_SG)] or [len(draws_SG)]
-    figure = style.figure("More and more draws", run, 4.2 * len(counts), 4.2)
+    figure = style.figure("Number of draws", run, 4.2 * len(counts), 4.2)
     for axes, count in zip(style.grid(figure, len(counts), len(counts)), counts, strict=True):
         first_SG = draws_SG[:count]
         _data_and_truth(axes, found)
@@ -61,7 +62,7 @@ def particles(run: Path) -> Figure:
 
 
 def calibration(run: Path) -> Figure:
-    """Quantiles as predicted against as observed, and predictions against targets."""
+    """Draw the observed over the predicted quantiles, and the predictions over the targets."""
     found = style.read_npz(run / records.PREDICTIVE, "pit_N", "mean_N", "total_std_N", "y_N")
     figure = style.figure("Calibration and accuracy", run, 10, 4.6)
     left, right = style.grid(figure, 2, 2)
@@ -101,7 +102,7 @@ def _data_and_truth(axes: Axes, found: dict[str, np.ndarray]) -> None:
 
 
 def _values(found: dict[str, np.ndarray]) -> np.ndarray:
-    """Return what must be in sight: the data and the curve."""
+    """Return the values that must be visible: the data and the curve."""
     return np.concatenate([found["y_train_T"], found["grid_mean_G"]])
 
 

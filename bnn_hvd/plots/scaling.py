@@ -1,6 +1,6 @@
 """Figures of a scaling study: training time by number of nodes, and speed-up with its prediction.
 
-Rows and predictions are those of `bnn_hvd.studies.scaling`, by model, in ascending number of ranks.
+Rows and predictions are those of `bnn_hvd.studies.scaling`, by model, in ascending order of ranks.
 """
 
 from collections.abc import Sequence
@@ -21,7 +21,7 @@ MARKERS = "osD^vX"
 
 
 def training_time(run: Path, rows: Rows, caption: str) -> Figure:
-    """Training time, without compilation and evaluation, as bars by nodes (or ranks), models side by side."""
+    """Draw a bar of the training time, without compilation and evaluation, per number of nodes (or ranks) and model."""
     unit, counts = unit_of(rows), _counts(rows)
     figure = style.figure("Training time", run, max(5.5, 1.2 + 0.9 * len(counts) * len(rows)), 4.4)
     axes = figure.add_subplot()
@@ -43,21 +43,21 @@ def training_time(run: Path, rows: Rows, caption: str) -> Figure:
 
 
 def speed_up(run: Path, rows: Rows, predictions: Rows, caption: str, link: str) -> Figure:
-    """Speed-up against nodes (or ranks) with the ideal line; beside it, where it leads on the given interconnect."""
+    """Draw the speed-up over nodes (or ranks); with predictions, a second panel for the given interconnect."""
     figure = style.figure("Speed-up", run, 10 if predictions else 5.5, 4.9)
     panels = style.grid(figure, 2 if predictions else 1, 2 if predictions else 1)
     _measured(panels[0], rows)
     panels[0].set_title(f"measured: {caption}", loc="left", wrap=True)
     if predictions:
         _predicted(panels[1], rows, predictions)
-        panels[1].set_title("and predicted", loc="left")
+        panels[1].set_title("measured and predicted", loc="left")
         dashed = Line2D([], [], color=style.GREY, linestyle="--", label=assumptions(rows, predictions, link))
         figure.legend(handles=[dashed], loc="outside lower center")
     return figure
 
 
 def particles(run: Path, rows: Sequence[Any], caption: str) -> Figure:
-    """Seconds per epoch against the number of particles, a line for each number of ranks."""
+    """Draw seconds per epoch over the number of particles: a line per number of ranks."""
     figure = style.figure("Particles", run, 6.4, 4.4)
     axes = figure.add_subplot()
     counts = sorted({row.particles for row in rows})
@@ -69,8 +69,8 @@ def particles(run: Path, rows: Sequence[Any], caption: str) -> Figure:
             axes.vlines(x, [row.epoch_s_min for row in mine], [row.epoch_s_max for row in mine], color=COLOURS[i])
         axes.annotate(f"{y[-1]:.3g} s", (x[-1], y[-1]), (6, 4), textcoords="offset points")
     first = rows[0]
-    dear = [first.epoch_s * count / first.particles for count in counts]
-    axes.plot(counts, dear, color=style.GREY, linestyle=":", label="one after the other")
+    proportional = [first.epoch_s * count / first.particles for count in counts]
+    axes.plot(counts, proportional, color=style.GREY, linestyle=":", label="one particle after the other")
     axes.set(xlabel="particles", ylabel="seconds per epoch", xticks=counts, ylim=(0, None))
     axes.margins(x=0.1)
     axes.set_title(
@@ -96,7 +96,7 @@ def _measured(axes: Axes, rows: Rows) -> None:
 
 
 def _predicted(axes: Axes, rows: Rows, predictions: Rows) -> None:
-    """Measured points and their dashed continuation, both axes logarithmic."""
+    """Draw the measured points, and the predictions as dashed lines, on logarithmic axes."""
     unit = unit_of(rows)
     first = _counts(rows)[0]
     last = max(prediction.nodes for mine in predictions.values() for prediction in mine)
@@ -111,11 +111,11 @@ def _predicted(axes: Axes, rows: Rows, predictions: Rows) -> None:
         axes.plot(nodes, values, color=COLOURS[i % len(COLOURS)], linestyle="--", label=label)
     _log_axes(axes, last, last / first)
     axes.set(xlabel="nodes", ylabel=f"speed-up, against {first}")
-    axes.legend(loc="upper left", title="dashed: predicted; the best of it", alignment="left")
+    axes.legend(loc="upper left", title="dashed: predicted; the numbers: its maximum", alignment="left")
 
 
 def _log_axes(axes: Axes, most: float, fastest: float) -> None:
-    """Logarithmic axes that count in powers of two."""
+    """Make both axes logarithmic, with ticks at powers of two."""
     axes.set(xscale="log", yscale="log")
     for axis, top in ((axes.xaxis, most), (axes.yaxis, fastest)):
         axis.set_major_locator(FixedLocator(_powers_of_two(top)))
@@ -124,7 +124,7 @@ def _log_axes(axes: Axes, most: float, fastest: float) -> None:
 
 
 def assumptions(rows: Rows, predictions: Rows, link: str) -> str:
-    """Return what the dashed lines assume, in a few words."""
+    """Return the assumptions of the dashed lines, for the legend."""
     first, measured = next(iter(predictions.values()))[0], next(iter(rows.values()))
     per_node, strong = max(1, first.ranks // first.nodes), len({row.global_batch_size for row in measured}) == 1
     batch = f"global batch {measured[0].global_batch_size:,}" if strong else f"batch {measured[0].batch_size} per rank"
@@ -140,13 +140,13 @@ def _line(axes: Axes, i: int, x: Sequence[float], y: Sequence[float], label: str
 
 
 def _powers_of_two(top: float) -> list[int]:
-    """Return the powers of two up to `top`, every second or third where there are many."""
+    """Return the powers of two up to `top`; if there are many, every second or third of them."""
     exponent = max(1, int(np.log2(top)))
     return [2**k for k in range(0, exponent + 1, 1 + exponent // 7)]
 
 
 def unit_of(rows: Rows) -> str:
-    """Return what the study varied: nodes, or ranks where all runs had as many nodes."""
+    """Return the unit of the x axis: nodes, or ranks if all runs had the same number of nodes."""
     return "nodes" if len({row.nodes for mine in rows.values() for row in mine}) > 1 else "ranks"
 
 

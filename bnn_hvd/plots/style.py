@@ -1,7 +1,7 @@
-"""What the figures share: colours, sizes, reading a run's arrays and saving.
+"""The style of all figures, the reading of their files, and saving.
 
-The colours are those of Okabe and Ito (2008), which colour-blind readers can tell apart. Figures are
-made without pyplot: no window, no display, no global state.
+The colours are those of Okabe and Ito (2008), which colour-blind readers can tell apart. Figures are made without
+pyplot, which needs global state and may need a display.
 """
 
 import contextlib
@@ -28,14 +28,14 @@ RC: Any = {
     "axes.spines.top": False, "axes.spines.right": False, "axes.grid": True, "axes.axisbelow": True,
     "grid.color": "#e4e4e4", "grid.linewidth": 0.8, "lines.linewidth": 1.8, "legend.frameon": False,
     "figure.constrained_layout.w_pad": 0.1, "figure.constrained_layout.h_pad": 0.08,
-    "savefig.dpi": 150, "pdf.fonttype": 42,  # TrueType: text in a paper's figure stays text
-    "svg.hashsalt": "bnn_hvd",  # with METADATA: the same run gives the same bytes
+    "savefig.dpi": 150, "pdf.fonttype": 42,  # TrueType: text stays text
+    "svg.hashsalt": "bnn_hvd",  # with METADATA, the same run gives the same bytes
 }  # fmt: skip
 METADATA: dict[str, dict[str, Any]] = {"png": {}, "pdf": {"CreationDate": None}, "svg": {"Date": None}}
 
 
 def figure(title: str, run: Path, width: float, height: float) -> Figure:
-    """Return an empty figure (inches) that says what it shows, and of which run."""
+    """Return an empty figure of this size in inches; its title ends with the name of the run."""
     empty = Figure(figsize=(width, height), layout="constrained")
     empty.suptitle(f"{title}: {run.resolve().name}")
     return empty
@@ -48,20 +48,24 @@ def grid(figure: Figure, count: int, columns: int) -> list:
 
 
 def save(figure: Figure, path: Path) -> None:
-    """Write the figure in the format that the name of `path` ends with, atomically."""
+    """Write the figure atomically, in the format that the suffix of `path` names."""
     kind = path.suffix[1:]
     with records.atomic(path) as temporary:
         figure.savefig(temporary, format=kind, metadata=METADATA[kind])
 
 
 def draw(drawn: Callable[[], Figure], path: Path) -> None:
-    """Draw a figure with the settings that all figures share, and save it."""
+    """Draw a figure in the style of all figures, and save it."""
     with matplotlib.rc_context(RC):
         save(drawn(), path)
 
 
 def read_npz(path: Path, *required: str, optional: tuple[str, ...] = ()) -> dict[str, np.ndarray]:
-    """Return the named arrays of a file (all of them if none is named), or say what is wrong with it."""
+    """Return the named arrays of a file; all of them if none is named.
+
+    Raises:
+      UserError: the file is damaged, or a required array is missing.
+    """
     with opened(path) as arrays:
         wanted = required + tuple(key for key in optional if key in arrays) or tuple(arrays)
         return {key: arrays[key] for key in wanted}
@@ -69,7 +73,11 @@ def read_npz(path: Path, *required: str, optional: tuple[str, ...] = ()) -> dict
 
 @contextlib.contextmanager
 def opened(path: Path) -> Iterator[Any]:
-    """Yield the arrays of a file, each of them read when it is asked for; or say what is wrong with the file."""
+    """Yield the arrays of a file. Each is read when it is looked up.
+
+    Raises:
+      UserError: the file is damaged, or an array that is looked up is missing.
+    """
     try:
         with np.load(path, allow_pickle=False) as arrays:
             yield arrays
@@ -80,10 +88,10 @@ def opened(path: Path) -> Iterator[Any]:
 
 
 def rice(count: float) -> int:
-    """Return a number of histogram bins that `count` values can fill: 2 * cube root (Rice rule)."""
+    """Return the number of histogram bins for `count` values: 2 * cube root (Rice rule)."""
     return max(1, math.ceil(2 * count ** (1 / 3)))
 
 
 def evenly(count: int, most: int) -> list[int]:
-    """Return at most `most` indices out of `range(count)`, the first and the last among them."""
+    """Return at most `most` evenly spread indices of `range(count)`, with the first and the last."""
     return sorted({int(i) for i in np.linspace(0, count - 1, min(count, most)).round()})

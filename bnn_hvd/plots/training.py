@@ -1,4 +1,4 @@
-"""Figures of the training: learning curves, and the weight posteriors, early against late.
+"""Figures of the training: learning curves, and the weight posteriors from early to late.
 
 Shapes: R rows of the log, B bins.
 """
@@ -18,13 +18,13 @@ from bnn_hvd.plots import style
 from bnn_hvd.run import records
 
 SMOOTH_FROM_ROWS = 60  # a longer log is drawn as a running mean over a pale curve
-FEW_ROWS = 15  # a shorter one shows where its rows are
+FEW_ROWS = 15  # a shorter log is drawn with a dot per row
 MAX_SNAPSHOTS = 6
 MAX_HISTOGRAMS = 24
 
 
 class Panel(NamedTuple):
-    """One curve to draw: the key in metrics.jsonl, and what is written beside its axis."""
+    """A panel: the key in metrics.jsonl, the title, and the unit of the y axis."""
 
     key: str
     title: str
@@ -43,13 +43,13 @@ HISTOGRAMS = {"loc": "posterior mean", "scale": "posterior standard deviation"}
 
 
 def learning_curves(run: Path) -> Figure:
-    """NLL and accuracy of both parts over the epochs, KL and ELBO of the training part (if it has them)."""
+    """Draw each quantity of PANELS that the log has over the epochs, of the training and the test part."""
     rows = records.read_jsonl(run / records.METRICS)
     latest = max((row.get("first_member", 0) for row in rows), default=0)
-    rows = [row for row in rows if row.get("first_member", 0) == latest]  # particles added later begin at 0 again
+    rows = [row for row in rows if row.get("first_member", 0) == latest]  # particles added later begin at epoch 0
     panels = [panel for panel in PANELS if len(series(rows, panel.key)[1])]
     if not panels:
-        raise UserError(f"{(run / records.METRICS).absolute()} has no row to plot")
+        raise UserError(f"{(run / records.METRICS).absolute()} has no row to plot: train longer")
     figure = style.figure("Learning curves", run, 10, 1 + 2.9 * ((len(panels) + 1) // 2))
     for axes, panel in zip(style.grid(figure, len(panels), 2), panels, strict=True):
         _curves(axes, panel, rows)
@@ -98,7 +98,7 @@ def _test_curve(axes: Axes, epochs_R: np.ndarray, values_R: np.ndarray, rows: li
 
 
 def _log_axis(axes: Axes, values_R: np.ndarray) -> None:
-    """A log axis with readable ticks, where the values span enough for one."""
+    """Make the y axis logarithmic if the largest value is more than five times the smallest."""
     if values_R.min() > 0 and values_R.max() > 5 * values_R.min():
         axes.set_yscale("log")
         axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
@@ -107,27 +107,27 @@ def _log_axis(axes: Axes, values_R: np.ndarray) -> None:
 
 
 def _focus(axes: Axes, values_R: np.ndarray) -> None:
-    """Leave the first few bad rows out of view, so that the end can be read."""
+    """Fit the y axis to all but the lowest 5 % of the values, so that the end of the curve is readable."""
     low, high = float(np.quantile(values_R, 0.05)), float(values_R.max())
     margin = max(0.06 * (high - low), 1e-3)
     axes.set_ylim(max(0.0, low - margin), high + margin)
 
 
 def _shade_warmup(axes: Axes, train: list[dict[str, Any]]) -> None:
-    """Mark the epochs in which the weight of the KL still rose."""
+    """Shade the epochs of the KL warm-up."""
     epochs_R, weights_R = series(train, "kl_weight")
     if len(weights_R) and weights_R[0] < weights_R.max():
         axes.axvspan(0, epochs_R[np.argmax(weights_R)], color=style.ORANGE, alpha=0.15, lw=0, label="KL warm-up")
 
 
 def weight_posteriors(run: Path) -> Figure:
-    """Per layer: how means and standard deviations are distributed over its weights, early to late.
+    """Draw, per layer, the histograms of the means and the standard deviations of its weights, from early to late.
 
-    Layers without a distribution are left out; a point network's kernels are drawn as they are.
+    Layers with deterministic weights are left out. If all layers are such, the histograms of the kernels are drawn.
     """
     files = sorted((run / records.POSTERIOR).glob("step_*.npz"))
     if not files:
-        raise UserError(f"{(run / records.POSTERIOR).absolute()} has no file step_*.npz")
+        raise UserError(f"{(run / records.POSTERIOR).absolute()} has no file step_*.npz: `train` writes it")
     files = [files[i] for i in style.evenly(len(files), MAX_SNAPSHOTS)]
     snapshots = dict(zip(_times(run, files), map(style.read_npz, files), strict=True))
     panels = _histograms(list(snapshots.values())[-1])
@@ -137,7 +137,7 @@ def weight_posteriors(run: Path) -> Figure:
     title = "Weight posteriors" if bayesian else "Weights"
     figure = style.figure(title, run, 9 if columns == 2 else 12, 1.3 + (2.6 if columns == 2 else 2.1) * rows)
     for i, (axes, (layer, key)) in enumerate(zip(style.grid(figure, len(panels), columns), panels, strict=True)):
-        name = f"{layer}/{key}"  # what is collected only later on has no spread before
+        name = f"{layer}/{key}"  # early files of swag have no scale: it has collected no moments yet
         _overlay(axes, [(time, arrays, name) for time, arrays in snapshots.items() if f"{name}_counts" in arrays])
         axes.set(title=layer, xlabel=HISTOGRAMS[key] if bayesian else "weight")
         axes.set_ylabel("density (peak = 1)" if i % columns == 0 else "")
@@ -146,14 +146,14 @@ def weight_posteriors(run: Path) -> Figure:
 
 
 def _times(run: Path, files: list[Path]) -> list[str]:
-    """Return `epoch 3` for each file, or `step 123` where the log doesn't know the epoch."""
+    """Return `epoch 3` for each file, or `step 123` if the log has no row of this step."""
     steps = [int(file.stem.split("_")[1]) for file in files]
     epochs = {row["step"]: row["epoch"] for row in records.read_jsonl(run / records.METRICS)}
     return [f"epoch {epochs[step]:.3g}" if step in epochs else f"step {step}" for step in steps]
 
 
 def _histograms(arrays: dict[str, np.ndarray]) -> list[tuple[str, str]]:
-    """Return (layer, loc or scale) for every panel to draw, of some layers if there are very many."""
+    """Return (layer, loc or scale) for each panel; at most MAX_HISTOGRAMS, of evenly spread layers."""
     layers = [key.removesuffix("/loc_counts") for key in arrays if key.endswith("/loc_counts")]
     keys = ["loc", "scale"]
     bayesian = [layer for layer in layers if f"{layer}/scale_counts" in arrays]
@@ -164,7 +164,7 @@ def _histograms(arrays: dict[str, np.ndarray]) -> list[tuple[str, str]]:
 
 
 def _overlay(axes: Axes, histograms: list[tuple[str, dict[str, np.ndarray], str]]) -> None:
-    """Draw one histogram per time, each to its own peak: an early one of a single value would dwarf all others."""
+    """Draw one histogram per time, each scaled to a peak of 1: early weights with equal values have a huge density."""
     colours = colormaps["viridis"](np.linspace(0.9, 0.05, len(histograms)))
     ranges = []
     for i, (time, arrays, name) in enumerate(histograms):
@@ -182,8 +182,8 @@ def _overlay(axes: Axes, histograms: list[tuple[str, dict[str, np.ndarray], str]
 
 
 def _density(counts_B: np.ndarray, edges: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return (values, heights) of a curve through the merged bins, lightly smoothed, peak 1, both ends at 0."""
-    size = max(1, len(counts_B) // style.rice(counts_B.sum()))  # few weights (biases) would look like a comb
+    """Return (values, heights) of a smoothed curve through the bins, with a peak of 1 and both ends at 0."""
+    size = max(1, len(counts_B) // style.rice(counts_B.sum()))  # merge bins if there are few weights, as of biases
     counts_B = np.add.reduceat(counts_B, np.arange(0, len(counts_B), size))
     edges = np.append(edges[:-1:size], edges[-1])
     width = np.diff(edges)
@@ -195,7 +195,7 @@ def _density(counts_B: np.ndarray, edges: np.ndarray) -> tuple[np.ndarray, np.nd
 
 
 def _bulk(values: np.ndarray, heights: np.ndarray) -> tuple[float, float]:
-    """Return the range of values that holds all but 0.3 % of a curve on either side."""
+    """Return the range of values without 0.3 % of the curve's area on either side."""
     below = np.cumsum(heights) / max(heights.sum(), 1e-30)
     first, last = np.searchsorted(below, (0.003, 0.997))
     return float(values[max(first - 1, 0)]), float(values[min(last + 1, len(values) - 1)])

@@ -1,4 +1,4 @@
-"""The runs of a study: which they are, and training those that are not finished."""
+"""The runs of a study: their commands, their state, and the training of those that are not finished."""
 
 import os
 import sys
@@ -19,7 +19,12 @@ Study = ScaleConfig | ChurnConfig
 
 
 class Job(NamedTuple):
-    """One training: `config` is complete, `ranks` is how many processes it takes."""
+    """One training run.
+
+    Attributes:
+      ranks: the number of processes.
+      config: resolved.
+    """
 
     ranks: int
     config: TrainConfig
@@ -30,32 +35,32 @@ class Job(NamedTuple):
 
 
 def run_flags(config: Study, name: str, **changes: Any) -> Values:
-    """Return the flags of one run of the study, with `changes`."""
+    """Return the flags of one run: those of the study, with `changes`."""
     return {**config.train, "run": str(Path(config.run, RUNS, name)), "dry_run": False, **changes}
 
 
 def shown(jobs: Sequence[Job], config: Study) -> str:
-    """Return what --dry_run prints: the command of each run."""
+    """Return the text that --dry_run prints: the command of each run."""
     return "\n".join(" ".join(command(job, config)) for job in jobs)
 
 
 def command(job: Job, config: Study) -> list[str]:
-    """Return the words that start a run; all its flags are in a file, where no launcher sees them."""
+    """Return the words that start a run. Its flags are in a file, so that no launcher parses them."""
     before = launch.launcher(job.ranks, job.config.machine.threads, config.ranks_per_node, os.environ)
     return [*before, str(launch.PYTHON), "-m", "bnn_hvd", "train", f"--flagfile={beside(job, '.cfg')}"]
 
 
 def beside(job: Job, suffix: str) -> Path:
-    """Return a file beside the run directory, which does not exist before training makes it."""
+    """Return a path beside the run directory, because training has yet to make the directory."""
     return job.config.folder.with_name(f"{job.name}{suffix}")
 
 
 def train(jobs: Sequence[Job], config: Study) -> bool:
-    """Train what is not finished; returns whether all is.
+    """Train the runs that are not finished; returns whether all are finished now.
 
     Raises:
-      TrainingError: a run failed; its output is named.
-      UserError: a run directory that belongs to another study.
+      TrainingError: a run failed; it quotes the run's error and names its log.
+      UserError: a run directory belongs to another study.
     """
     records.make_study_directory(Path(config.run, RUNS))
     waiting = [job for job in jobs if not finished(job)]
@@ -79,17 +84,17 @@ def train(jobs: Sequence[Job], config: Study) -> bool:
 
 
 def load_warning(load: float, cores: int) -> str:
-    """Return a line that says that others use the machine, "" if they do not: ranks wait for the slowest core."""
+    """Return a warning that other programs use this machine, "" if they do not: ranks wait for the slowest core."""
     if load < 0.5 * cores:
         return ""
     return f"bnn_hvd: warning: others use this machine (load {load:.1f}, {cores} cores): the times will be too long\n"
 
 
 def finished(job: Job) -> bool:
-    """Return whether the run is done with these very flags.
+    """Return whether the run has finished.
 
     Raises:
-      UserError: it was begun with others, so that its times do not belong with those of this study.
+      UserError: the run directory is of a run with other flags, whose times can't be compared with this study's.
     """
     path = job.config.folder
     if not (path / records.CONFIG).exists():
@@ -112,7 +117,7 @@ def status(job: Job) -> str:
 
 
 def failure(job: Job) -> str:
-    """Return what a run died of: its own error if it says one, else the last exception, else its last line."""
+    """Return why a run failed: its own error message, else the last exception in its log, else the last line."""
     lines = [line.strip() for line in beside(job, ".log").read_text(errors="replace").splitlines() if line.strip()]
     errors = [line[line.index("bnn_hvd: error") :] for line in lines if "bnn_hvd: error" in line]
     raised = [line for line in lines if "Error:" in line or "Exception:" in line]

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 
 def aligned(heads: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
-    """Return the heads and the lines, each column as wide as its widest word."""
+    """Return the table as text; each column is as wide as its widest word."""
     widths = [max(map(len, column)) for column in zip(heads, *lines, strict=True)]
     return "\n".join(
         "  ".join(word.ljust(width) for word, width in zip(words, widths, strict=True)).rstrip()

@@ -1,1 +1,1 @@
-"""`train`: the one loop, what it is given, and what it writes down. Read `train.py` first."""
+"""`train`: the loop, its inputs (plan, schedules, task) and its records (logbook, report). Read `train.py` first."""

@@ -1,6 +1,6 @@
-"""What the chains of a run say of themselves: diagnostics.json, and their traces for the plots.
+"""The diagnostics of a run of `hmc`: diagnostics.json, and the traces of its chains for the plots.
 
-Legend: M chains, T trajectories, K kept draws of each chain, P weights, V quantities traced.
+Legend: M chains, T trajectories, K kept draws of each chain, P weights, V traced quantities, n examples, L latents.
 """
 
 import math
@@ -14,12 +14,13 @@ from bnn_hvd.metrics import mcmc
 from bnn_hvd.run import records
 from bnn_hvd.training.plan import Plan
 
-MOST_OUTPUTS = 32, 32  # examples and outputs of each whose R-hat and ESS are computed
-MOST_WEIGHTS = 1000  # whose R-hat and ESS are computed; of more, as many, evenly spread
+# R-hat and ESS are computed of at most so many weights, examples, and outputs per example, evenly spread.
+MOST_WEIGHTS = 1000
+MOST_OUTPUTS = 32, 32
 
 
 def write(plan: Plan, method: Hmc, state: Any) -> str:
-    """Write diagnostics.json and chains.npz for the state of all chains; returns a line that sums them up."""
+    """Write diagnostics.json and chains.npz for the state of all chains; returns the line that `train` prints."""
     run, steps = plan.config.folder, int(state.step)
     first, trace_MTV = chronological(state.slots["trace"].numpy(), steps)
     burn_in = min(max(method.ring.burn_in - first, 0), trace_MTV.shape[1])
@@ -39,7 +40,7 @@ def write(plan: Plan, method: Hmc, state: Any) -> str:
 
 
 def of_traces(traces: dict[str, np.ndarray], burn_in: int) -> dict[str, Any]:
-    """Return what the trajectories after burn-in tell, and the divergences before."""
+    """Return R-hat, ESS, acceptance, step size and divergences after burn-in, and the divergences in burn-in."""
     after = {name: values[:, burn_in:] for name, values in traces.items()}
     if not after["accept_MT"].size:
         return {}
@@ -53,7 +54,7 @@ def of_traces(traces: dict[str, np.ndarray], burn_in: int) -> dict[str, Any]:
 
 
 def of_weights(draws_MKP: np.ndarray) -> dict[str, Any]:
-    """Return the worst and the median of the weights' diagnostics."""
+    """Return the median and the worst R-hat and ESS of the weights."""
     chosen = np.unique(np.linspace(0, draws_MKP.shape[-1] - 1, MOST_WEIGHTS).round().astype(int))
     each = [quality(draws_MKP[..., index]) for index in chosen]
     values = {name: np.array([one[name] for one in each]) for name in ("r_hat", "ess_bulk", "ess_tail")}
@@ -68,9 +69,10 @@ def of_weights(draws_MKP: np.ndarray) -> dict[str, Any]:
 
 
 def of_outputs(plan: Plan, method: Hmc, state: Any, draws_MKP: np.ndarray) -> dict[str, Any]:
-    """Return what `of_weights` does, of what the network puts out for some examples.
+    """Return the median and the worst R-hat and ESS of the network's outputs for some examples.
 
-    Factors can rotate and leave it as it is: their own R-hat says little, that of the outputs all that a prediction is.
+    A matrix factorization predicts the same after a rotation of its factors. So the R-hat of the factors says little
+    about whether the predictions have converged; the R-hat of the outputs does.
     """
     examples, outputs = (
         np.unique(np.linspace(0, count - 1, most).round().astype(int))
@@ -87,6 +89,7 @@ def of_outputs(plan: Plan, method: Hmc, state: Any, draws_MKP: np.ndarray) -> di
 
 
 def quality(x_MN: np.ndarray) -> dict[str, float]:
+    """Return R-hat, bulk ESS and tail ESS of N values from each of M chains."""
     return {
         "r_hat": mcmc.r_hat(x_MN),
         "ess_bulk": mcmc.bulk_ess(x_MN),
@@ -95,7 +98,7 @@ def quality(x_MN: np.ndarray) -> dict[str, float]:
 
 
 def cost(plan: Plan, method: Hmc) -> dict[str, float]:
-    """Return what a leapfrog step cost, of rank 0's calls of the loop; a step moves all chains of a rank."""
+    """Return the speed of the leapfrog by rank 0's calls of the loop; one leapfrog step moves all chains of a rank."""
     rows = [row for row in records.read_jsonl(plan.config.folder / records.TIMINGS) if row["phase"] == "train"]
     seconds = sum(row["seconds"] for row in rows)
     if not seconds:
@@ -112,7 +115,7 @@ def text(report: dict[str, Any]) -> str:
     """Return the line that `train` prints at its end."""
     found, cost = report.get("log_posterior", {}), report["cost"]
     if not found:
-        return "no draws yet: burn-in goes on"
+        return "no draws yet: burn-in has not ended"
     parts = [
         f"R-hat of the log posterior {_shown(found['r_hat'])}", f"bulk ESS {_shown(found['ess_bulk'])}",
         f"acceptance {np.mean(report['acceptance']):.2f}", f"{report['divergences']} divergences",
@@ -127,7 +130,7 @@ def _shown(value: float | None) -> str:
 
 
 def _without_nan(value: Any) -> Any:
-    """Return the value with None, as JSON has it, for what is not known."""
+    """Return the value with None in the place of numbers that are not finite: JSON has no NaN."""
     if isinstance(value, dict):
         return {key: _without_nan(one) for key, one in value.items()}
     return None if isinstance(value, float) and not math.isfinite(value) else value

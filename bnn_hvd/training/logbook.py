@@ -1,6 +1,6 @@
-"""What a training run tells while it runs: jsonl rows, TensorBoard, a progress bar or plain lines.
+"""The log of a training run: metrics.jsonl, timings.jsonl, TensorBoard, and a progress bar or plain lines.
 
-Only rank 0 writes and prints; on the other ranks every call does nothing.
+Only rank 0 writes and prints; on the other ranks the methods of `Logbook` do nothing.
 """
 
 import sys
@@ -25,12 +25,16 @@ OF_THIS_RANK = ("loss_here", "communication_s")  # scalars of a step that are no
 
 
 class Logbook:
-    """Rows and lines of one session of a run."""
+    """The log of one session of a run.
+
+    Attributes:
+      timed: the calls of the loop that this rank timed; the one attribute that every rank fills.
+    """
 
     def __init__(self, run: Path, plan: Plan, progress: Progress, ranks: Cluster):
         self.run, self.plan, self.quiet = run, plan, not ranks.is_root
         self._window: list[dict[str, np.ndarray]] = []
-        self.timed: list[TimedCall] = []  # on every rank, its own
+        self.timed: list[TimedCall] = []
         if self.quiet:
             return
         for name in (records.METRICS, records.TIMINGS):
@@ -51,12 +55,13 @@ class Logbook:
                 self._bar.close()
 
     def say(self, text: str) -> None:
+        """Print a line above the progress bar."""
         if not self.quiet:
             tqdm.write(text, file=sys.stdout)
             sys.stdout.flush()
 
     def time(self, progress: Progress, phase: str, seconds: float, **more: float) -> None:
-        """Note how long a phase (compile, train, eval, checkpoint) took."""
+        """Write a row of timings.jsonl: how long a phase (compile, train, eval, checkpoint) took."""
         if phase == "train":
             self.timed.append(TimedCall(seconds, int(more["steps"]), more["communication_s"]))
         if not self.quiet:
@@ -64,7 +69,7 @@ class Logbook:
             records.append_jsonl(self.run / records.TIMINGS, row)
 
     def steps(self, progress: Progress, history: dict[str, np.ndarray], call: Call) -> None:
-        """Take the scalars of each step; every --log_every_steps, and after an epoch, their means become a row."""
+        """Collect the scalars of each step. Write their means every --log_every_steps and at the end of an epoch."""
         if self.quiet:
             return
         self._window.append(history)
@@ -90,9 +95,10 @@ class Logbook:
             self.say(f"step {progress.step}/{self.plan.total_steps}  {shown}")
 
     def evaluation(self, progress: Progress, scores: dict[str, Any]) -> None:
+        """Write and print the scores of the test part."""
         if self.quiet:
             return
-        # A finished run that is started again is evaluated again.
+        # A finished run that is started again evaluates again: its row is there already.
         if (progress.first_member, progress.step) not in self._evaluated:
             self._row(progress, "eval", scores)
         epoch = self.plan.fractional_epoch(progress)
@@ -110,7 +116,7 @@ class Logbook:
         records.write_npz(self.run / records.POSTERIOR / f"step_{progress.step:08d}.npz", arrays)
 
     def _position(self, progress: Progress) -> dict[str, int]:
-        """Return what orders the rows: particles that were added later begin at step 0 again."""
+        """Return the position of a row: particles that were added to a finished run begin at step 0 again."""
         return {"first_member": progress.first_member, "step": progress.step}
 
     def _row(self, progress: Progress, kind: str, values: dict[str, Any]) -> None:
@@ -119,7 +125,7 @@ class Logbook:
             "examples_seen": progress.examples_seen,
         }  # fmt: skip
         records.append_jsonl(self.run / records.METRICS, {**position, **values})
-        # One record for all values: tf.summary.scalar takes 0.4 ms for each, as long as three steps of a small network.
+        # One record for all values: tf.summary.scalar takes 0.4 ms per value, the time of three small steps.
         scalars = [tf.compat.v1.Summary.Value(tag=f"{kind}/{name}", simple_value=v) for name, v in values.items()]
         with self._board.as_default():
             tf.summary.experimental.write_raw_pb(

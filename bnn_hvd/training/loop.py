@@ -10,7 +10,7 @@ from bnn_hvd.inference.checksums import Step
 from bnn_hvd.inference.method import Controls, Scalars, State
 from bnn_hvd.training.plan import Call
 
-Loop = Callable[[Call], dict[str, np.ndarray]]  # runs the steps of a call, returns its scalars [T] by name
+Loop = Callable[[Call], dict[str, np.ndarray]]  # makes the steps of a call; returns their scalars [T] by name
 
 
 def compile_loop(one_step: Step, state: State, examples: Examples | Shard, batch_size: int) -> Loop:

@@ -1,7 +1,7 @@
-"""How many steps one call of the compiled loop makes: ranks see a signal only between calls.
+"""How many steps one call of the compiled loop makes.
 
-A call costs about a millisecond beside its steps, so fast steps go many at once; mpirun kills what has not
-ended some seconds after SIGTERM, so slow ones do not.
+A call adds about a millisecond to its steps, so a call makes many fast steps. But a rank sees a signal only between
+calls, and mpirun kills the ranks some seconds after SIGTERM, so a call makes few slow steps.
 """
 
 CALL_S = 1.0
@@ -9,9 +9,10 @@ MOST_STEPS = 100
 
 
 def steps_of_call(asked: int, step_s: float) -> int:
-    """Return the most steps of the next call: `asked` (--steps_per_call), or if that is 0 what takes about CALL_S.
+    """Return the largest number of steps of the next call.
 
-    step_s: seconds of a step in the last call, the same on every rank. After the first call, which traces, it is
-      far too much: the second call is short, and measures.
+    asked: --steps_per_call; 0: as many steps as take about CALL_S seconds.
+    step_s: seconds per step in the last call, equal on every rank. The first call includes the tracing, which makes
+      this number far too large. So the second call has few steps, and measures.
     """
     return asked or max(1, int(min(MOST_STEPS, CALL_S / step_s)))

@@ -1,7 +1,7 @@
-"""Which examples, seeds and step sizes each step of this rank gets: the whole course of a run.
+"""The course of a run: the examples, seeds and learning rates of each step of this rank.
 
-Everything here is a pure function of the configuration and the progress, so a run that stopped goes on
-as if it never had.
+Everything here is a pure function of the configuration and the progress, so a run that was stopped and goes on
+makes the same steps as one that was not.
 """
 
 import dataclasses
@@ -18,7 +18,7 @@ from bnn_hvd.training import schedules
 
 
 class Call(NamedTuple):
-    """What one call of the compiled loop is given. Legend: T steps, B examples per rank."""
+    """The inputs of one call of the compiled loop. Legend: T steps, B examples per rank."""
 
     index_TB: np.ndarray  # int32, into the training part
     seeds_T2: np.ndarray  # int64, of this rank's noise
@@ -32,14 +32,14 @@ class Call(NamedTuple):
 
 
 def finished(config: TrainConfig, progress: Progress) -> bool:
-    """Return whether a run has come to the end that its flags say."""
+    """Return whether a run has made all its --steps or --epochs."""
     steps, epochs = config.run.steps, config.run.epochs
     return progress.step >= steps if steps is not None else progress.epoch >= (epochs or 0)
 
 
 @dataclasses.dataclass(frozen=True)
 class Plan:
-    """The course of a run on `size` ranks that train the same, as `rank` sees it."""
+    """The course of a run for one `rank` of the `size` ranks that train the same particles."""
 
     config: TrainConfig
     num_train: int
@@ -65,17 +65,17 @@ class Plan:
 
     @property
     def full_batch(self) -> bool:
-        """Whether a step sees all examples, each rank its shard: a step is then an epoch."""
+        """Whether each step sees all examples, so that a step is an epoch. Each rank then sees its shard."""
         return bool(self.config.method.options.full_batch)
 
     @property
     def shard(self) -> slice:
-        """The examples of this rank, if a step sees all of them."""
+        """The examples of this rank in full-batch training."""
         return shards.shard(self.num_train, self.rank, self.size)
 
     @property
     def batch_size(self) -> int:
-        """How many examples a step of this rank chooses."""
+        """Examples that this rank chooses for each step; 0 in full-batch training."""
         return 0 if self.full_batch else self.config.data.batch_size
 
     @property
@@ -88,7 +88,7 @@ class Plan:
 
     @property
     def total_steps(self) -> int:
-        """Steps of the whole job, if it runs on this number of ranks throughout."""
+        """Steps of the whole run, if the number of ranks stays."""
         return self.config.run.steps or (self.config.run.epochs or 0) * self.steps_per_epoch
 
     def finished(self, progress: Progress) -> bool:
@@ -98,7 +98,7 @@ class Plan:
         return progress.epoch + progress.offset / self.num_train
 
     def next_call(self, progress: Progress, most_steps: int) -> Call:
-        """Return the next steps: up to the end of the call, the epoch or the run, a checkpoint or a row of the log."""
+        """Return the next steps: at most `most_steps`, and none past an epoch, a checkpoint, a log row or the end."""
         steps = min(most_steps, self._steps_to_boundary(progress))
         epochs = [
             progress.epoch + (progress.offset + i * self.global_batch_size) / self.num_train for i in range(steps)
@@ -120,9 +120,9 @@ class Plan:
         return shards.batches(permutation, progress.offset, steps, self.config.data.batch_size, self.rank, self.size)
 
     def _seed(self, step: int) -> np.ndarray:
-        """Return the seed of a step: of this rank's noise, or of the chain that all ranks make together.
+        """Return the seed [2] of a step: of this rank's noise, or in full-batch training of the chain, on all ranks.
 
-        Blocks of the gradient have noise of their own, whichever rank has them: theirs is that of rank 0.
+        The noise of gradient blocks depends on the block and not on the rank: all ranks then have the seed of rank 0.
         """
         if self.full_batch:
             return seeds.seed(self.config.run.seed, "chain", step)
@@ -137,7 +137,7 @@ class Plan:
         """Return the progress after `steps` more steps (of one epoch)."""
         examples = steps * self.global_batch_size
         offset, epoch = progress.offset + examples, progress.epoch
-        if offset + self.global_batch_size > self.num_train:  # what is left fills no batch: next epoch
+        if offset + self.global_batch_size > self.num_train:  # the rest of the epoch fills no batch
             offset, epoch = 0, epoch + 1
         return dataclasses.replace(
             progress, step=progress.step + steps, epoch=epoch, offset=offset,

@@ -1,7 +1,7 @@
-"""Which particles this rank trains, and the state of all of them.
+"""Which particles this rank trains, and the gathered state.
 
-Without particles every rank holds the same state. With them, a rank holds the particles that it trains;
-checkpoints and evaluations take them together, in the order of their numbers.
+Without particles every rank holds the same state. With particles each rank holds those that it trains; for checkpoints
+and evaluations the ranks gather them, in the order of their numbers.
 """
 
 import dataclasses
@@ -21,12 +21,12 @@ from bnn_hvd.training import plan
 
 
 class Population:
-    """Who trains what.
+    """The particles of this rank, and the ranks that train them.
 
     Attributes:
       members: the particles of this rank; None without particles.
-      cluster: the ranks that train the same as this one.
-      progress: how far the run came before.
+      cluster: the ranks that train the same particles as this one.
+      progress: how far the run had come when this session began.
     """
 
     def __init__(self, config: TrainConfig, ranks: Cluster):
@@ -48,7 +48,7 @@ class Population:
         self.cluster = ranks.split(share.ranks, first_row=share.members.start - self.progress.first_member)
 
     def restore(self, state: State) -> None:
-        """Set this rank's part of the state as it was stored, if it was."""
+        """Set this rank's part of the state from the checkpoint, if there is one."""
         if not self._stored:
             return
         if self.members is None:
@@ -62,13 +62,13 @@ class Population:
             checkpoint.restore(stored, state)
 
     def gather(self, state: State) -> Arrays:
-        """Return the variables of the whole state, on every rank."""
+        """Return the variables of the gathered state, on every rank."""
         arrays = checkpoint.arrays_of(state)
         if self.members is None:
             return arrays
         parts: dict[int, Arrays] = {}  # by first member
         for start, part in self.ranks.gather((self.members.start, arrays)):
-            if start in parts:  # the ranks of a group have the same, but for what belongs to their examples
+            if start in parts:  # the ranks of a group hold the same, except the local latents of their examples
                 own = {
                     name: np.concatenate([parts[start][name], part[name]], a) for name, a in state.example_axis.items()
                 }
@@ -80,12 +80,16 @@ class Population:
         return {name: np.concatenate([p[name] for p in ordered]) if a.ndim else a for name, a in arrays.items()}
 
     def assert_same(self, state: State, step: int) -> None:
-        """Raise TrainingError unless the ranks that train the same hold the same parameters."""
+        """Raise TrainingError unless the ranks that train the same particles hold the same parameters."""
         reference = self.ranks.rank - self.cluster.rank
         cluster.assert_same(self.ranks, f"the weights at step {step}", state.params.numpy().tobytes(), reference)
 
     def _continued(self, stored: int) -> Progress:
-        """Return where to go on: with particles added to a finished run, from the beginning for these."""
+        """Return where training goes on; particles that are added to a finished run begin at step 0.
+
+        Raises:
+          UserError: the run can't go on with this number of particles.
+        """
         run, wanted = self.config.folder, self.config.method.num_particles
         if stored == wanted:
             return self.progress
@@ -101,9 +105,11 @@ class Population:
 
 
 class GatheredState:
-    """A method with all members, and their state, to evaluate what the ranks have trained.
+    """The gathered state, with the method for it: what evaluations draw from.
 
-    Attributes: method, state (as of the last `update`). Without particles they are the ones that are trained.
+    Attributes:
+      method: with the members of all ranks.
+      state: as of the last `update`; without particles the state that is trained.
     """
 
     def __init__(self, method: Method, state: State, population: Population, config: TrainConfig):
@@ -114,6 +120,6 @@ class GatheredState:
             self.state = self.method.init(seeds.seed(config.run.seed, "init"))
 
     def update(self) -> None:
-        """Gather the state anew; every rank calls it."""
+        """Gather the state of all ranks; every rank calls it."""
         if self.state is not self._trained:
             checkpoint.restore(self._population.gather(self._trained), self.state)

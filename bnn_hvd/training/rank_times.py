@@ -1,4 +1,4 @@
-"""How long a step takes each rank, and which ranks make the others wait. Numpy only."""
+"""The time of a step on each rank, and the ranks that make the others wait. Numpy only."""
 
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -11,11 +11,11 @@ class Call(NamedTuple):
 
     seconds: float
     steps: int
-    communication_s: float  # of it: from handing gradients over to having their average, waiting included
+    communication_s: float  # the part of `seconds` in the all-reduce of the gradients, with the wait for slower ranks
 
 
 class RankTime(NamedTuple):
-    """Means over the timed steps of one rank, in ms; None where it had none."""
+    """Means over the timed steps of one rank, in ms; None if it has no timed step."""
 
     host: str
     step_ms: float | None
@@ -24,7 +24,7 @@ class RankTime(NamedTuple):
 
 
 def rank_time(host: str, calls: Sequence[Call]) -> RankTime:
-    """Return the mean times of a step over all calls."""
+    """Return the times of a step, averaged over the steps of all calls."""
     steps = sum(call.steps for call in calls)
     if not steps:
         return RankTime(host, None, None, None)
@@ -34,7 +34,7 @@ def rank_time(host: str, calls: Sequence[Call]) -> RankTime:
 
 
 def summary(times: Sequence[RankTime]) -> dict[str, Any]:
-    """Return the entries of summary.json, of all ranks in order; times are None where no step was timed."""
+    """Return the entries of summary.json, by rank; times are None if a rank has no timed step."""
     timed = all(time.step_ms is not None for time in times)
     waits = [time.communication_ms for time in times if time.communication_ms is not None]
     return {
@@ -47,10 +47,10 @@ def summary(times: Sequence[RankTime]) -> dict[str, Any]:
 
 
 def stragglers(compute_ms: Sequence[float | None], factor: float) -> list[tuple[int, float]]:
-    """Return (rank, its compute time / the median over ranks) where that is above `factor`.
+    """Return (rank, its compute time / the median over ranks) of the ranks whose ratio is above `factor`.
 
-    Whoever is slow hardly shows in the time of the whole step, which is as long on every rank: the others
-    wait. It shows in the step without the waiting.
+    The whole step takes equally long on all ranks, because the fast ones wait. So a slow rank shows only in the time
+    without communication and waiting.
     """
     if not compute_ms or None in compute_ms:
         return []
@@ -59,7 +59,7 @@ def stragglers(compute_ms: Sequence[float | None], factor: float) -> list[tuple[
 
 
 def straggler_warning(times: Sequence[RankTime], factor: float) -> str:
-    """Return the line that names the slow ranks and their hosts, "" where there are none."""
+    """Return the line that names the slow ranks and their hosts, "" if there are none."""
     slow = stragglers([time.compute_ms for time in times], factor)
     if not slow:
         return ""

@@ -1,4 +1,4 @@
-"""What a training run says of itself at its end (summary.json) and before its start (--dry_run)."""
+"""The summary of a training run: summary.json at its end, and the text of --dry_run before its start."""
 
 import hashlib
 import socket
@@ -20,7 +20,7 @@ from bnn_hvd.training.task import Task
 
 
 def gather_times(timed: Sequence[rank_times.Call], straggler_factor: float, ranks: Cluster) -> dict[str, Any]:
-    """Return the entries of summary.json on the time of a step by rank; rank 0 warns of stragglers."""
+    """Return the entries of summary.json on the time of a step by rank; rank 0 prints a warning of stragglers."""
     times = ranks.gather(rank_times.rank_time(socket.gethostname(), timed))
     warning = rank_times.straggler_warning(times, straggler_factor)
     if warning and ranks.is_root:
@@ -31,7 +31,8 @@ def gather_times(timed: Sequence[rank_times.Call], straggler_factor: float, rank
 def write(task: Task, state: State, progress: Progress, scores: dict[str, Any] | None, times: dict[str, Any]) -> None:
     """Write summary.json. A finished run that was started again keeps its times.
 
-    state: of all particles.
+    state: the gathered state.
+    scores: of the last evaluation; None if the run is not finished.
     """
     path = task.config.folder / records.SUMMARY
     if path.exists() and times["step_ms_by_rank"] is None:
@@ -40,7 +41,7 @@ def write(task: Task, state: State, progress: Progress, scores: dict[str, Any] |
 
 
 def summary(task: Task, state: State, progress: Progress, scores: dict[str, Any] | None) -> dict[str, Any]:
-    """Return the content of summary.json."""
+    """Return the content of summary.json, without the times by rank."""
     config, plan = task.config, task.plan
     timings = records.read_jsonl(config.folder / records.TIMINGS)
     step_ms = [1e3 * row["seconds"] / row["steps"] for row in timings if row["phase"] == "train"]
@@ -71,7 +72,7 @@ def summary(task: Task, state: State, progress: Progress, scores: dict[str, Any]
 
 
 def bytes_per_step(task: Task) -> int:
-    """Return the bytes that each rank hands to the all-reduces of a step: of one particle, or of all its chains."""
+    """Return the bytes that each rank hands to the all-reduces of a step: for one particle, or for all its chains."""
     config, plan = task.config, task.plan
     chains = config.method.num_particles // config.method.options.rank_groups if plan.full_batch else 1
     each = COMPRESSIONS[config.machine.compression].dtype.size
@@ -79,7 +80,7 @@ def bytes_per_step(task: Task) -> int:
 
 
 def plan_text(task: Task) -> str:
-    """Return what --dry_run prints."""
+    """Return the text that --dry_run prints: all flags, the layers, and the size of the run."""
     network, plan, base = task.method.network, task.plan, task.method.base
     rows = {
         "ranks": task.ranks.size,

@@ -1,7 +1,7 @@
-"""What changes over training: the learning rate and the weight of the KL, as functions of the epoch.
+"""The learning rate and the weight of the KL over training, as functions of the epoch.
 
-Both depend on the (fractional) epoch alone, so a run that goes on with another number of ranks, and
-so another number of steps per epoch, keeps its schedule.
+Both depend on the (fractional) epoch alone. So a run that goes on with another number of ranks, and hence another
+number of steps per epoch, keeps its schedule.
 """
 
 import math
@@ -10,11 +10,12 @@ from bnn_hvd.config import TrainConfig
 
 
 def learning_rate(config: TrainConfig, epoch: float, size: int) -> float:
-    """Return the step size: scaled for `size` ranks, after a linear warm-up from that of one rank.
+    """Return the learning rate on `size` ranks, with its warm-up and its decay.
 
-    Large batches need larger steps, and a warm-up to survive them (Goyal et al. 2017). cosine: times half
-    a cosine that falls to 0 at the last epoch (Loshchilov & Hutter 2017, without restarts). step: times
-    --lr_step_factor after each --lr_step_epochs.
+    The warm-up rises linearly from the rate of one rank to that of all: large batches need larger steps, and training
+    diverges if it begins with these (Goyal et al. 2017).
+    --lr_schedule=cosine multiplies by half a cosine that falls to 0 at the last epoch (Loshchilov & Hutter 2017,
+    without restarts), step multiplies by --lr_step_factor after each --lr_step_epochs.
     """
     factor = {"none": 1.0, "sqrt": math.sqrt(size), "linear": float(size)}[config.schedule.lr_scaling]
     scaled = config.schedule.learning_rate * (1 + (factor - 1) * _ramp(epoch, config.schedule.lr_warmup_epochs))
@@ -27,7 +28,7 @@ def learning_rate(config: TrainConfig, epoch: float, size: int) -> float:
 
 
 def kl_weight(config: TrainConfig, epoch: float) -> float:
-    """Return the weight of the KL: a linear rise from 0, then `--kl_weight`."""
+    """Return the weight of the KL: it rises linearly from 0 to --kl_weight in --kl_warmup_epochs."""
     return config.schedule.kl_weight * _ramp(epoch, config.schedule.kl_warmup_epochs)
 
 

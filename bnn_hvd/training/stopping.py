@@ -1,4 +1,4 @@
-"""When a job must end early: a signal of the batch system, or its own limit on the run time."""
+"""Why a job ends early: a signal of the batch system, or --max_runtime_s."""
 
 import signal
 import time
@@ -9,10 +9,10 @@ SIGNALS = (signal.SIGTERM, signal.SIGUSR1)
 
 
 class StopRequest:
-    """While entered, SIGTERM and SIGUSR1 (however often) only note that training should stop.
+    """While entered, SIGTERM and SIGUSR1 do not end the process: they request that training stops.
 
-    Ranks see a signal at different steps: `requested` is this rank's view, and the loop lets all ranks
-    agree before it acts on it.
+    Ranks see a signal at different steps. `requested` is true on a rank that has seen it; the loop stops when the ranks
+    have agreed.
     """
 
     def __init__(self, max_runtime_s: float):

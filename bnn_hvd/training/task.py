@@ -1,4 +1,4 @@
-"""What is trained."""
+"""What a run trains: the data, the plan, the method and its state."""
 
 import dataclasses
 
@@ -17,9 +17,11 @@ from bnn_hvd.training.population import Population
 
 @dataclasses.dataclass(frozen=True)
 class Task:
-    """The data, their plan, and the method with its state: of all ranks the same, but for the particles of each.
+    """What a rank trains. All ranks have the same task, except that each has its own particles.
 
-    state: as training begins, or as it was restored; the only thing here that changes.
+    Attributes:
+      state: the initial or the restored state; training changes it, and nothing else here.
+      threads: of this rank.
     """
 
     config: TrainConfig
@@ -33,15 +35,15 @@ class Task:
 
     @property
     def ranks(self) -> Cluster:
-        """All ranks; those that train the same as this one are `population.cluster`."""
+        """All ranks; `population.cluster` are those that train the same particles as this one."""
         return self.population.ranks
 
 
 def prepare(config: TrainConfig, arrays: Arrays, ranks: Cluster, threads: int) -> Task:
-    """Return what this rank trains, as it is before the first step.
+    """Return what this rank trains, before the first step.
 
     Raises:
-      UserError: flags that do not fit the data, the ranks or the run directory.
+      UserError: the flags do not fit the data, the ranks or the run directory.
     """
     population = Population(config, ranks)
     cluster = population.cluster

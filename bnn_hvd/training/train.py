@@ -13,7 +13,7 @@ from bnn_hvd.data.description import Description
 from bnn_hvd.data.pipeline import Examples, Shard
 from bnn_hvd.data.standardize import Standardizer
 from bnn_hvd.distributed import cluster, machine
-from bnn_hvd.distributed.cluster import Cluster
+from bnn_hvd.distributed.cluster import Cluster, Communication
 from bnn_hvd.errors import EXIT_INTERRUPTED
 from bnn_hvd.inference import checksums
 from bnn_hvd.inference.compression import COMPRESSIONS
@@ -24,6 +24,7 @@ from bnn_hvd.run.checkpoint import Progress
 from bnn_hvd.run.lock import claimed
 from bnn_hvd.run.records import Stopwatch
 from bnn_hvd.training import agreement, chain_report, pace, report
+from bnn_hvd.training.agreement import Outcome
 from bnn_hvd.training.logbook import Logbook
 from bnn_hvd.training.loop import Loop, compile_loop
 from bnn_hvd.training.plan import Call, Plan
@@ -32,12 +33,12 @@ from bnn_hvd.training.stopping import StopRequest
 from bnn_hvd.training.task import Task, prepare
 from bnn_hvd.training.watchdog import START_PATIENCE, Watchdog
 
-Scores = dict[str, Any]  # of an evaluation on the test part
+Scores = dict[str, Any]  # by name, of an evaluation on the test part
 
 
 @dataclasses.dataclass(frozen=True)
 class Session:
-    """One session of training: what is trained, and what surrounds it from its start to its end."""
+    """One session of training, from its start to its end: the task, the loop, and what watches over them."""
 
     task: Task
     loop: Loop
@@ -48,14 +49,17 @@ class Session:
 
     @property
     def way_out(self) -> str:
-        """What to try where numbers stop being finite."""
+        """What the user can try if the loss or the weights are not finite."""
         lower = "--hmc_step_size" if self.task.plan.full_batch else "--learning_rate"
         hint = COMPRESSIONS[self.task.config.machine.compression].hint
         return f"Lower {lower}, or look at the data of that step{hint}"
 
 
 def main(config: TrainConfig) -> int:
-    """Train (a resolved config), or go on where the run directory stands; returns the exit code."""
+    """Train, or go on from the newest checkpoint of the run directory; returns the exit code.
+
+    config: resolved, so that no field is left to be filled.
+    """
     rundir.check_same_run(config)
     ranks, threads = join(config)
     task = prepare(config, load(config, ranks), ranks, threads)
@@ -68,33 +72,37 @@ def main(config: TrainConfig) -> int:
 
 
 def join(config: TrainConfig) -> tuple[Cluster, int]:
-    """Return the ranks that the launcher started, and the threads of this one.
+    """Return the ranks that the launcher started, and the number of threads of this one.
 
     Raises:
-      UserError: they are not of one mind on versions, code and flags.
+      UserError: versions, code or flags differ between the ranks.
     """
     options = config.machine
-    timeline = config.folder / records.TIMELINE if options.horovod_timeline else None
-    ranks = cluster.connect(
-        timeline, config.method.num_particles > 1, options.compression, options.fusion_mb, options.gradient_blocks
+    communication = Communication(
+        timeline=config.folder / records.TIMELINE if options.horovod_timeline else None,
+        groups=config.method.num_particles > 1,
+        compression=options.compression,
+        fusion_mb=options.fusion_mb,
+        gradient_blocks=options.gradient_blocks,
     )
+    ranks = cluster.connect(communication)
     threads = machine.set_up(options.threads, ranks, options.deterministic, config.method.options.full_batch)
     cluster.check_agreement(ranks, provenance.fingerprint(to_flagfile(config)), socket.gethostname())
     return ranks, threads
 
 
 def load(config: TrainConfig, ranks: Cluster) -> Arrays:
-    """Return the data, which every rank reads; with --stage_dir from a copy on its own host."""
+    """Return the data. Every rank reads them, with --stage_dir from a copy on its own host."""
     return sources.load_configured(config.data, staging.stage(config.data.data_dir, config.data.stage_dir, ranks))
 
 
 def train(task: Task) -> int:
-    """Bring the run to its end, or to where it is told to stop; returns the exit code."""
+    """Train to the end of the run, or until the job is told to stop; returns the exit code."""
     config, ranks, plan = task.config, task.ranks, task.plan
     standardizer = standardize.fit(task.arrays.x_train, config.data.standardize)
     note_start(task, standardizer)
     task.population.restore(task.state)
-    # With another number of ranks than before, what is left of the epoch may fill no batch.
+    # With more ranks than before, the rest of the epoch may fill no batch.
     progress = plan.advance(task.population.progress, 0)
     gathered = GatheredState(task.method, task.state, task.population, config)
     loop = make_loop(task, standardizer, progress)
@@ -120,7 +128,7 @@ def train(task: Task) -> int:
 
 
 def make_loop(task: Task, standardizer: Standardizer, progress: Progress) -> Loop:
-    """Return the compiled loop over this rank's examples; with --checksums, one that writes them down."""
+    """Return the compiled loop over this rank's examples; with --checksums it writes the checksums of each step."""
     config, plan = task.config, task.plan
     part = (task.arrays.x_train, task.target.standardized(task.arrays.y_train), standardizer)
     examples = Shard(*part, plan.shard) if plan.full_batch else Examples(*part, bool(config.data.augment))
@@ -133,7 +141,7 @@ def make_loop(task: Task, standardizer: Standardizer, progress: Progress) -> Loo
 def evaluation(
     task: Task, gathered: GatheredState, standardizer: Standardizer, logbook: Logbook
 ) -> Callable[[Progress], Scores]:
-    """Return the evaluation on the test part, of all particles; every rank calls it."""
+    """Return the function that evaluates the gathered state on the test part; every rank calls it."""
     seed = task.config.run.seed
     predictor = Predictor(gathered.method, gathered.state, task.target, standardizer, task.ranks, seed)
 
@@ -148,9 +156,9 @@ def evaluation(
 
 
 def fit(session: Session, progress: Progress) -> tuple[Progress, Scores | None]:
-    """Train until the plan is finished or all ranks agree to stop.
+    """Train until the plan is finished, or all ranks agree to stop.
 
-    Returns the progress, and the scores of the last evaluation (None if the run is not finished).
+    Returns the progress, and the scores of the last evaluation; None if the run is not finished.
 
     Raises:
       TrainingError: the loss of some rank is not finite, or the weights of the ranks differ.
@@ -159,7 +167,7 @@ def fit(session: Session, progress: Progress) -> tuple[Progress, Scores | None]:
     scores = session.evaluate(progress) if plan.finished(progress) else None
     first_call, step_s = True, math.inf
     while not plan.finished(progress):
-        # The first call is one step, and its time, mostly tracing, is kept apart from the training time.
+        # The first call is one step. Most of its time is tracing, so it does not count as training time.
         steps = 1 if first_call else pace.steps_of_call(task.config.machine.steps_per_call, step_s)
         progress, stopping, step_s = run_call(session, progress, plan.next_call(progress, steps), first_call)
         first_call = False
@@ -185,7 +193,7 @@ def fit(session: Session, progress: Progress) -> tuple[Progress, Scores | None]:
 def run_call(session: Session, progress: Progress, call: Call, first_call: bool) -> tuple[Progress, bool, float]:
     """Make the steps of one call, and log them.
 
-    Returns the progress, whether all ranks are to stop, and the seconds of a step of the slowest rank.
+    Returns the progress, whether all ranks stop now, and the seconds per step of the slowest rank.
     """
     plan = session.task.plan
     first, last = progress.step + 1, progress.step + call.steps
@@ -193,10 +201,8 @@ def run_call(session: Session, progress: Progress, call: Call, first_call: bool)
     watch = Stopwatch()
     history = session.loop(call)
     seconds = watch.elapsed_s()
-    stopping, step_s = agreement.agree(
-        session.stop.requested(), seconds / call.steps, history["loss_here"], progress.step, session.task.ranks,
-        session.way_out,
-    )  # fmt: skip
+    here = Outcome(progress.step, history["loss_here"], seconds / call.steps, session.stop.requested())
+    stopping, step_s = agreement.agree(here, session.task.ranks, session.way_out)
     progress = count(plan.advance(progress, call.steps), call.steps, seconds, first_call, plan)
     communication_s = float(history["communication_s"].sum())
     phase = "compile" if first_call else "train"
@@ -206,7 +212,7 @@ def run_call(session: Session, progress: Progress, call: Call, first_call: bool)
 
 
 def count(progress: Progress, steps: int, seconds: float, first_call: bool, plan: Plan) -> Progress:
-    """Return `progress` with the time of a call added to what it belongs to."""
+    """Return the progress with the time of a call: the first call is compilation, the others are training."""
     if first_call:
         return dataclasses.replace(progress, compile_s=progress.compile_s + seconds)
     return dataclasses.replace(
@@ -218,7 +224,11 @@ def count(progress: Progress, steps: int, seconds: float, first_call: bool, plan
 
 
 def save(task: Task, progress: Progress) -> None:
-    """Assert that ranks that train the same hold the same weights, then let rank 0 write the whole state."""
+    """Write a checkpoint of the gathered state.
+
+    Raises:
+      TrainingError: ranks that train the same particles hold different weights.
+    """
     task.population.assert_same(task.state, progress.step)
     arrays = task.population.gather(task.state)
     if task.ranks.is_root:
@@ -226,7 +236,7 @@ def save(task: Task, progress: Progress) -> None:
 
 
 def note_start(task: Task, standardizer: Standardizer) -> None:
-    """Let rank 0 write what the run is, and where this session of it takes place."""
+    """Let rank 0 write the description of the run, and the provenance of this session: hosts, versions, threads."""
     config, ranks = task.config, task.ranks
     session = provenance.session(ranks.gather(socket.gethostname()), ranks.size, task.threads)
     if ranks.is_root:

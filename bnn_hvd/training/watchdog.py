@@ -1,9 +1,9 @@
-"""Ends a job in which a rank keeps the others waiting: a hung node must not burn the allocation.
+"""Ends a job in which a rank has stalled, so that a hung node does not use up the allocation.
 
-A rank that stops answering (its node swaps, its file system hangs, someone stopped it) leaves all others
-inside an all-reduce, which MPI never gives up. Each rank therefore watches itself from a thread: after
-half of the time-out in one phase it leaves a note in the run directory, and after all of it reads which
-ranks left none. While all is well, nothing is written.
+A rank stalls if its node swaps, its file system hangs or the process is stopped. All other ranks then wait inside an
+all-reduce, and MPI has no time-out. So a thread of each rank watches how long the current phase takes. After half of
+the time-out the thread leaves a note in the run directory. After all of it the thread reads which ranks have left no
+note, names them, and ends the process. A job without a stall writes nothing.
 """
 
 import os
@@ -23,7 +23,7 @@ START_PATIENCE = 10.0  # the first call traces and compiles
 
 
 class Phase(NamedTuple):
-    """What a rank does, since when (monotonic seconds), and how long it may take."""
+    """What a rank does now, since when (seconds of the monotonic clock), and how long it may take."""
 
     name: str
     since: float
@@ -31,7 +31,7 @@ class Phase(NamedTuple):
 
 
 class Watchdog:
-    """While entered, ends this process when one phase takes longer than `timeout_s` (0: never)."""
+    """While entered, ends this process if a phase takes longer than `timeout_s`; 0: never."""
 
     def __init__(self, run: Path, ranks: Cluster, timeout_s: float):
         self.folder, self.rank, self.size, self.timeout_s = run / WAITING, ranks.rank, ranks.size, timeout_s
@@ -39,7 +39,7 @@ class Watchdog:
         self._done = threading.Event()
         self._thread = threading.Thread(target=self._watch, daemon=True)
         if ranks.is_root:
-            shutil.rmtree(self.folder, ignore_errors=True)  # of a job that ended so
+            shutil.rmtree(self.folder, ignore_errors=True)  # notes of a job before that stalled
 
     def __enter__(self) -> "Watchdog":
         if self.timeout_s and self.size > 1:
@@ -50,9 +50,9 @@ class Watchdog:
         self._done.set()
 
     def enter(self, phase: str, patience: float = 1.0) -> None:
-        """Say what this rank does from now on, at a point that every rank comes by.
+        """Begin a phase. Every rank begins every phase.
 
-        patience: how many time-outs this phase may take.
+        patience: how many time-outs the phase may take.
         """
         self._now = Phase(phase, time.monotonic(), self.timeout_s * patience)
 

@@ -8,6 +8,7 @@ from bnn_hvd.config import compose
 from bnn_hvd.distributed.cluster import Solo
 from bnn_hvd.errors import UserError
 from bnn_hvd.inference.build import build_method
+from bnn_hvd.inference.vi import VIOptions
 from bnn_hvd.models.network import build_network
 from bnn_hvd.run import checkpoint, records
 from bnn_hvd.run.checkpoint import Progress
@@ -34,7 +35,7 @@ def test_the_means_are_the_trained_weights_and_the_scales_are_not(point_run, par
     method, state = make("vi", init_from=str(run), num_particles=particles)
     loc, scale = method.marginals(state)
     np.testing.assert_array_equal(loc, np.broadcast_to(theta, loc.shape))
-    np.testing.assert_allclose(scale, compose().init_scale, rtol=1e-5)
+    np.testing.assert_allclose(scale, VIOptions().init_scale, rtol=1e-5)
 
 
 def test_no_run_is_a_users_mistake(tmp_path):

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from bnn_hvd.config.schedule import ScheduleConfig
 from bnn_hvd.inference import optimizers
 from bnn_hvd.inference.method import State
 
@@ -15,7 +16,7 @@ RATES = 0.01 * np.linspace(1, 3, STEPS)  # as in a warm-up
 
 
 def ours(name: str, momentum: float) -> tuple[np.ndarray, State]:
-    optimizer = optimizers.make(name, momentum)
+    optimizer = optimizers.make(ScheduleConfig(optimizer=name, momentum=momentum))
     state = State(tf.constant(START, tf.float32), optimizer)
 
     @tf.function
@@ -85,7 +86,7 @@ def test_everything_that_a_rule_remembers_is_in_the_state(name, momentum):
 
 def test_a_learning_rate_of_zero_changes_nothing():
     for name in ("adam", "sgd"):
-        optimizer = optimizers.make(name, 0.9)
+        optimizer = optimizers.make(ScheduleConfig(optimizer=name))
         state = State(tf.constant(START, tf.float32), optimizer)
         optimizer.apply(state.params, state.slots, tf.ones([SIZE]), tf.constant(0.0), state.step)
         np.testing.assert_array_equal(state.params, START.astype(np.float32))

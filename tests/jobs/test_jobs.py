@@ -172,7 +172,7 @@ def test_bad_specs(changes, message):
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        ([], "whose script? python -m bnn_hvd job {theta|pbs|slurm|balsam}"),
+        ([], "give a scheduler: python -m bnn_hvd job {theta|pbs|slurm|balsam}"),
         (["lsf"], "unknown --scheduler 'lsf'; known: theta, pbs, slurm, balsam"),
         (["slurm", "pbs"], "'pbs' is not a flag"),
         (["slurm", "--nodes=0"], "--nodes=0 must be at least 1"),

@@ -310,7 +310,7 @@ def test_the_traces_of_chains_have_a_panel_for_each_quantity(tmp_path, chains):
     records.write_npz(run / records.CHAINS, arrays | {"first": np.array(0), "burn_in": np.array(20)})
     figure = plots.FIGURES["traces"].draw(run)
     assert [axes.get_title() for axes in figure.axes] == [
-        "Log posterior", "Accuracy on the training part", "Step size", "Accept probability",
+        "Log posterior", "Accuracy on the training part", "Step size", "Acceptance probability",
     ]  # fmt: skip
     assert all(axes.get_xlabel() == "trajectory" and axes.get_ylabel() for axes in figure.axes)
     labels = [text.get_text() for text in figure.legends[0].get_texts()]
@@ -344,7 +344,7 @@ def test_recommendations_have_sorted_bars_and_one_scale(tmp_path, genres):
     assert [label.get_text() for label in spread.get_yticklabels()][-2:] == ["title 7", "10 other titles"]
     assert len({axes.get_xlim() for axes in figure.axes}) == 1
     assert [axes.get_title("left") for axes in (first, spread)] == [
-        "most ratings: user 0, 1,234 seen", "fewest ratings: user 1, 1,234 seen",
+        "most ratings: user 0, 1,234 rated", "fewest ratings: user 1, 1,234 rated",
     ]  # fmt: skip
 
 

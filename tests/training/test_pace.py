@@ -5,7 +5,8 @@ import oracles
 import pytest
 
 from bnn_hvd.errors import TrainingError
-from bnn_hvd.training import pace, train
+from bnn_hvd.training import pace
+from bnn_hvd.training.agreement import Outcome, agree
 
 GOOD = np.ones(3, np.float32)
 
@@ -20,7 +21,10 @@ def test_a_call_takes_about_a_second_and_has_at_most_100_steps(step_s, steps):
 
 def test_all_ranks_take_the_pace_of_the_slowest_and_stop_together():
     def agreed(stopped: int | None) -> list[tuple[bool, float]]:
-        return oracles.run_ranks(3, lambda r: train.agree(r.rank == stopped, [0.1, 0.5, 0.2][r.rank], GOOD, 10, r))
+        def outcome(rank: int) -> Outcome:
+            return Outcome(steps_before=10, loss_here_T=GOOD, step_s=[0.1, 0.5, 0.2][rank], stop=rank == stopped)
+
+        return oracles.run_ranks(3, lambda r: agree(outcome(r.rank), r))
 
     assert agreed(None) == [(False, 0.5)] * 3
     assert agreed(2) == [(True, 0.5)] * 3
@@ -29,5 +33,5 @@ def test_all_ranks_take_the_pace_of_the_slowest_and_stop_together():
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
 def test_a_loss_that_is_not_finite_on_one_rank_ends_all(value):
     bad = np.array([1, value, 1], np.float32)
-    with pytest.raises(TrainingError, match=r"not finite at step 12 on rank 1.*, or so"):
-        oracles.run_ranks(3, lambda r: train.agree(False, 0.1, bad if r.rank == 1 else GOOD, 10, r, ", or so"))
+    with pytest.raises(TrainingError, match=r"not finite at step 12 on rank 1.*Or so"):
+        oracles.run_ranks(3, lambda r: agree(Outcome(10, bad if r.rank == 1 else GOOD, 0.1, False), r, "Or so"))

@@ -1,5 +1,5 @@
-"""`churn`: how much of a prediction is the seed's, the order's, the noise's and the hardware's.
+"""`churn`: how often predictions differ between replicas of a training that differ in a seed, or in the hardware.
 
-`command` is the verb, `regimes` says which runs, `bnn_hvd.studies.runs` trains them, `predictions` adds what the
-replicas predict, `collect` makes rows by `measures`, `bnn_hvd.plots.churn` draws, `ops` probes single operations.
+`command` is the verb. `regimes` lists the runs, `bnn_hvd.studies.runs` trains them, `predictions` makes their
+predictions, `collect` makes rows of them by `measures`, `bnn_hvd.plots.churn` draws. `ops` probes single operations.
 """

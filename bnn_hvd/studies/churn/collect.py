@@ -1,4 +1,7 @@
-"""From the run directories of a study to its rows. Legend: K replicas, N examples, C classes, T checkpoints."""
+"""The rows of a churn study, from its run directories.
+
+Legend: K replicas, N examples, C classes, T checkpoints, P parameters, E chosen examples.
+"""
 
 import zipfile
 from collections.abc import Sequence
@@ -20,19 +23,25 @@ Row = dict[str, Any]
 
 
 def check_data(cells: list[Cell], config: ChurnConfig) -> None:
-    """Raise UserError, before hours of training, for real targets or groups that don't fit the test part."""
+    """Check the data before hours of training.
+
+    Raises:
+      UserError: the targets are real values, or the groups do not fit the test part.
+    """
     first = cells[0].jobs[0].config
     arrays = sources.load_configured(first.data)
     if not arrays.num_classes:
-        raise UserError(f"churn counts labels that differ, and --dataset={first.data.dataset} has real targets")
+        raise UserError(
+            f"churn counts labels that differ, and --dataset={first.data.dataset} has real targets: give one of classes"
+        )
     read_groups(config.groups, len(arrays.y_test))
 
 
 def read_groups(path: str, num_test: int) -> np.ndarray | None:
-    """Return the user's group of each test example, [N]; None if there is no such file.
+    """Return the user's group of each test example, [N]; None without a path.
 
     Raises:
-      UserError: it can't be read, or is no column of whole numbers for the test part.
+      UserError: the file can't be read, or does not hold a whole number for each test example.
     """
     if not path:
         return None
@@ -46,7 +55,7 @@ def read_groups(path: str, num_test: int) -> np.ndarray | None:
 
 
 def rows(cells: list[Cell], test: Test, group_N: np.ndarray | None) -> list[Row]:
-    """Return the rows of churn.json, one a cell."""
+    """Return the rows of churn.json, one per cell."""
     found = [row(cell, test, group_N) for cell in cells]
     for one, cell in zip(found, cells, strict=True):
         partner = next((other for other in cells if _is_partner(other, cell)), None)
@@ -55,13 +64,13 @@ def rows(cells: list[Cell], test: Test, group_N: np.ndarray | None) -> list[Row]
 
 
 def row(cell: Cell, test: Test, group_N: np.ndarray | None) -> Row:
-    """Return what there is to say of one cell by itself."""
+    """Return the row of one cell, without its times."""
     runs = [job.config.run.folder for job in cell.jobs]
     probs_KNC = np.stack([test.probs_NC[run] for run in runs])
     labels_KN, truth_N = probs_KNC.argmax(axis=2), test.labels_N
     entropy_N = classification.entropy(probs_KNC.mean(axis=0))
     epistemic_N = np.mean([test.epistemic_N[run] for run in runs], axis=0)
-    of_draws = not cell.jobs[0].config.method.options.deterministic  # one value of each weight has no epistemic part
+    of_draws = not cell.jobs[0].config.method.options.deterministic  # a point estimate has no epistemic uncertainty
     return {
         "method": cell.jobs[0].config.method.name, "regime": cell.regime, "learning_rate": cell.learning_rate,
         "deterministic": cell.deterministic, "replicas": len(cell.jobs),
@@ -82,7 +91,10 @@ def of_groups(labels_KN: np.ndarray, truth_N: np.ndarray, group_N: np.ndarray) -
 
 
 def parting(cell: Cell) -> Row:
-    """Return when the replicas parted, and how far they went: by checksums at each step, weights at checkpoints."""
+    """Return the first step at which the replicas differ, and the distance of their weights.
+
+    The step is that of the first different checksum; the distances are those at the checkpoints.
+    """
     lines = [records.read_jsonl(Path(job.config.folder, records.CHECKSUMS)) for job in cell.jobs]
     steps = [line["step"] for line in lines[0]]
     gradient, weights = (
@@ -102,17 +114,23 @@ def parting(cell: Cell) -> Row:
 
 
 def snapshots(cell: Cell) -> tuple[list[int], list[list[np.ndarray]]]:
-    """Return the steps of which all replicas have a checkpoint, [T], and their parameters, [K][T][P]."""
-    files = [
-        {int(checkpoint.NAME.fullmatch(path.name)["step"]): path for path in checkpoint.list_newest_first(folder)}  # type: ignore[index]
-        for folder in (Path(job.config.folder, records.CHECKPOINTS) for job in cell.jobs)
-    ]
+    """Return the steps at which all replicas have a checkpoint, [T], and the parameters there, [K][T][P]."""
+    files = [_by_step(job.config.folder / records.CHECKPOINTS) for job in cell.jobs]
     common = sorted(set.intersection(*map(set, files)))
     return common, [[_params(mine[step]) for step in common] for mine in files]
 
 
+def _by_step(folder: Path) -> dict[int, Path]:
+    """Return the checkpoint files of a run by the step in their names."""
+    names = ((path, checkpoint.NAME.fullmatch(path.name)) for path in checkpoint.list_newest_first(folder))
+    return {int(name["step"]): path for path, name in names if name}
+
+
 def cost(cell: Cell, partner: Cell | None) -> Row:
-    """Return the times of a cell, and as ratios to the same runs without determinism, which were trained in turns."""
+    """Return the times of a cell, and their ratios to those of its partner.
+
+    partner: the same cell without determinism, whose runs were trained in turns with these; None if there is none.
+    """
     step_ms, wall_s = (_summaries(cell, name) for name in ("step_ms_median", "train_wall_s"))
     found: Row = {"step_ms": _median(step_ms), "train_wall_s": _median(wall_s)}
     pairs = {} if partner is None else {
@@ -127,12 +145,12 @@ def cost(cell: Cell, partner: Cell | None) -> Row:
 
 
 def curves(cells: list[Cell]) -> list[list[Row]]:
-    """Return the evaluations of every replica of every cell: epochs, accuracy, and top-5 where there is one."""
+    """Return the evaluations of each replica of each cell: epochs, accuracy, and top-5 accuracy if there is one."""
     return [[_curve(job.config.folder) for job in cell.jobs] for cell in cells]
 
 
 def examples(cells: list[Cell], rows: list[Row], test: Test, count: int) -> dict[str, np.ndarray]:
-    """Return the most divergent examples of the cell with the most churn, nothing if no label differs anywhere."""
+    """Return the most divergent examples of the cell with the most churn; {} if no label differs in it."""
     most = int(np.argmax([row["churn"] for row in rows]))
     probs_KNC = np.stack([test.probs_NC[job.config.run.folder] for job in cells[most].jobs])
     index_E = measures.most_divergent(probs_KNC, count)

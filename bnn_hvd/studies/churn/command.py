@@ -1,5 +1,6 @@
-"""The verb `churn`: train replicas, compare them, draw."""
+"""The verb `churn`: trains replicas, compares them, and draws the figures."""
 
+import functools
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ NUM_EXAMPLES = 24
 
 
 def main(config: ChurnConfig) -> int:
-    """Train what is missing, then write churn.json, curves.json, examples.npz and the figures into --run."""
+    """Train the runs that are missing, then write churn.json, curves.json, examples.npz and the figures into --run."""
     if config.ops:
         return ops.main(config)
     if not config.run:
@@ -40,7 +41,7 @@ def main(config: ChurnConfig) -> int:
 
 
 def report(folder: Path, cells: list[regimes.Cell], config: ChurnConfig) -> None:
-    """Write and print the results."""
+    """Write the results, and print their table."""
     test = predictions.predict_all([job.config for cell in cells for job in cell.jobs], config.num_draws)
     rows = collect.rows(cells, test, collect.read_groups(config.groups, len(test.labels_N)))
     records.write_json(folder / records.CHURN, rows)
@@ -53,19 +54,19 @@ def report(folder: Path, cells: list[regimes.Cell], config: ChurnConfig) -> None
 
 
 def draw(folder: Path, rows: list[dict[str, Any]], chosen: dict[str, np.ndarray], kind: str) -> None:
-    """Draw the figures that there are data for, and print their paths."""
+    """Draw the figures for which there are data, and print their paths."""
     there = {
         "determinism": any(row["step_time_ratios"] for row in rows), "groups": bool(rows[0]["groups"]),
         "examples": bool(chosen) and chosen["x_EHWC"].ndim == 4,
     }  # fmt: skip
     for name, figure in figures.FIGURES.items():
         if there.get(name, True):
-            style.draw(lambda figure=figure: figure(folder), folder / f"{name}.{kind}")  # type: ignore[misc]
+            style.draw(functools.partial(figure, folder), folder / f"{name}.{kind}")
             print(folder / f"{name}.{kind}")
 
 
 def table(rows: list[dict[str, Any]]) -> str:
-    """Return what is printed: a line per cell."""
+    """Return the table that is printed: a line per cell."""
     heads = ["method", "regime", "learning_rate", "deterministic", *SHOWN]
     return text_table.aligned(heads, [[*(str(row[head]) for head in heads[:4]), *_shown(row)] for row in rows])
 

@@ -1,7 +1,7 @@
-"""How much replicas of one training disagree; numpy only.
+"""How much the replicas of one training disagree. Numpy only.
 
-Churn is the fraction of examples on whose label the replicas do not all agree (Milani Fard et al. 2016, for two).
-Shapes: K replicas, N examples, C classes, T times, P weights.
+Churn is the fraction of examples to which the replicas do not all give the same label (Milani Fard et al. 2016 define
+it for two). Legend: K replicas, N examples, C classes, T times, P weights.
 """
 
 import itertools
@@ -14,7 +14,7 @@ from bnn_hvd.metrics import classification
 
 
 def differing(labels_KN: np.ndarray) -> np.ndarray:
-    """Return for which examples not all replicas predict the same label, [N] bool."""
+    """Return whether the replicas predict different labels for each example, [N] bool."""
     return (labels_KN != labels_KN[0]).any(axis=0)
 
 
@@ -23,9 +23,9 @@ def churn(labels_KN: np.ndarray) -> float:
 
 
 def pairwise_disagreement(labels_KN: np.ndarray) -> float:
-    """Return the fraction of examples that two replicas label differently, averaged over the pairs.
+    """Return the fraction of examples that two replicas label differently, averaged over the pairs of replicas.
 
-    Churn grows with the number of replicas; this does not.
+    Unlike churn, it does not grow with the number of replicas.
     """
     pairs = itertools.combinations(labels_KN, 2)
     return float(np.mean([np.mean(one != other) for one, other in pairs]))
@@ -36,7 +36,7 @@ def accuracies(labels_KN: np.ndarray, truth_N: np.ndarray) -> list[float]:
 
 
 def agreement(labels_KN: np.ndarray, truth_N: np.ndarray) -> dict[str, Any]:
-    """Return the measures of labels alone; those that divide by what is 0 are None."""
+    """Return the measures that need labels alone; a measure that would divide by 0 is None."""
     accuracy = accuracies(labels_KN, truth_N)
     error, flips = 1 - float(np.mean(accuracy)), differing(labels_KN)
     right_N = (labels_KN == truth_N).mean(axis=0)
@@ -53,18 +53,18 @@ def agreement(labels_KN: np.ndarray, truth_N: np.ndarray) -> dict[str, Any]:
 
 
 def ulps(a: np.ndarray, b: np.ndarray) -> int:
-    """Return the largest number of float32 steps between two arrays; finite numbers that differ have at least one."""
+    """Return the largest distance between two arrays in ulps of float32; finite numbers that differ are 1 or more."""
     return int(np.abs(_ordered(a) - _ordered(b)).max(initial=0))
 
 
 def _ordered(x: np.ndarray) -> np.ndarray:
-    """Return integers in the order of the floats: neighbours differ by 1, and -0 equals 0."""
+    """Return integers in the order of the floats: neighbours differ by 1, and -0 and 0 are equal."""
     bits = np.ascontiguousarray(x, np.float32).view(np.int32).astype(np.int64)
     return np.where(bits < 0, -(bits & 0x7FFFFFFF), bits)
 
 
 def by_group(labels_KN: np.ndarray, truth_N: np.ndarray, group_N: np.ndarray, names: Sequence[str]) -> list[dict]:
-    """Return churn and accuracies within each group of examples (a class, or a column of the user's)."""
+    """Return the churn and the accuracies within each group of examples: a class, or a group of the user's."""
     found = []
     for value, name in enumerate(names):
         inside = group_N == value
@@ -79,10 +79,10 @@ def by_group(labels_KN: np.ndarray, truth_N: np.ndarray, group_N: np.ndarray, na
 
 
 def most_divergent(probs_KNC: np.ndarray, count: int) -> np.ndarray:
-    """Return the examples on which the replicas differ most, [count] or fewer; none on which they agree.
+    """Return the indices of the examples on which the replicas differ most, at most `count`.
 
-    First where the votes are spread most widely (1 - sum over labels of the squared share), then where the mean
-    probabilities of the replicas leave most doubt.
+    They are in descending order of the spread of the votes (1 - sum over labels of the squared share of the votes),
+    and where this is equal, of the entropy of the mean probabilities. Examples without a difference are left out.
     """
     votes_NC = np.eye(probs_KNC.shape[2])[probs_KNC.argmax(axis=2)].mean(axis=0)
     spread_N = 1 - (votes_NC**2).sum(axis=1)
@@ -92,7 +92,7 @@ def most_divergent(probs_KNC: np.ndarray, count: int) -> np.ndarray:
 
 
 def foretold(score_N: np.ndarray, labels_KN: np.ndarray) -> float | None:
-    """Return how well a score tells the examples that will differ from the others (AUROC); None without both."""
+    """Return the AUROC of a score for the examples whose labels differ; None if all or no labels differ."""
     flips = differing(labels_KN)
     if flips.all() or not flips.any():
         return None
@@ -110,7 +110,7 @@ def _distance(a: np.ndarray, b: np.ndarray) -> float:
 
 
 def first_difference(steps_T: Sequence[int], sums_KT: Sequence[Sequence[str]]) -> int | None:
-    """Return the first step at which not all replicas have the same checksum; None if there is none."""
+    """Return the first step at which the checksums of the replicas differ; None if there is none."""
     for step, *sums in zip(steps_T, *sums_KT, strict=True):
         if len(set(sums)) > 1:
             return step

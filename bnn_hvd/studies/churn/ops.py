@@ -1,4 +1,4 @@
-"""`churn --ops`: which operations of a training step repeat bit for bit here, and what determinism costs each."""
+"""`churn --ops`: which operations of a training step give the same bits each time, and how much determinism costs."""
 
 import os
 import tempfile
@@ -17,7 +17,7 @@ Row = dict[str, Any]
 
 
 def main(config: ChurnConfig) -> int:
-    """Probe every operation under 1 and more threads, print a table, and write ops.json into --run if it is given."""
+    """Probe each operation on one thread and on several, print a table, and with --run write ops.json."""
     more = config.train["threads"] or max(2, os.cpu_count() or 2)
     with tempfile.TemporaryDirectory() as folder:
         found = {
@@ -35,10 +35,12 @@ def main(config: ChurnConfig) -> int:
 
 
 def probe(folder: Path, ranks: int, threads: int, mode: str) -> dict[str, Row]:
-    """Return what one process (or one a rank) found out.
+    """Start the program `probe` on one or more ranks; returns its measurements by operation.
+
+    mode: of determinism, on or off.
 
     Raises:
-      TrainingError: it failed; its last line is named.
+      TrainingError: the program failed; it quotes the last line of its output.
     """
     path, log = folder / f"{ranks}_{threads}_{mode}.json", folder / "log"
     before = launch.launcher(ranks, threads, 0, {})
@@ -51,13 +53,17 @@ def probe(folder: Path, ranks: int, threads: int, mode: str) -> dict[str, Row]:
 
 
 def of_threads(threads: int, found: dict[tuple[int, str], dict[str, Row]]) -> list[Row]:
-    """Return the rows of one number of threads."""
+    """Return the rows for one number of threads."""
     usual, deterministic, alone = found[threads, "off"], found[threads, "on"], found[1, "off"]
     return [row_of(name, threads, usual[name], deterministic[name], alone[name].get("digest", "")) for name in usual]
 
 
 def row_of(name: str, threads: int, usual: Row, deterministic: Row | None, alone: str) -> Row:
-    """Return one row; a time or ratio is None where there is no such mode."""
+    """Return one row.
+
+    deterministic: the measurements with determinism; None if there are none, and so are their columns.
+    alone: the digest of the result on one thread; "" if there is none.
+    """
     ms = None if deterministic is None else deterministic.get("ms")
     return {
         "operation": name, "threads": threads, "equal": usual.get("equal"), "ulps": usual.get("ulps"),

@@ -1,4 +1,4 @@
-"""What each replica predicts of the test part. Made in this process, by the same kernels for all of them."""
+"""The predictions of the replicas for the test part. This process makes all of them, by the same kernels."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,7 +18,7 @@ from bnn_hvd.run import checkpoint, records, rundir
 
 
 class Test(NamedTuple):
-    """The test part, and what each run says of it. Legend: N examples, C classes."""
+    """The test part, and the prediction of each run for it. Legend: N examples, C classes."""
 
     arrays: Arrays
     labels_N: np.ndarray
@@ -27,7 +27,7 @@ class Test(NamedTuple):
 
 
 def predict_all(configs: Sequence[TrainConfig], num_draws: int) -> Test:
-    """Return the predictions of finished runs of one data set; those that are stored are not made again."""
+    """Return the predictions of finished runs on one data set; stored predictions are read."""
     known = predict.read_description(configs[0].folder)
     arrays = load_like(configs[0], known, "")
     found = {config.run.folder: stored(config.folder, num_draws) for config in configs}
@@ -35,7 +35,7 @@ def predict_all(configs: Sequence[TrainConfig], num_draws: int) -> Test:
     if missing:
         machine.set_up(configs[0].machine.threads, Solo(), deterministic=True)
         print(f"predicting with {len(missing)} replicas", flush=True)
-    predictors: dict[str, Predictor] = {}  # by method: tracing one takes longer than using it
+    predictors: dict[str, Predictor] = {}  # by method: tracing a predictor takes longer than predicting
     for config in missing:
         run, method = config.folder, config.method.name
         if method not in predictors:
@@ -53,12 +53,13 @@ def predict_all(configs: Sequence[TrainConfig], num_draws: int) -> Test:
 
 
 def made(predictor: Predictor, x: np.ndarray, num_draws: int) -> dict[str, np.ndarray]:
+    """Return probs_NC, and epistemic_N in nats."""
     means = predictor.predict(x, num_draws)
     return {"probs_NC": means["probs"], "epistemic_N": classification.entropy(means["probs"]) - means["entropy"]}
 
 
 def stored(run: Path, num_draws: int) -> dict[str, np.ndarray]:
-    """Return what is stored of a run's predictions, nothing where it is of another number of draws."""
+    """Return the stored predictions of a run; {} if there are none, or if they have another number of draws."""
     path = run / records.CHURN_PREDICTIONS
     if not path.exists():
         return {}

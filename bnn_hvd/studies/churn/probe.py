@@ -1,6 +1,6 @@
-"""The operations of a training step, each run many times on one input; `ops` starts it as a program.
+"""Runs each operation of a training step many times on one input. `ops` starts it as a program.
 
-One process has one number of threads and one mode of determinism, so each combination is a process of its own.
+TensorFlow has one number of threads and one mode of determinism per process, so each combination needs a process.
 """
 
 import hashlib
@@ -23,7 +23,7 @@ Tensors = dict[str, tf.Tensor]
 
 
 def inputs() -> Tensors:
-    """Return what the operations work on, of the sizes of a small convolutional step."""
+    """Return the inputs of the operations, with the sizes of a training step of a small convolutional network."""
     rng = np.random.default_rng(0)
     shapes = {
         "images": [32, 32, 32, 16], "kernel": [3, 3, 16, 32], "maps": [32, 32, 32, 32], "half": [32, 16, 16, 16],
@@ -36,7 +36,7 @@ def inputs() -> Tensors:
 
 
 def gradient(function: Callable[[tf.Tensor], tf.Tensor], x: tf.Tensor, upstream: tf.Tensor | None = None) -> tf.Tensor:
-    """Return the gradient of a function at x, dense."""
+    """Return the gradient of a function at x, as a dense tensor."""
     with tf.GradientTape() as tape:
         tape.watch(x)
         y = function(x)
@@ -69,7 +69,7 @@ OPERATIONS: dict[str, Callable[[Tensors], tf.Tensor]] = {
 
 
 def repeated(function: Callable[[], tf.Tensor], repeats: int) -> dict[str, Any]:
-    """Return whether a function gives the same bits each time, the largest difference in ulps, and its time in ms."""
+    """Return whether a function gives the same bits each time, the largest difference in ulps, and the median ms."""
     try:
         first, *others = (function().numpy() for _ in range(2))
         times, most = [], measures.ulps(first, others[0])
@@ -85,7 +85,7 @@ def repeated(function: Callable[[], tf.Tensor], repeats: int) -> dict[str, Any]:
 
 
 def local(repeats: int) -> dict[str, Any]:
-    """Return what `repeated` says of each operation."""
+    """Return the measurements of `repeated` for each operation."""
     tensors = inputs()
     found = {}
     for name, operation in OPERATIONS.items():
@@ -95,14 +95,16 @@ def local(repeats: int) -> dict[str, Any]:
 
 
 def allreduce(ranks: cluster.Cluster, repeats: int) -> dict[str, Any]:
-    """Return the same of an all-reduce of 1,000,000 numbers, that are others on every rank."""
+    """Return the measurements of `repeated` for an all-reduce of 1,000,000 numbers; each rank has its own numbers."""
     mine = tf.constant(np.random.default_rng(ranks.rank).normal(size=1_000_000), tf.float32)
-    compiled = tf.function(lambda: ranks.mean([tf.identity(mine)])[0], autograph=False)  # Horovod wants a graph's
+    compiled = tf.function(
+        lambda: ranks.mean([tf.identity(mine)])[0], autograph=False
+    )  # Horovod needs a tensor of the graph
     return {f"all-reduce on {ranks.size} ranks": repeated(compiled, repeats)}
 
 
 def main(threads: int, deterministic: bool, repeats: int, path: Path) -> None:
-    """Probe everything, or on several ranks the all-reduce, and write the findings."""
+    """Probe all operations, or on several ranks the all-reduce, and let rank 0 write the measurements."""
     ranks = cluster.connect()
     machine.set_up(threads, ranks, deterministic)
     found = local(repeats) if isinstance(ranks, Solo) else allreduce(ranks, repeats)

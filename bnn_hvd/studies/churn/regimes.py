@@ -1,10 +1,12 @@
-"""What is varied from replica to replica: the cells of the study, and the ordinary training runs that they need.
+"""What varies from replica to replica: the cells of a churn study, and their training runs.
 
-The first replica of every regime is the same run, with all seeds as given: cells share it, and it is trained once.
+A regime names one or more sources of variation. The first replica of most regimes is the base, in which nothing
+varies: cells share this run, and it is trained once.
 """
 
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 from bnn_hvd import config as flags
 from bnn_hvd import registry
@@ -12,16 +14,16 @@ from bnn_hvd.config import ChurnConfig, lists
 from bnn_hvd.errors import UserError
 from bnn_hvd.studies.runs import RUNS, Job
 
-HARDWARE = "hardware"
+T = TypeVar("T")
+HARDWARE = "hardware"  # no flag varies: the same training, several times
 SEEDS = {"init": "init_seed", "batches": "shuffle_seed", "noise": "noise_seed"}  # sources that can be joined by +
-SETTINGS = ("ranks", "blocks", "threads", "fusion", "bit", "nudge")  # sources that stand alone: all seeds are fixed
 DEFAULT_NUDGE_STEP = 10
 SWITCH = {"off": False, "on": True}
 EVERY_CHECKPOINT = 10**6
 
 
 class Replica(NamedTuple):
-    """One training of a cell: what its run is called, its number of ranks, and the flags that make it different."""
+    """One training of a cell: the end of its run's name, its number of ranks, and the flags in which it differs."""
 
     name: str
     ranks: int
@@ -29,7 +31,7 @@ class Replica(NamedTuple):
 
 
 class Cell(NamedTuple):
-    """Replicas that differ by the regime alone."""
+    """Replicas of one method at one learning rate, which differ in the sources of the regime alone."""
 
     method: str
     regime: str
@@ -39,13 +41,16 @@ class Cell(NamedTuple):
 
 
 def cells(config: ChurnConfig) -> list[Cell]:
-    """Return all cells of the study; deterministic ones right after their partners.
+    """Return all cells of the study; a cell with determinism follows the same cell without.
 
     Raises:
-      UserError: an unknown regime or method, flags that contradict each other.
+      UserError: a regime or method is unknown, or flags contradict each other.
     """
     if config.train["deterministic"] or config.train["checksums"] or config.train["flip_bit"] >= 0:
-        raise UserError("--deterministic, --checksums and --flip_bit are the study's: give --determinism, --bits")
+        raise UserError(
+            "the study sets --deterministic, --checksums and --flip_bit itself: leave them out, and give --determinism "
+            "or --bits"
+        )
     methods = [registry.known(registry.METHODS, name, "method in --methods:") for name in lists.words(config.methods)]
     rates = lists.numbers(config.learning_rates, "--learning_rates") or [config.train["learning_rate"]]
     modes = [SWITCH[registry.known(SWITCH, mode, "--determinism")] for mode in lists.words(config.determinism)]
@@ -59,9 +64,9 @@ def cells(config: ChurnConfig) -> list[Cell]:
 
 
 def jobs(cells: list[Cell]) -> list[Job]:
-    """Return the runs, each once: the first replicas of all cells, then the second ones.
+    """Return the runs in the order of training, each once: the first replicas of all cells, then the second ones.
 
-    So runs with and without determinism alternate, and a study that is stopped has something of every cell.
+    So runs with and without determinism alternate, and a study that was stopped has some replicas of each cell.
     """
     most = max(len(cell.jobs) for cell in cells)
     turns = [cell.jobs[k] for k in range(most) for cell in cells if k < len(cell.jobs)]
@@ -71,24 +76,24 @@ def jobs(cells: list[Cell]) -> list[Job]:
 def regimes(config: ChurnConfig) -> dict[str, list[Replica]]:
     """Return the replicas of each regime that the flags name."""
     if config.replicas < 2:
-        raise UserError(f"--replicas={config.replicas} must be at least 2: one can't disagree with itself")
+        raise UserError(f"--replicas={config.replicas} must be at least 2: one replica has no other to differ from")
     found = {}
     for regime in lists.words(config.regimes):
         sources = [source.strip().lower() for source in regime.split("+")]
         for source in sources:
-            registry.known({HARDWARE: 0, **SEEDS, **dict.fromkeys(SETTINGS)}, source, "source in --regimes:")
+            registry.known({HARDWARE: 0, **SEEDS, **FIXED_SEEDS}, source, "source in --regimes:")
         if len(sources) > 1 and not set(sources) <= set(SEEDS):
-            raise UserError(f"--regimes: {regime} joins what stands alone; only {', '.join(SEEDS)} can be joined by +")
-        found["+".join(sources)] = (
-            _settings(config, sources[0]) if sources[0] in SETTINGS else _seeds(config, sources)
-        )  # fmt: skip
+            raise UserError(f"--regimes: {regime} can't be joined; only {', '.join(SEEDS)} can be joined by +")
+        vary = FIXED_SEEDS.get(sources[0])
+        found["+".join(sources)] = vary(config) if vary else _vary_seeds(config, sources)
     if not found:
         raise UserError("--regimes is empty: hardware,init,batches,init+batches is the default")
     return found
 
 
-def _seeds(config: ChurnConfig, sources: list[str]) -> list[Replica]:
-    ranks = lists.counts(config.ranks, "--ranks")[0]
+def _vary_seeds(config: ChurnConfig, sources: list[str]) -> list[Replica]:
+    """Vary the seeds of the sources; for `hardware` no flag varies."""
+    ranks = _rank_counts(config)[0]
     replicas = []
     for k in range(config.replicas):
         varied = [source for source in sources if source in SEEDS]
@@ -98,52 +103,88 @@ def _seeds(config: ChurnConfig, sources: list[str]) -> list[Replica]:
     return replicas
 
 
-def _settings(config: ChurnConfig, source: str) -> list[Replica]:
-    """Return a replica for each value of a setting; the first is that of all other regimes, but for `blocks`."""
-    ranks, threads = lists.counts(config.ranks, "--ranks"), config.train["threads"] or 1
-    if source == "ranks":
-        _need_several(ranks, "--ranks", source)
-        return [_replica("ranks", count, count, {}, i) for i, count in enumerate(ranks)]
-    if source == "blocks":
-        _need_several(ranks, "--ranks", source)
-        blocks = {"gradient_blocks": config.train["gradient_blocks"] or ranks[-1]}
-        return [Replica(f"blocks{count}", count, blocks) for count in ranks]
-    if source == "threads":
-        counts = list(dict.fromkeys([threads, *map(int, lists.numbers(config.thread_counts, "--thread_counts"))]))
-        _need_several(counts, "--thread_counts", source)
-        return [_replica("threads", count, ranks[0], {"threads": count}, i) for i, count in enumerate(counts)]
-    if source == "fusion":
-        most = ranks[-1]  # one rank has nothing to join
-        if most == 1:
-            raise UserError("--ranks=1 has no all-reduce, whose fusion the regime fusion compares: give --ranks=2")
-        sizes = list(
-            dict.fromkeys([config.train["fusion_mb"], *lists.numbers(config.fusion_sizes_mb, "--fusion_sizes_mb")])
-        )
-        first = _replica("ranks", most, most, {}, index=most != ranks[0])
-        return [first, *(_replica("fusion", f"{size:g}", most, {"fusion_mb": size}, index=1) for size in sizes[1:])]
-    if source == "bit":
-        bits = [-1, *map(int, lists.numbers(config.bits, "--bits"))]
-        return [_replica("bit", bit, ranks[0], {"flip_bit": bit}, i) for i, bit in enumerate(bits)]
-    step = config.train["nudge_step"] or DEFAULT_NUDGE_STEP
-    return [_replica("nudge", value, ranks[0], {"nudge_step": value}, i) for i, value in enumerate((0, step))]
+def _vary_ranks(config: ChurnConfig) -> list[Replica]:
+    """Vary the number of ranks that share the global batch."""
+    first, *others = _several(_rank_counts(config), "--ranks", "ranks")
+    return [_base(first), *(Replica(f"ranks{count}", count, {}) for count in others)]
 
 
-def _replica(source: str, value: Any, ranks: int, changes: dict[str, Any], index: int) -> Replica:
-    return Replica(f"{source}{value}" if index else "base", ranks, changes)
+def _vary_ranks_of_blocks(config: ChurnConfig) -> list[Replica]:
+    """Vary the number of ranks that share the gradient blocks. No replica is the base, which has no blocks."""
+    counts = _several(_rank_counts(config), "--ranks", "blocks")
+    blocks = {"gradient_blocks": config.train["gradient_blocks"] or counts[-1]}
+    return [Replica(f"blocks{count}", count, blocks) for count in counts]
 
 
-def _need_several(values: list[int], flag: str, source: str) -> None:
+def _vary_threads(config: ChurnConfig) -> list[Replica]:
+    """Vary the number of threads of each rank."""
+    given = map(int, lists.numbers(config.thread_counts, "--thread_counts"))
+    counts = _several(_each_once(config.train["threads"] or 1, *given), "--thread_counts", "threads")
+    ranks = _rank_counts(config)[0]
+    return [_base(ranks), *(Replica(f"threads{count}", ranks, {"threads": count}) for count in counts[1:])]
+
+
+def _vary_fusion(config: ChurnConfig) -> list[Replica]:
+    """Vary how many megabytes of gradients Horovod joins in one all-reduce, on the largest number of ranks."""
+    counts = _rank_counts(config)
+    most = counts[-1]
+    if most == 1:
+        raise UserError("--ranks=1 has no all-reduce, whose fusion the regime fusion compares: give --ranks=2")
+    sizes = _each_once(config.train["fusion_mb"], *lists.numbers(config.fusion_sizes_mb, "--fusion_sizes_mb"))
+    first = _base(most) if most == counts[0] else Replica(f"ranks{most}", most, {})
+    return [first, *(Replica(f"fusion{size:g}", most, {"fusion_mb": size}) for size in sizes[1:])]
+
+
+def _vary_bit(config: ChurnConfig) -> list[Replica]:
+    """Vary which bit of one initial weight is flipped; in the base, none is."""
+    ranks, bits = _rank_counts(config)[0], map(int, lists.numbers(config.bits, "--bits"))
+    return [_base(ranks), *(Replica(f"bit{bit}", ranks, {"flip_bit": bit}) for bit in bits)]
+
+
+def _vary_nudge(config: ChurnConfig) -> list[Replica]:
+    """Vary whether one entry of the gradient changes by one ulp, at one step."""
+    ranks, step = _rank_counts(config)[0], config.train["nudge_step"] or DEFAULT_NUDGE_STEP
+    return [_base(ranks), Replica(f"nudge{step}", ranks, {"nudge_step": step})]
+
+
+# Sources that can't be joined by +: all replicas have the same seeds.
+FIXED_SEEDS: dict[str, Callable[[ChurnConfig], list[Replica]]] = {
+    "ranks": _vary_ranks, "blocks": _vary_ranks_of_blocks, "threads": _vary_threads, "fusion": _vary_fusion,
+    "bit": _vary_bit, "nudge": _vary_nudge,
+}  # fmt: skip
+
+
+def _base(ranks: int) -> Replica:
+    """Return the replica in which nothing varies."""
+    return Replica("base", ranks, {})
+
+
+def _rank_counts(config: ChurnConfig) -> list[int]:
+    return lists.counts(config.ranks, "--ranks")
+
+
+def _each_once(*values: T) -> list[T]:
+    return list(dict.fromkeys(values))
+
+
+def _several(values: list[int], flag: str, regime: str) -> list[int]:
+    """Return the values.
+
+    Raises:
+      UserError: there is only one value, and the regime compares several.
+    """
     if len(values) < 2:
-        raise UserError(f"{flag} has one value, and the regime {source} compares several: give 1,2")
+        raise UserError(f"{flag} has one value, and the regime {regime} compares several: give 1,2")
+    return values
 
 
 def _job(config: ChurnConfig, replica: Replica, method: str, rate: float, deterministic: bool) -> Job:
-    """Return the ordinary training of a replica. --batch_size is the global batch, whatever the number of ranks.
+    """Return the training run of a replica. --batch_size is the global batch, which the ranks divide.
 
-    Particles are laid out over the ranks: a batch is shared by the ranks that have the same ones.
+    With particles, the ranks that train the same particles divide it.
     """
     values = dict(config.train)
-    if values["model"] and method:  # the model's network, by another method
+    if values["model"] and method:  # the network of the model, with another method
         row = registry.MODELS[registry.known(registry.MODELS, values["model"], "--model")]
         values |= {"model": "", **{name: value for name, value in row.items() if name != "method"}}
     values |= {
@@ -159,5 +200,7 @@ def _job(config: ChurnConfig, replica: Replica, method: str, rate: float, determ
     resolved = flags.resolve(**values | {"run": str(Path(config.run, RUNS, name))})
     sharing = replica.ranks // min(resolved.method.num_particles or 1, replica.ranks)
     if config.train["batch_size"] % sharing:
-        raise UserError(f"--batch_size={config.train['batch_size']} can't be divided among {sharing} ranks")
+        raise UserError(
+            f"--batch_size={config.train['batch_size']} can't be divided among {sharing} ranks: give a multiple"
+        )
     return Job(replica.ranks, resolved.replace(batch_size=config.train["batch_size"] // sharing))

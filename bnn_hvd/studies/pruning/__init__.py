@@ -1,1 +1,1 @@
-"""`prune`: how many weights a trained run can do without."""
+"""`prune`: scores of a trained network without some of its weights."""

@@ -1,4 +1,4 @@
-"""`prune`: how many weights a trained run can do without, and a run without them that `predict` reads."""
+"""The verb `prune`: scores a trained network without some of its weights, and writes a pruned run for `predict`."""
 
 from pathlib import Path
 from typing import Any
@@ -26,7 +26,7 @@ Row = dict[str, Any]
 
 
 def main(config: PruneConfig) -> int:
-    """Score a run with more and more of its weights pruned; returns the exit code."""
+    """Score a run at each of --fractions pruned, and write a run pruned at --write_fraction; returns the exit code."""
     run = Path(config.run)
     trained, known = rundir.read_config(run), predict.read_description(run)
     fractions = parse_fractions(config.fractions)
@@ -50,7 +50,7 @@ def main(config: PruneConfig) -> int:
 
 
 class Pruner:
-    """The weights of a run, with some of them set to 0 in every draw."""
+    """Sets some weights of a run to 0 in every draw."""
 
     def __init__(self, trained: TrainConfig, predictor: Predictor, scope: str):
         self.predictor, self.scope, network = predictor, scope, predictor.method.network
@@ -68,7 +68,7 @@ class Pruner:
         return masks.smallest(masks.scores(criterion, self.loc, self.scale), groups, fraction)
 
     def params(self, pruned_P: np.ndarray) -> np.ndarray:
-        """Return the parameters of the method with the pruned weights exactly 0."""
+        """Return the parameters of the method, in which the pruned weights are exactly 0."""
         params = self.trained_params.copy()
         for places_of, value in ((self.theta, 0.0), (self.log_scale, NO_NOISE)):
             here = pruned_P[..., : len(places_of)]
@@ -79,7 +79,7 @@ class Pruner:
 def table(pruner: Pruner, arrays: Arrays, fractions: list[float], num_draws: int) -> list[Row]:
     """Return a row for each criterion and fraction."""
     num_weights = sum(map(len, pruner.kernels)) * int(np.prod(pruner.loc.shape[:-1]))
-    scored: dict[bytes, dict[str, Any]] = {}  # nothing pruned is the same by any criterion
+    scored: dict[bytes, dict[str, Any]] = {}  # by mask: fraction 0 gives the same mask for every criterion
     rows = []
     for criterion in pruner.criteria:
         for fraction in fractions:
@@ -120,19 +120,30 @@ def write_run(config: PruneConfig, trained: TrainConfig, pruner: Pruner) -> None
 
 
 def parse_fractions(text: str) -> list[float]:
-    """Return the numbers in `0.5,0.9`, and 0, in ascending order."""
+    """Return the numbers in `0.5,0.9`, and 0, in ascending order.
+
+    Raises:
+      UserError: a part is no number from 0 to below 1.
+    """
     return sorted({0.0, *lists.numbers(text, "--fractions", lambda fraction: 0 <= fraction < 1, " from 0 to below 1")})
 
 
 def check(config: PruneConfig, trained: TrainConfig) -> None:
-    """Raise UserError for a run that can't be pruned, or a place that is another run's."""
+    """Check that the run can be pruned.
+
+    Raises:
+      UserError: prune or the criterion is not for its method, or --pruned_run is a run that was trained.
+    """
     if not trained.method.options.prunable:
         raise UserError(
             f"--run={config.run} was trained with --method={trained.method.name}: prune knows "
             f"{', '.join(CHOICES['method'].names_with('prunable'))}"
         )
     if config.criterion.lower() == "snr" and not trained.method.options.has_scales:
-        raise UserError(f"--criterion=snr needs weights with a scale, and --method={trained.method.name} has none")
+        raise UserError(
+            f"--criterion=snr needs weights with a scale, and --method={trained.method.name} has none: "
+            "give --criterion=magnitude"
+        )
     target = pruned_run(config)
     if (target / records.CONFIG).exists() and not (target / records.PRUNED_FROM).exists():
         raise UserError(f"{target} is a run that was trained: give another --pruned_run")

@@ -1,7 +1,6 @@
-"""Which weights to prune: arithmetic only. Legend: P parameters, B of them (the first) with a scale, M members.
+"""Which weights to prune. Arithmetic only. Legend: P parameters, of which the first B have a scale.
 
-A kernel is an index array into theta. Biases, and what belongs to no layer, are never pruned: there are few,
-and a unit without its bias is not smaller.
+A kernel is an index array into theta. Only kernels are pruned: biases are few, and to prune one removes no unit.
 """
 
 from collections.abc import Sequence
@@ -12,10 +11,10 @@ CRITERIA = ("snr", "magnitude")
 
 
 def scores(criterion: str, loc: np.ndarray, scale: np.ndarray) -> np.ndarray:
-    """Return what the weights are ranked by, the smallest to be pruned first: [..., P].
+    """Return the scores of the weights, [..., P]; the weights with the smallest scores are pruned first.
 
-    snr: |loc| / scale (Blundell et al. 2015, section 5.1); a weight without a scale keeps its magnitude, and is
-    comparable with others of its kind only.
+    magnitude: |loc|. snr: |loc| / scale (Blundell et al. 2015, section 5.1); weights without a scale have |loc|, which
+    can't be compared with the scores of the others.
     """
     magnitude = np.abs(loc)
     if criterion == "snr":
@@ -24,10 +23,10 @@ def scores(criterion: str, loc: np.ndarray, scale: np.ndarray) -> np.ndarray:
 
 
 def groups(kernels: Sequence[np.ndarray], num_scales: int, scope: str) -> list[np.ndarray]:
-    """Return the sets of weights that lose the same fraction.
+    """Return the groups of weights; each group loses the same fraction.
 
-    layer: each kernel by itself. global: all kernels together, of those that have scales if any does: there is no
-    signal-to-noise ratio that a weight without noise could be ranked by.
+    layer: each kernel is a group. global: all kernels are one group. If some kernels have scales, the group has only
+    these: the scores of the others can't be compared with theirs.
     """
     if scope == "layer":
         return list(kernels)
@@ -36,7 +35,7 @@ def groups(kernels: Sequence[np.ndarray], num_scales: int, scope: str) -> list[n
 
 
 def smallest(score_P: np.ndarray, groups: Sequence[np.ndarray], fraction: float) -> np.ndarray:
-    """Return whether to prune each weight, [..., P] bool: of each group the fraction with the smallest scores."""
+    """Return which weights to prune, [..., P] bool: the fraction of each group that has the smallest scores."""
     pruned_P = np.zeros(score_P.shape, bool)
     for group in groups:
         ordered = np.argsort(score_P[..., group], axis=-1, kind="stable")

@@ -1,7 +1,7 @@
-"""`scale`: how training times fall with the number of ranks, and how they would on more. Needs no TensorFlow.
+"""`scale`: the time of training on different numbers of ranks, and a prediction for more. Needs no TensorFlow.
 
-`jobs` says which runs, `..runs` trains them, `collect` reads their directories, `model` and `predict` go past the
-machine, `bnn_hvd.plots.scaling` draws. `particles` is the study of more and more particles.
+`jobs` lists the runs, `bnn_hvd.studies.runs` trains them, `collect` reads their directories, `model` and `predict`
+extrapolate to more ranks, `bnn_hvd.plots.scaling` draws. `particles` is the study of the number of particles.
 """
 
 import glob
@@ -23,7 +23,11 @@ from bnn_hvd.studies.scaling.predict import Prediction
 
 
 def main(config: ScaleConfig) -> int:
-    """Train or collect, then write scaling.csv, scaling.json, prediction.csv and the figures into --run."""
+    """Train the runs or read those of --runs, then write the tables and the figures into --run; returns the exit code.
+
+    Raises:
+      UserError: a flag is missing, or flags contradict each other.
+    """
     if not config.run:
         raise UserError("--run is required: the directory of the study")
     link = link_of(config)  # before hours of training
@@ -46,7 +50,11 @@ def main(config: ScaleConfig) -> int:
 
 
 def link_of(config: ScaleConfig) -> Link | None:
-    """Return the interconnect to predict for, None if none is given."""
+    """Return the interconnect of the prediction, None if no flag gives one.
+
+    Raises:
+      UserError: several flags give one, or the bandwidth is missing.
+    """
     by_hand = config.alpha_us > 0 or config.beta_gb_per_s > 0
     if [bool(config.allreduce), bool(config.interconnect), by_hand].count(True) > 1:
         raise UserError("--allreduce, --interconnect, and --alpha_us with --beta_gb_per_s: give one of the three")
@@ -62,7 +70,7 @@ def link_of(config: ScaleConfig) -> Link | None:
 
 
 def report(folder: Path, runs: Sequence[collect.Run], config: ScaleConfig, link: Link | None) -> None:
-    """Write and print the results of a study."""
+    """Write scaling.csv, scaling.json, with a link prediction.csv, and the figures; print the table."""
     mode, rows = collect.mode(runs, config.mode.lower()), collect.rows(runs)
     caption = f"{mode} scaling, {runs[0].data}, {runs[0].length}"
     by_model = {row.model: [other for other in rows if other.model == row.model] for row in rows}
@@ -86,7 +94,7 @@ def draw(
     link: Link | None,
     kind: str,
 ) -> None:
-    """Write the two figures and print their paths; says how to get a prediction where there is none."""
+    """Write the two figures and print their paths; without a link, print which flags give one."""
     with matplotlib.rc_context(style.RC):
         drawn = {
             "training_time": figures.training_time(folder, rows, caption),

@@ -1,4 +1,4 @@
-"""Run directories -> one row per model and number of ranks. Needs no TensorFlow."""
+"""From run directories to one row per model and number of ranks. Needs no TensorFlow."""
 
 import csv
 import dataclasses
@@ -16,7 +16,7 @@ from bnn_hvd.run import records, rundir
 
 @dataclasses.dataclass(frozen=True)
 class Run:
-    """What one finished training says of its speed."""
+    """The sizes and times of one finished run."""
 
     path: Path
     model: str
@@ -35,13 +35,13 @@ class Run:
     train_wall_s: float
     examples_per_s: float
     communication_ms: float
-    step_ms: tuple[float, ...]  # of each rank; of rank 0 alone where the others' were not gathered
-    compute_ms: tuple[float, ...]
+    step_ms: tuple[float, ...]  # by rank; of rank 0 alone if the others were not gathered
+    compute_ms: tuple[float, ...]  # likewise
 
 
 @dataclasses.dataclass(frozen=True)
 class Row:
-    """A model on a number of ranks: medians over the repeats (and ranks), with the extremes."""
+    """A model on a number of ranks: medians over the repeats (for a step, also over the ranks), with the extremes."""
 
     model: str
     ranks: int
@@ -60,8 +60,8 @@ class Row:
     compute_ms: float  # the step without communication
     compute_ms_min: float
     compute_ms_max: float
-    communication_ms: float  # all-reduce and waiting for slower ranks
-    communication_share: float  # of the step; none of it is hidden behind computation
+    communication_ms: float  # the all-reduce, and the wait for slower ranks
+    communication_share: float  # of the step; communication and computation do not overlap
     allreduce_bytes_per_step: int
     examples_per_s: float
     speed_up: float  # in examples per second, against the fewest ranks
@@ -69,15 +69,15 @@ class Row:
 
     @property
     def gradient_bytes(self) -> int:
-        """What a rank hands to the all-reduce; uncompressed where one rank had none to do."""
+        """Bytes that a rank hands to the all-reduce in a step; on one rank, those it would hand over uncompressed."""
         return self.allreduce_bytes_per_step or 4 * self.num_parameters
 
 
 def read(path: Path) -> Run | None:
-    """Return what a run says of its speed, None if it is not finished.
+    """Return the sizes and times of a run, None if it is not finished.
 
     Raises:
-      UserError: a run too short to be timed.
+      UserError: the run has no timed step.
     """
     if not (path / records.SUMMARY).exists():
         return None
@@ -98,7 +98,7 @@ def read(path: Path) -> Run | None:
 
 
 def _times(path: Path, summary: dict[str, Any]) -> dict[str, Any]:
-    """Return the times of a step by rank, from rank 0's log where the last session timed none."""
+    """Return the times of a step by rank; those of rank 0 from its log if the last session timed no step."""
     if summary.get("step_ms_by_rank"):
         return {
             "step_ms": tuple(summary["step_ms_by_rank"]), "compute_ms": tuple(summary["compute_ms_by_rank"]),
@@ -115,7 +115,11 @@ def _nodes(path: Path) -> int:
 
 
 def read_all(paths: Sequence[Path]) -> list[Run]:
-    """Return the finished runs among `paths`, saying which are left out."""
+    """Return the finished runs among `paths`; prints which are left out.
+
+    Raises:
+      UserError: there is none.
+    """
     runs = {path: read(path) for path in paths if path.is_dir()}
     for path in [path for path, run in runs.items() if run is None]:
         print(f"left out: {path} is not a finished run")
@@ -126,15 +130,17 @@ def read_all(paths: Sequence[Path]) -> list[Run]:
 
 
 def mode(runs: Sequence[Run], given: str = "strong") -> str:
-    """Return what was kept while the ranks grew: the global batch (strong) or that of each rank (weak).
+    """Return whether the runs keep the global batch (strong scaling) or the batch of a rank (weak scaling).
+
+    given: the answer if they keep both, as runs on one number of ranks do.
 
     Raises:
-      UserError: neither was, or the runs differ in data or length, so that their times can't be compared.
+      UserError: they keep neither, or they differ in data or length, so that their times can't be compared.
     """
     for what in ("data", "length"):
         different = sorted({getattr(run, what) for run in runs})
         if len(different) > 1:
-            raise UserError(f"the runs can't be compared, for their {what} differ: {'; '.join(different)}")
+            raise UserError(f"the runs can't be compared: they differ in {what} ({'; '.join(different)})")
     strong = len({run.global_batch_size for run in runs}) == 1
     weak = len({run.batch_size for run in runs}) == 1
     if not (strong or weak):
@@ -147,11 +153,18 @@ def mode(runs: Sequence[Run], given: str = "strong") -> str:
 
 
 def rows(runs: Sequence[Run]) -> list[Row]:
-    """Return one row per model and number of ranks, in the order that the models come in."""
+    """Return one row per model and number of ranks, in the order of the models.
+
+    Raises:
+      UserError: the smallest numbers of ranks differ between models, or repeats differ in more than their times.
+    """
     models = list(dict.fromkeys(run.model for run in runs))
     fewest = {model: min(run.ranks for run in runs if run.model == model) for model in models}
     if len(set(fewest.values())) > 1:
-        raise UserError(f"the models have no smallest run in common to count speed-ups from: {fewest} ranks")
+        raise UserError(
+            f"the models differ in their smallest number of ranks ({fewest}), to which speed-ups are relative: train "
+            "each of them on all --ranks"
+        )
     result = []
     for model in models:
         mine = [run for run in runs if run.model == model]
@@ -168,7 +181,7 @@ def _row(group: Sequence[Run], base_examples_per_s: float, base_ranks: int) -> R
         different = sorted({getattr(run, what) for run in group})
         if len(different) > 1:
             named = f"runs of {first.model} on {first.ranks} ranks differ in {what} ({different})"
-            raise UserError(f"{named}: collect them apart")
+            raise UserError(f"{named}: collect them apart, by --runs")
     speed_up = float(np.median([run.examples_per_s for run in group])) / base_examples_per_s
     step_ms = [time for run in group for time in run.step_ms]
     communication_ms = float(np.median([run.communication_ms for run in group]))
@@ -206,7 +219,7 @@ def as_json(items: Sequence[Any]) -> str:
 
 
 def table(rows: Sequence[Row]) -> str:
-    """Return the rows for a terminal."""
+    """Return the table that is printed."""
     lines = [
         f"{'model':18}{'ranks':>6}{'nodes':>6}{'threads':>8}{'train s':>9}{'step ms':>9}{'range':>16}{'comm. ms':>10}"
         + f"{'share':>7}{'examples/s':>12}{'speed-up':>9}{'efficiency':>11}"

@@ -1,4 +1,4 @@
-"""The runs of a scaling study: every model on every number of ranks."""
+"""The runs of a scaling study: each model on each number of ranks."""
 
 import os
 from typing import Any
@@ -12,9 +12,9 @@ from bnn_hvd.studies.runs import Job, run_flags
 
 
 def jobs(config: ScaleConfig) -> list[Job]:
-    """Return the runs in the order to train them: all models and ranks, then all again.
+    """Return the runs in the order of training: each model on each number of ranks, then all of them again.
 
-    In turns, because a machine that others use is slower in one hour than in the next.
+    The repeats of a run are spread over the study, because other programs may slow the machine down for a while.
     """
     models = [registry.known(registry.MODELS, name, "model in --models:") for name in lists.words(config.models)]
     counts = lists.counts(config.ranks, "--ranks")
@@ -30,10 +30,10 @@ def jobs(config: ScaleConfig) -> list[Job]:
 
 
 def shared_batch(config: ScaleConfig, ranks: int) -> dict[str, Any]:
-    """Return the flags by which the ranks divide the global batch under strong scaling, {} under weak.
+    """Return the flags by which the ranks divide the global batch under strong scaling; {} under weak scaling.
 
     Raises:
-      UserError: they can't share it equally.
+      UserError: the ranks can't divide it equally.
     """
     if config.mode.lower() != "strong":
         return {}
@@ -43,5 +43,5 @@ def shared_batch(config: ScaleConfig, ranks: int) -> dict[str, Any]:
             f"--batch_size={global_batch_size} can't be divided among {ranks} ranks, as strong scaling does: give a "
             "multiple of every number in --ranks, or --mode=weak"
         )
-    # The learning rate goes with the global batch, and that stays.
+    # The learning rate is scaled with the global batch, which stays the same.
     return {"batch_size": global_batch_size // ranks, "lr_scaling": "none"}

@@ -14,7 +14,7 @@ from bnn_hvd.errors import UserError
 
 
 class Link(NamedTuple):
-    """What it costs to send a message of n bytes to a neighbour: alpha_s + n * beta_s_per_byte."""
+    """A link between two ranks: a message of n bytes takes alpha_s + n * beta_s_per_byte seconds."""
 
     alpha_s: float
     beta_s_per_byte: float
@@ -29,14 +29,14 @@ class Link(NamedTuple):
 
 
 class Interconnect(NamedTuple):
-    """Nominal bandwidth of a node's link, one direction, and the typical latency of a small MPI message."""
+    """The typical latency of a small MPI message, and the nominal bandwidth of a node's link in one direction."""
 
     alpha_us: float
     gb_per_s: float
     source: str
 
 
-# For orientation: what a link is rated for, not what a busy machine gives. `--allreduce` is better.
+# Nominal values, which a busy machine does not reach. --allreduce fits measured ones.
 INTERCONNECTS = {
     "aries": Interconnect(1.3, 10.0, "Cray Aries, one link"),
     "slingshot11": Interconnect(2.0, 25.0, "Slingshot, 200 Gb/s per NIC"),
@@ -47,26 +47,27 @@ INTERCONNECTS = {
 
 
 def ring_s(ranks: ArrayLike, num_bytes: ArrayLike, alpha_s: float, beta_s_per_byte: float) -> np.ndarray:
-    """Return 2 (p - 1) alpha + 2 (p - 1) / p n beta: p - 1 steps that reduce and p - 1 that gather, n / p bytes each.
+    """Return the seconds of a ring all-reduce: 2 (p - 1) alpha + 2 (p - 1) / p n beta.
 
-    Thakur, Rabenseifner and Gropp 2005; Patarasuk and Yuan 2009.
+    The ring makes p - 1 steps that reduce and p - 1 steps that gather, each of n / p bytes (Thakur, Rabenseifner and
+    Gropp 2005; Patarasuk and Yuan 2009).
     """
     latency, volume = _coefficients(ranks, num_bytes)
     return alpha_s * latency + beta_s_per_byte * volume
 
 
 def fit(ranks_M: ArrayLike, bytes_M: ArrayLike, seconds_M: ArrayLike) -> tuple[float, float]:
-    """Return (alpha_s, beta_s_per_byte) >= 0 of the ring that has the least squares of relative errors.
+    """Return (alpha_s, beta_s_per_byte) >= 0 of the ring, by least squares of the relative errors.
 
-    Relative, for the times span orders of magnitude, and noise is in proportion to them.
+    The errors are relative because the times span orders of magnitude, and their noise is proportional to them.
     """
     return nonnegative(np.stack(_coefficients(ranks_M, bytes_M), axis=-1), np.asarray(seconds_M, np.float64))
 
 
 def nonnegative(columns_M2: np.ndarray, times_M: np.ndarray) -> tuple[float, float]:
-    """Return x >= 0 that minimises sum_M ((columns x - time) / time)^2, for two columns.
+    """Return the x >= 0 that minimises sum_M ((columns x - time) / time)^2, for two columns.
 
-    If the best x has a negative part, the best with that part at 0 is on the border: the better of the two ends.
+    If the minimum without the bound has a negative entry, the minimum with it has an entry of 0: the better of two.
     """
     scaled_M2 = columns_M2 / times_M[:, None]
     best, *_ = np.linalg.lstsq(scaled_M2, np.ones(len(times_M)), rcond=None)
@@ -83,29 +84,32 @@ def _alone(scaled_M2: np.ndarray, column: int) -> np.ndarray:
 
 
 def _coefficients(ranks: ArrayLike, num_bytes: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
-    """Return what alpha and beta are multiplied by: 2 (p - 1) and 2 (p - 1) / p n."""
+    """Return the factors of alpha and beta: 2 (p - 1) and 2 (p - 1) / p n."""
     p, n = np.broadcast_arrays(np.asarray(ranks, np.float64), np.asarray(num_bytes, np.float64))
     return 2 * (p - 1), 2 * (p - 1) / p * n
 
 
 def named(name: str) -> Link:
-    """Return the link of an interconnect of the table."""
+    """Return the link of an interconnect in INTERCONNECTS."""
     row = INTERCONNECTS[name]
     return Link(1e-6 * row.alpha_us, 1e-9 / row.gb_per_s, row.source.split(";")[0])
 
 
 def measured(path: Path) -> Link:
-    """Return the link that fits what `python -m benchmarks allreduce` measured.
+    """Return the link that fits the measurements of `python -m benchmarks allreduce`.
 
-    Of the settings in the file, the one that training uses is taken: MPI, with the cycle time that
-    `cluster.connect` sets. Of the repetitions, the fastest: a busy machine makes the others longer.
+    The fit takes the rows with the settings of training: MPI, and the cycle time that `cluster.connect` sets. It takes
+    the fastest repetition of each size, because other programs make repetitions slower.
+
+    Raises:
+      UserError: the file can't be read, or holds something else.
     """
     try:
         rows = json.loads(path.read_text())
-        settings = {(row["library"], row["kind"]): [] for row in rows}  # type: ignore[var-annotated]
+        settings: dict[tuple[str, str], list[tuple[int, int, float]]] = {}
         for row in rows:
-            ms = row.get("step_ms_min", row["step_ms"])
-            settings[row["library"], row["kind"]].append((row["ranks"], row["message_bytes"], 1e-3 * ms))
+            ms, point = row.get("step_ms_min", row["step_ms"]), (row["ranks"], row["message_bytes"])
+            settings.setdefault((row["library"], row["kind"]), []).append((*point, 1e-3 * ms))
         chosen = min(settings, key=lambda key: ("MPI" not in key[0], "0.5" not in key[1]))
         alpha_s, beta = fit(*np.array(settings[chosen]).T)
     except (OSError, ValueError, KeyError, TypeError) as error:

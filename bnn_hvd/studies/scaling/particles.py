@@ -1,4 +1,4 @@
-"""`scale --particles`: what an epoch costs with more particles, on one rank and on more."""
+"""`scale --particles`: the time of an epoch for different numbers of particles and ranks."""
 
 import dataclasses
 import os
@@ -37,10 +37,10 @@ class Row:
 
 
 def jobs(config: ScaleConfig) -> list[Job]:
-    """Return the runs in the order to train them: every number of particles on every number of ranks, then again.
+    """Return the runs in the order of training: each number of particles on each number of ranks, then all again.
 
     Raises:
-      UserError: particles and ranks of which neither number divides the other.
+      UserError: neither of a number of particles and a number of ranks divides the other.
     """
     counts, ranks = lists.counts(config.particles, "--particles"), lists.counts(config.ranks, "--ranks")
     for number in ranks:
@@ -58,17 +58,17 @@ def jobs(config: ScaleConfig) -> list[Job]:
 
 
 def rows(runs: Sequence[collect.Run]) -> list[Row]:
-    """Return one row for each number of ranks and particles, in ascending order.
+    """Return one row per number of ranks and particles, in ascending order.
 
     Raises:
-      UserError: runs of different networks, data or batches, or without particles.
+      UserError: the runs differ in network, data, threads or batch size, or one has no particles.
     """
     for what in ("model", "data", "threads", "batch_size", "num_weights"):
         different = sorted({str(getattr(run, what)) for run in runs})
         if len(different) > 1:
-            raise UserError(f"the runs can't be compared, for their {what} differ: {'; '.join(different)}")
+            raise UserError(f"the runs can't be compared: they differ in {what} ({'; '.join(different)})")
     if lone := [run for run in runs if not run.num_particles]:
-        raise UserError(f"{lone[0].path} has no particles")
+        raise UserError(f"{lone[0].path} has no particles: leave it out of --runs")
     return [
         _row([run for run in runs if (run.ranks, run.num_particles) == key])
         for key in sorted({(run.ranks, run.num_particles) for run in runs})
@@ -84,7 +84,7 @@ def _row(group: Sequence[collect.Run]) -> Row:
 
 
 def table(rows: Sequence[Row]) -> str:
-    """Return the rows for a terminal; `/ first` is against the fewest particles on the fewest ranks."""
+    """Return the table that is printed; `/ first` is the ratio to the fewest particles on the fewest ranks."""
     lines = [f"{'particles':>9}{'ranks':>7}{'threads':>9}{'s per epoch':>13}{'range':>20}{'/ first':>9}"]
     for r in rows:
         spread = f"{r.epoch_s_min:.4g}-{r.epoch_s_max:.4g}"
@@ -94,7 +94,7 @@ def table(rows: Sequence[Row]) -> str:
 
 
 def report(folder: Path, runs: Sequence[collect.Run], kind: str) -> None:
-    """Write particles.csv, particles.json and the figure, and print them."""
+    """Write particles.csv, particles.json and the figure; print the table and the figure's path."""
     found = rows(runs)
     records.make_study_directory(folder)
     records.write_text(folder / "particles.json", collect.as_json(found))

@@ -1,4 +1,4 @@
-"""Past the machine: the measured step, with the model's all-reduce on more ranks than there are."""
+"""The prediction for more ranks than were measured: the measured computation, and the all-reduce of the model."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -13,7 +13,7 @@ MOST_NODES = 1024
 
 @dataclasses.dataclass(frozen=True)
 class Prediction:
-    """One model on a number of ranks that was not measured (but for the first, which was)."""
+    """The prediction of one model on a number of ranks. The first prediction is on a number that was measured."""
 
     model: str
     ranks: int
@@ -29,9 +29,9 @@ class Prediction:
 
 @dataclasses.dataclass(frozen=True)
 class StepModel:
-    """A step in ms: fixed + per_example * batch + rest + the ring's all-reduce.
+    """The time of a step: fixed_ms + per_example_ms * batch size + rest_ms + the time of the ring all-reduce.
 
-    rest: what was measured beyond computation and the ring: the coordination of the ranks, and waiting.
+    rest_ms: the measured time that neither computation nor the ring explains: coordination of the ranks, and waiting.
     """
 
     fixed_ms: float
@@ -49,7 +49,7 @@ class StepModel:
 
 
 def step_model(rows: Sequence[Row], mode: str, link: Link) -> StepModel:
-    """Return the model of the step that the rows of one network say; it meets the largest run measured."""
+    """Return the model of a step, fitted to the rows of one network; it is exact for the largest run measured."""
     largest = rows[-1]
     model = StepModel(*compute_model(rows, mode), 0.0, largest.gradient_bytes, link)
     if largest.ranks == 1:
@@ -62,8 +62,8 @@ def step_model(rows: Sequence[Row], mode: str, link: Link) -> StepModel:
 def compute_model(rows: Sequence[Row], mode: str) -> tuple[float, float]:
     """Return (fixed_ms, per_example_ms) of the computation.
 
-    weak: the batch of a rank stays, and so does the measured time. strong: a line through the times at the
-    measured batches; from one batch alone, in proportion to it, which leaves out what does not shrink.
+    weak: the batch of a rank stays, so the time is the measured one. strong: a line is fitted to the times at the
+    measured batch sizes; with a single batch size the time is proportional to it, without a fixed part.
     """
     if mode == "weak":
         return rows[-1].compute_ms, 0.0
@@ -74,9 +74,9 @@ def compute_model(rows: Sequence[Row], mode: str) -> tuple[float, float]:
 
 
 def predict(rows: Sequence[Row], mode: str, link: Link) -> list[Prediction]:
-    """Return the predictions for one model, from its largest measured run on, doubling to 1,024 nodes.
+    """Return the predictions for one model on 1, 2, 4, ... times the nodes of its largest run, up to 1,024 nodes.
 
-    strong: while each rank has an example left. A study on one node goes on with one rank per node.
+    strong: only as long as each rank has at least one example of the global batch.
     """
     base, largest = rows[0], rows[-1]
     model = step_model(rows, mode, link)
@@ -91,7 +91,7 @@ def predict(rows: Sequence[Row], mode: str, link: Link) -> list[Prediction]:
 
 
 def ranks_per_node(rows: Sequence[Row]) -> int:
-    """Return how many ranks a node has past the measured ones: as many as measured, one if all were on one node."""
+    """Return the ranks per node of the prediction: as many as were measured, one if all runs were on one node."""
     largest = max(rows, key=lambda row: row.nodes)
     return max(1, largest.ranks // largest.nodes) if largest.nodes > 1 else 1
 

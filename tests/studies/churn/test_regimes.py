@@ -100,7 +100,7 @@ def test_runs_with_and_without_determinism_alternate():
             {"regimes": "weather"},
             "unknown source in --regimes: 'weather'; known: hardware, init, batches, noise, ranks",
         ),
-        ({"regimes": "init+ranks"}, "init\\+ranks joins what stands alone"),
+        ({"regimes": "init+ranks"}, "init\\+ranks can't be joined; only init, batches, noise can"),
         ({"regimes": "ranks"}, "--ranks has one value, and the regime ranks compares several: give 1,2"),
         ({"regimes": "blocks"}, "--ranks has one value, and the regime blocks compares several"),
         ({"regimes": "fusion"}, "--ranks=1 has no all-reduce"),

@@ -9,7 +9,7 @@ import running
 from bnn_hvd.config import resolve
 from bnn_hvd.inference import parameter_index
 from bnn_hvd.models.network import build_network
-from bnn_hvd.run import checkpoint, records
+from bnn_hvd.run import checkpoint, records, rundir
 from bnn_hvd.targets import Classes
 
 NETWORK = ("--architecture=mlp", "--hidden=16", "--num_blocks=1", "--batch_size=32", "--threads=1", "--eval_draws=2")
@@ -65,7 +65,7 @@ def test_the_written_run_predicts_as_the_row_says(folder):
 
 def test_a_pruned_weight_is_zero_in_every_draw_and_the_others_are_untouched(folder):
     before, after, layout = params(folder / "vi"), params(folder / "vi_pruned"), network(method="vi")
-    loc = parameter_index.of_theta("vi", layout)
+    loc = parameter_index.of_theta(rundir.read_config(folder / "vi").method.options, layout)
     zero = (after[loc] == 0) & (before[loc] != 0)
     assert zero.sum() == sum(p.size for p in layout.parameters if p.is_kernel) // 2
     bayesian = zero[: layout.num_bayesian]
