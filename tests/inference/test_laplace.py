@@ -119,7 +119,7 @@ def test_the_hessian_of_softmax():
 def test_a_wrong_run_or_a_large_layer_is_refused_with_the_way_out(point_run, tmp_path):
     for run, hidden, structure, way_out in (
         (tmp_path, 4, "full", "no readable checkpoint"),
-        (point_run, 5, "full", "--network"),
+        (point_run, 5, "full", "--architecture"),
         (point_run, 2000, "full", "--laplace_structure=kron"),
         (point_run, 3000, "kron", "smaller layer before its output"),
     ):
