@@ -31,9 +31,10 @@ FLOOR_OF = {name: floor for floor, names in enumerate(FLOORS) for name in names.
 LIGHT = {
     "": "errors seeds registry targets legacy config run metrics plots jobs",
     "distributed.": "launcher particles",
-    "data.": "arrays augment download formats movielens ratings shards sine sources standardize table",
+    "data.": "arrays augment checks description download formats movielens ratings shards sine sources standardize "
+    "table",
     "training.": "pace plan rank_times schedules stopping",
-    "prediction.": "reference statistics",
+    "prediction.": "other_data reference statistics",
     "studies.": "launch runs scaling text_table churn.measures pruning.masks",
 }
 ONLY_IN = {

@@ -3,6 +3,7 @@
 import json
 
 import pytest
+import running
 
 from bnn_hvd import cli, config, registry
 
@@ -103,16 +104,32 @@ def test_a_bad_value_of_their_flags_is_refused(capsys):
     assert "--blur_scale=1.5 must be below 1" in capsys.readouterr().err
 
 
+SCRIPT = """
+import sys
+
+sys.path.insert(0, {folder!r})
+from bnn_hvd import cli, registry
+
+registry.METHODS["blur"] = registry.Row("blur_method:Blur", "Normals of one given width", "blur_method:BlurOptions")
+registry.NETWORKS["wide"] = registry.Row("wide_network:wide", "one wide layer", "wide_network:WideOptions")
+train = ["bnn_hvd", "train", "--method=blur", "--architecture=wide", "--wide_units=6", "--run={run}", "--threads=1"]
+assert cli.main([*train, "--num_particles={particles}", "--steps=4"]) == 0
+assert cli.main([*train, "--num_particles={particles}", "--steps=8"]) == 0
+sys.exit(cli.main(["bnn_hvd", "predict", "--run={run}", "--num_draws=8", "--threads=1"]))
+"""
+
+
 @pytest.mark.usefixtures("rows")
-@pytest.mark.parametrize("particles", [0, 2])
-def test_they_train_go_on_and_predict(tmp_path, particles):
-    run = tmp_path / "run"
-    flags = ["--method=blur", "--architecture=wide", "--wide_units=6", f"--num_particles={particles}", f"--run={run}"]
-    for steps in (4, 8):
-        assert cli.main(["bnn_hvd", "train", *flags, f"--steps={steps}", "--threads=1"]) == 0
+@pytest.mark.parametrize(
+    ("particles", "ranks"), [(0, 1), pytest.param(2, 2, marks=[pytest.mark.parallel, running.needs_horovodrun])]
+)
+def test_they_train_go_on_and_predict(tmp_path, particles, ranks):
+    run, script = tmp_path / "run", tmp_path / "script.py"
+    script.write_text(SCRIPT.format(folder=str(tmp_path), run=run, particles=particles))
+    job = running.python(script, ranks=ranks)
+    assert job.returncode == 0, job.stderr
     summary = json.loads((run / "summary.json").read_text())
-    assert (summary["steps"], summary["num_weights"]) == (8, 64 * 6 + 6 + 6 * 10 + 10)
-    assert cli.main(["bnn_hvd", "predict", f"--run={run}", "--num_draws=8", "--threads=1"]) == 0
+    assert (summary["steps"], summary["num_weights"], summary["ranks"]) == (8, 64 * 6 + 6 + 6 * 10 + 10, ranks)
     report = json.loads((run / "uncertainty.json").read_text())
     assert report["num_draws"] == 8
     assert report["epistemic_uncertainty"] > 1e-3  # the draws differ

@@ -43,7 +43,7 @@ def table(path: str, *, target: str, test_fraction: float = 0.2) -> Arrays:
     lengths = {name: len(column) for name, column in {**columns, target: y}.items()}
     if len(set(lengths.values())) > 1:
         raise UserError(f"{file}: its columns have different lengths, {lengths}: make them equal")
-    with np.errstate(over="ignore"):  # a float64 beyond float32 becomes infinite, which `sources.check` reports
+    with np.errstate(over="ignore"):  # a float64 beyond float32 becomes infinite, which `checks.check` reports
         x, y = np.column_stack(list(columns.values())).astype(np.float32), y.astype(np.float32)
     return dataclasses.replace(_split(x, y, file, test_fraction), input_names=tuple(_names(columns)))
 

@@ -34,7 +34,8 @@ def compile_loop(one_step: Step, state: State, examples: Examples | Shard, batch
         index_TB: tf.Tensor, seeds_T2: tf.Tensor, learning_rate_T: tf.Tensor, kl_weight_T: tf.Tensor,
         augment_TB3: tf.Tensor,
     ) -> Scalars:  # fmt: skip
-        steps, names = tf.shape(index_TB)[0], []
+        steps = tf.shape(index_TB)[0]
+        names: list[str] = []
         history_TK = tf.TensorArray(tf.float32, steps)
         for i in tf.range(steps):
             # Horovod refuses two of its operations with one name at a time: no two steps may overlap.

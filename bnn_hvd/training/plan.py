@@ -103,12 +103,15 @@ class Plan:
         epochs = [
             progress.epoch + (progress.offset + i * self.global_batch_size) / self.num_train for i in range(steps)
         ]
-        index = self._index(progress, steps)
+        index, schedule = self._index(progress, steps), self.config.schedule
         return Call(
             index,
             np.stack([self._seed(progress.step + i) for i in range(steps)]),
-            np.array([schedules.learning_rate(self.config, epoch, self.size) for epoch in epochs], np.float32),
-            np.array([schedules.kl_weight(self.config, epoch) for epoch in epochs], np.float32),
+            np.array(
+                [schedules.learning_rate(schedule, epoch, self.size, self.config.run.epochs) for epoch in epochs],
+                np.float32,
+            ),
+            np.array([schedules.kl_weight(schedule, epoch) for epoch in epochs], np.float32),
             self._augmentation(progress.epoch)[index] if self.config.data.augment else augment.NOTHING,
         )
 
