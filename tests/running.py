@@ -4,9 +4,11 @@ TensorFlow takes seconds to import, so tests share runs, `several` runs many com
 fork of one that has imported it (fork_server.py), unless a test asks for a fresh one.
 """
 
+import atexit
 import functools
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -95,6 +97,7 @@ def fork_interpreter() -> str:
     The server ends when this process does, as its stdin is then closed.
     """
     folder = Path(tempfile.mkdtemp(prefix="bnn_hvd_"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
     interpreter, socket = folder / "python", folder / "socket"
     interpreter.write_text(f'#!/bin/sh\nexec {sys.executable} -I -S {TESTS}/fork_client.py {socket} "$0" "$@"\n')
     interpreter.chmod(0o700)
