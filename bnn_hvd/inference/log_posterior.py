@@ -83,7 +83,7 @@ class LogPosterior:
     def evaluate(self, q: tf.Tensor, reference: tf.Tensor | None = None, score: bool = False) -> Evaluation:
         """Return value and gradient at q, from one grouped all-reduce.
 
-        reference: `here` at another position. The ranks then sum differences, which are small where the log
+        reference: `here` [M] at another position. The ranks then sum differences, which are small where the log
           likelihoods are large: float32 resolves a sum of 10^7 only to 1.
         """
 
@@ -116,7 +116,7 @@ class LogPosterior:
         return -self._half_squares(q) - self._sum_over_coordinates(log_scales + 0.5 * math.log(2 * math.pi))
 
     def log_prior_change(self, before: tf.Tensor, after: tf.Tensor) -> tf.Tensor:
-        """Return the change of the log prior [M], float64, without a difference of two large sums."""
+        """Return the change of the log prior [M], float64, between positions [M, Q]: not a difference of large sums."""
         return -self._sum_over_coordinates((after - before) * (after + before) / (2.0 * self._scale(after) ** 2))
 
     def kinetic_change(self, before: tf.Tensor, after: tf.Tensor) -> tf.Tensor:
@@ -124,7 +124,7 @@ class LogPosterior:
         return self._sum_over_coordinates((after - before) * (after + before) / 2.0)
 
     def log_likelihood_change64(self, before: tf.Tensor, after: tf.Tensor) -> tf.Tensor:
-        """Return the change of the log likelihood [M], all in float64: two forward passes over the data."""
+        """Return the change of the log likelihood [M] between positions [M, Q], all in float64: two forward passes."""
 
         def of_chunk(batch: Batch) -> list[tf.Tensor]:
             exact = Batch(*(tf.cast(part, tf.float64) if part.dtype.is_floating else part for part in batch))
