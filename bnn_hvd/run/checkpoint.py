@@ -21,7 +21,7 @@ from bnn_hvd.run import records
 
 Arrays = dict[str, np.ndarray]  # by the name of the variable
 PROGRESS = "progress/"  # prefix of the names of the fields of `Progress`
-# Particles that are added to a finished run begin at step 0 again; their checkpoints are newer than all of the run.
+# Particles that are added to a finished run begin at step 0 again, but their checkpoints are newer than its own.
 NAME = re.compile(r"(?:particle-(?P<first>\d{6})-)?step-(?P<step>\d{10})-(?P<digest>[0-9a-f]{16})\.npz")
 
 
@@ -109,7 +109,7 @@ def read_progress(arrays: Arrays) -> Progress:
 
 
 def num_particles(arrays: Arrays) -> int:
-    """Return the number of particles M, the leading axis of every stored variable."""
+    """Return the number of particles M: the leading axis of every array that is no scalar."""
     return next(len(a) for a in arrays.values() if a.ndim)
 
 
