@@ -17,7 +17,7 @@ def jobs(**flags):
 
 
 def test_every_number_of_particles_on_every_number_of_ranks():
-    found = jobs(network="mlp", dataset="sine", batch_size=48, repeats=2)
+    found = jobs(architecture="mlp", dataset="sine", batch_size=48, repeats=2)
     expected = [(1, 2), (1, 4), (2, 2), (2, 4)]
     assert [(job.ranks, job.config.method.num_particles) for job in found] == expected * 2
     assert {(job.config.network.architecture, job.config.method.name, job.config.data.batch_size) for job in found} == {
@@ -54,8 +54,8 @@ def test_an_epoch_is_as_many_steps_as_the_data_have_batches(tmp_path):
 @pytest.mark.parametrize(
     ("more", "said"),
     [
-        ({"num_weights": 5}, "num_weights differ"),
-        ({"num_train": 7}, "data differ"),
+        ({"num_weights": 5}, "they differ in num_weights"),
+        ({"num_train": 7}, "they differ in data"),
         ({"num_particles": 0}, "no particles"),
     ],
 )
