@@ -33,8 +33,8 @@ run: install ## train on two ranks on the embedded data, predict, plot; goes on,
 test: install ## run the whole test suite, two-rank tests included; ARGS="-k name" for a part
 	$(IN_VENV) python -m pytest $(ARGS)
 
-test-fast: install ## run the tests that need one process only
-	$(IN_VENV) python -m pytest -m "not parallel" $(ARGS)
+test-fast: install ## run the tests that need one process and little time
+	$(IN_VENV) python -m pytest -m "not parallel and not slow" $(ARGS)
 
 test-schedulers: install ## run the tests that need a real Slurm or Balsam; they skip, with the reason, where there is none
 	$(IN_VENV) python -m pytest -m schedulers tests/schedulers $(ARGS)

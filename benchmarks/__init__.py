@@ -1,1 +1,1 @@
-"""Benchmarks: the time of a step, a message, a prediction and a start, beside other libraries' (`--help`)."""
+"""Benchmarks of steps, messages, predictions and starts, also of other libraries: `python -m benchmarks --help`."""

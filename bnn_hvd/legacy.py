@@ -32,7 +32,7 @@ ENVIRONMENT = {"kmp_blocktime": "KMP_BLOCKTIME", "kmp_affinity": "KMP_AFFINITY"}
 NO_EFFECT = {"num_inter": "follows --threads", "plotting": "see the verb plot"}
 ALIASES = {"Model_type": "model_type"}  # the spelling of the script version that had --compression
 NEW_TOO = {name: name for name in ("data_dir", "epochs", "batch_size", "learning_rate", "verbose")}
-# --compression is both: the old flag is a boolean, the new one is not. Alone it does not tell which script it is of.
+# --compression is an old flag with a boolean, and a new flag with other values. It does not imply one of the scripts.
 OLD_ONLY = {*MNIST, *CIFAR, *RENAMED, *ENVIRONMENT, *NO_EFFECT} - set(NEW_TOO)
 BOOLS = {"UseEpoch", "USE_EPOCH", "verbose", "compression", "plotting", "subtract_pixel_mean"}
 TRUTHS = {"true": True, "t": True, "1": True, "false": False, "f": False, "0": False}  # absl's

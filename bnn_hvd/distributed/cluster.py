@@ -25,7 +25,7 @@ class Cluster(Protocol):
     size: int
     local_rank: int
     local_size: int
-    first_row: int  # of this group in what `concat` returns
+    first_row: int  # of this group in the result of `concat`
     compression: str  # of gradients: inference/compression.py
     gradient_blocks: int  # per global batch: inference/gradient_blocks.py; 0: the part of each rank is one block
 
@@ -63,7 +63,7 @@ class Cluster(Protocol):
         """Return this rank's group of ranks.
 
         ranks: the group. All groups have the same size.
-        first_row: where the rows of this group begin in what `concat` returns.
+        first_row: where the rows of this group begin in the result of `concat`.
         """
 
     def concat(self, tensors: Sequence[Any]) -> list[Any]:
@@ -281,4 +281,6 @@ def assert_same(cluster: Cluster, what: str, content: bytes, reference: int = 0)
     different = [rank for rank, (digest, like) in enumerate(everyone) if digest != everyone[like][0]]
     if different:
         like = everyone[different[0]][1]
-        raise TrainingError(f"{what} differ from rank {like}'s on ranks {different}: this run can't be trusted")
+        raise TrainingError(
+            f"{what} differ from rank {like}'s on ranks {different}: the same command goes on from the last checkpoint"
+        )

@@ -68,7 +68,7 @@ def wilson(fraction: np.ndarray, count: np.ndarray, z: float = 1.96) -> tuple[np
 def uncertainty_histogram(run: Path) -> Figure:
     """Draw histograms of the total, aleatoric and epistemic uncertainty of the test part.
 
-    With out-of-distribution data, draw total and epistemic uncertainty on these beside those on the test part, too.
+    With out-of-distribution data, also draw the total and the epistemic uncertainty of both parts over each other.
     """
     names = ("predictive_entropy", "expected_entropy", "mutual_information")
     arrays = style.read_npz(

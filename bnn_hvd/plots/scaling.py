@@ -91,7 +91,7 @@ def _measured(axes: Axes, rows: Rows) -> None:
         _log_axes(axes, counts[-1], counts[-1] / counts[0])
     else:
         axes.set(xticks=counts, yticks=np.array(counts) / counts[0], ylim=(0, None))
-    axes.set(xlabel=_axis_label(rows, unit), ylabel=f"speed-up in examples/s, against {counts[0]}")
+    axes.set(xlabel=_axis_label(rows, unit), ylabel=f"speed-up in examples/s, {_relative_to(rows)}")
     axes.legend(loc="lower right" if all(mine[-1].efficiency > 0.5 for mine in rows.values()) else "upper left")
 
 
@@ -110,8 +110,8 @@ def _predicted(axes: Axes, rows: Rows, predictions: Rows) -> None:
         nodes, values = [each.nodes for each in ahead], [each.speed_up for each in ahead]
         axes.plot(nodes, values, color=COLOURS[i % len(COLOURS)], linestyle="--", label=label)
     _log_axes(axes, last, last / first)
-    axes.set(xlabel="nodes", ylabel=f"speed-up, against {first}")
-    axes.legend(loc="upper left", title="dashed: predicted; the numbers: its maximum", alignment="left")
+    axes.set(xlabel="nodes", ylabel=f"speed-up, {_relative_to(rows)}")
+    axes.legend(loc="upper left", title="dashed: predicted, with its maximum", alignment="left")
 
 
 def _log_axes(axes: Axes, most: float, fastest: float) -> None:
@@ -170,6 +170,10 @@ def _axis_label(rows: Rows, unit: str) -> str:
 def _one_or_range(values: Sequence[int], noun: str) -> str:
     low, high = min(values), max(values)
     return f"{low if low == high else f'{low} to {high}'} {noun}{'s' * (high > 1)}"
+
+
+def _relative_to(rows: Rows) -> str:
+    return f"relative to {_one_or_range(_counts(rows)[:1], unit_of(rows).removesuffix('s'))}"
 
 
 def _repeats(rows: Rows) -> str:

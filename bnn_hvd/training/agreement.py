@@ -21,7 +21,7 @@ class Outcome(NamedTuple):
 def agree(here: Outcome, ranks: Cluster, way_out: str = "") -> tuple[bool, float]:
     """Return whether any rank was asked to stop, and the seconds per step of the slowest rank, in one all-reduce.
 
-    way_out: what the error tells the user to try.
+    way_out: advice to the user, at the end of the error message.
 
     Raises:
       TrainingError: the loss of some rank is not finite; it names the first such step and its rank.

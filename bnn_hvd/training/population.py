@@ -105,7 +105,7 @@ class Population:
 
 
 class GatheredState:
-    """The gathered state, with the method for it: what evaluations draw from.
+    """The gathered state, and the method for it: evaluations draw from these.
 
     Attributes:
       method: with the members of all ranks.

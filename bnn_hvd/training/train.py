@@ -38,7 +38,7 @@ Scores = dict[str, Any]  # by name, of an evaluation on the test part
 
 @dataclasses.dataclass(frozen=True)
 class Session:
-    """One session of training, from its start to its end: the task, the loop, and what watches over them."""
+    """One session of training: the task and its loop, and the log, stop request and watchdog of the session."""
 
     task: Task
     loop: Loop

@@ -107,8 +107,8 @@ def test_unfinished_runs_are_left_out_and_said(tmp_path, capsys):
 @pytest.mark.parametrize(
     ("first", "second", "message"),
     [
-        ({}, {"steps": 201}, "their length differ: 101 steps; 201 steps"),
-        ({}, {"dataset": "mnist"}, "their data differ"),
+        ({}, {"steps": 201}, r"they differ in length \(101 steps; 201 steps\)"),
+        ({}, {"dataset": "mnist"}, "they differ in data"),
         ({}, {"ranks": 2, "batch_size": 48}, "neither the global batch"),
         ({}, {"threads": 2}, r"differ in threads \(\[1, 2\]\)"),
         ({}, {"ranks": 2, "model": "CNN_FC"}, "differ in their smallest number of ranks"),
