@@ -54,13 +54,8 @@ def test_an_epoch_is_as_many_steps_as_the_data_have_batches(tmp_path):
 @pytest.mark.parametrize(
     ("more", "said"),
     [
-<<<<<<< HEAD
-        ({"num_weights": 5}, "differ in num_weights"),
-        ({"num_train": 7}, "differ in data"),
-=======
         ({"num_weights": 5}, "they differ in num_weights"),
         ({"num_train": 7}, "they differ in data"),
->>>>>>> wt-words3
         ({"num_particles": 0}, "no particles"),
     ],
 )
