@@ -43,7 +43,7 @@ class MethodOptions(Options):
     interacting: ClassVar[bool] = False  # its particles see each other, so that none can be added later
     full_batch: ClassVar[bool] = False  # a step sees all examples, each rank its shard of them
     takes_batch_norm: ClassVar[bool] = False  # its draws share one set of running means and variances
-    deterministic: ClassVar[bool] = False  # without particles, every draw is the same network
+    single_draw: ClassVar[bool] = False  # without particles, every draw is the same network
     has_scales: ClassVar[bool] = False  # its parameters are [loc, log scale, deterministic weights]
     prunable: ClassVar[bool] = False  # its draws are made of its parameters alone
 

@@ -23,7 +23,7 @@ class PointOptions(MethodOptions):
     """Facts of point; it has no flags of its own."""
 
     takes_batch_norm = True
-    deterministic = True
+    single_draw = True
     prunable = True
 
 
@@ -31,7 +31,7 @@ class DeepEnsembleOptions(PointOptions):
     """Facts of ensemble, whose members are point networks."""
 
     needs_particles = True
-    deterministic = False
+    single_draw = False
 
 
 class Point(Method):

@@ -70,7 +70,7 @@ def row(cell: Cell, test: Test, group_N: np.ndarray | None) -> Row:
     labels_KN, truth_N = probs_KNC.argmax(axis=2), test.labels_N
     entropy_N = classification.entropy(probs_KNC.mean(axis=0))
     epistemic_N = np.mean([test.epistemic_N[run] for run in runs], axis=0)
-    of_draws = not cell.jobs[0].config.method.options.deterministic  # a point estimate has no epistemic uncertainty
+    of_draws = not cell.jobs[0].config.method.options.single_draw  # a point estimate has no epistemic uncertainty
     return {
         "method": cell.jobs[0].config.method.name, "regime": cell.regime, "learning_rate": cell.learning_rate,
         "deterministic": cell.deterministic, "replicas": len(cell.jobs),
