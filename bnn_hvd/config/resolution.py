@@ -1,6 +1,6 @@
-"""What was left open is filled in, from the rest of the flags; what contradicts itself is refused.
+"""The flags that a user left open get their values here, and flags that contradict each other are refused.
 
-What concerns one method, network or data set alone is in `fill` of its own options.
+The rules of one method, network or data set are in `fill` of its options.
 """
 
 from pathlib import Path
@@ -16,7 +16,7 @@ DEFAULT_PARTICLES = 8
 
 
 def resolve(**flags: Any) -> TrainConfig:
-    """Return the complete configuration of some flags: what was left open is filled in, from the model's row first.
+    """Return the complete, checked configuration of some flags; --model is replaced by its row first.
 
     Raises:
       UserError: a value out of bounds, or flags that contradict each other.
@@ -51,7 +51,7 @@ def _check_length(values: Values) -> None:
 
 
 def _take_model(values: Values) -> None:
-    """Fill in what --model is short for."""
+    """Set the flags that --model stands for."""
     for name, value in registry.MODELS[values["model"]].items() if values["model"] in registry.MODELS else ():
         if values[name] not in ("", value):
             raise UserError(
@@ -62,7 +62,7 @@ def _take_model(values: Values) -> None:
 
 
 def _fill_from_options(values: Values) -> None:
-    """Let the data set, the network and the method fill in what they know: each may choose for the next ones."""
+    """Let the data set, the network and the method fill in flags, in this order: ratings choose a network, for instance."""
     options_types(values)["data"].fill(values)
     fill(values, **{choice.flag: choice.default for choice in CHOICES.values()})
     chosen = options_types(values)
@@ -96,7 +96,7 @@ def _check_ratings(
 
 
 def _check_exclusive(values: Values) -> None:
-    """Refuse exclusive flags of what is not chosen."""
+    """Refuse the exclusive flags of methods, networks and data sets that are not chosen."""
     for part, choice in CHOICES.items():
         mine = fields_of(options_types(values)[part])
         for row in choice.rows:

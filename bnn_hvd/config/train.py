@@ -33,12 +33,15 @@ class TrainConfig:
         return Path(self.run.folder)
 
     def replace(self, **flags: Any) -> "TrainConfig":
-        """Return the same with other values of some flags, as they are."""
+        """Return the same with other values of some flags; nothing is filled in or checked."""
         return compose(**(to_flags(self) | flags))
 
 
 class Choice(NamedTuple):
-    """A part whose options depend on a choice: the flag that makes it, its rows, its default."""
+    """A choice among the rows of a registry, on which the options of a part depend.
+
+    flag: that makes it; default: the row that is taken without it; base: the options of a row that names none.
+    """
 
     flag: str
     rows: Mapping[str, registry.Row]
@@ -50,7 +53,7 @@ class Choice(NamedTuple):
         return options_of(row) if row.options else self.base
 
     def names_with(self, fact: str) -> list[str]:
-        """Return what there is to choose from of which a fact is true."""
+        """Return the names of the rows of which a fact is true, a class attribute of their options."""
         return [name for name in self.rows if getattr(self.options_of(name), fact)]
 
 
@@ -87,7 +90,7 @@ def default_options(part: str, name: str) -> Any:
 
 
 def compose(**flags: Any) -> TrainConfig:
-    """Return the configuration of some flags, with the defaults of the others, as they are.
+    """Return the configuration of some flags; the others have their defaults, and nothing is filled in or checked.
 
     Options of methods, networks and data sets that are not chosen are left out.
 
