@@ -62,7 +62,7 @@ def _take_model(values: Values) -> None:
 
 
 def _fill_from_options(values: Values) -> None:
-    """Let the data set, the network and the method fill in flags, in this order: ratings choose a network, for instance."""
+    """Let the data set, the network and the method fill in flags, in this order: ratings choose a network."""
     options_types(values)["data"].fill(values)
     fill(values, **{choice.flag: choice.default for choice in CHOICES.values()})
     chosen = options_types(values)
