@@ -26,9 +26,9 @@ def main() -> int:
         if options.parts == [name]:
             return 0 if peer.environment(create=True) else 1
     missed = []
-    for part in options.parts or PARTS:
-        quietness = report.Quietness()
-        result = importlib.import_module(f"benchmarks.{part}").run(options.quick)
+    for part in ["against"] if options.against else options.parts or PARTS:
+        quietness, module = report.Quietness(), importlib.import_module(f"benchmarks.{part}")
+        result = module.run(options.quick, options.against) if options.against else module.run(options.quick)
         path = report.write(result, quietness.text(), options.keep, options.out)
         print(path.read_text(), f"written: {path}\n", sep="\n", flush=True)
         missed += [bar for bar in result.bars if not bar.met]
@@ -47,6 +47,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument(
         "parts", nargs="*", metavar="PART", choices=[*PARTS, "torch-env", "jax-env", []], help="default: all"
     )
+    parser.add_argument("--against", metavar="REVISION", help="instead, a training step beside that of a revision")
     parser.add_argument("--quick", action="store_true", help="few repetitions of few cases, to see that it works")
     parser.add_argument("--keep", action="store_true", help="also write the report to results/")
     parser.add_argument("--out", type=Path, default=report.OUT, help="folder of the results")

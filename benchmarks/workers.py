@@ -39,18 +39,21 @@ class Sample(NamedTuple):
 class Worker:
     """A process that holds the cases of one library. Its output is shown if it fails.
 
+    tree: the checkout of this project whose code it runs.
+
     Attributes:
       cases: (network, kind) of each case, ready to run.
     """
 
     def __init__(
-        self, library: str, module: str, spec: dict[str, Any], threads: int, python: str | Path = sys.executable
+        self, library: str, module: str, spec: dict[str, Any], threads: int, python: str | Path = sys.executable,
+        tree: Path = REPOSITORY,
     ):  # fmt: skip
         self.library, self.threads = library, threads
         self._remarks = tempfile.TemporaryFile("w+")  # noqa: SIM115
         self._process = subprocess.Popen(
             [python, "-m", "benchmarks.workers", module, json.dumps({**spec, "threads": threads})],
-            cwd=REPOSITORY, env=environment(threads), text=True,
+            cwd=tree, env=environment(threads) | {"PYTHONPATH": str(tree)}, text=True,
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._remarks,
         )  # fmt: skip
         self.cases = [tuple(case) for case in self._answer()]
