@@ -1,16 +1,18 @@
-"""Stateless seeds: every random number is a pure function of (root seed, stream, index).
+"""Stateless seeds: every random number of a run is a pure function of (root seed, stream, index).
 
 A run can therefore resume from its step number alone, and a prediction does not depend on the number of ranks.
 The streams:
 
-| stream  | equal on all ranks                                          | index       |
-|---------|-------------------------------------------------------------|-------------|
-| init    | yes                                                         | -           |
-| shuffle | yes: one global permutation, each rank takes its stride     | epoch       |
-| noise   | no: independent noise per rank lowers the gradient variance | rank, step  |
-| draw    | yes: a prediction must not depend on the number of ranks    | draw        |
-| chain   | yes: all ranks run one trajectory and accept or reject it   | step        |
-| augment | yes: crops and flips belong to the example                  | epoch       |
+| stream  | root seed      | equal on all ranks                                          | index      |
+|---------|----------------|-------------------------------------------------------------|------------|
+| init    | --init_seed    | yes                                                         | -          |
+| shuffle | --shuffle_seed | yes: one global permutation, each rank takes its stride     | epoch      |
+| noise   | --noise_seed   | no: independent noise per rank lowers the gradient variance | rank, step |
+| draw    | --seed         | yes: a prediction must not depend on the number of ranks    | draw       |
+| chain   | --seed         | yes: all ranks run one trajectory and accept or reject it   | step       |
+| augment | --shuffle_seed | yes: crops and flips belong to the example                  | epoch      |
+
+--seed is the default of the others. The splits of tables and ratings have one seed for all runs.
 
 A step has one seed; `derive` returns the seeds of its members, blocks, layers and purposes. With --gradient_blocks all
 ranks have the noise seed of rank 0, and each block has a seed derived from it.
@@ -49,7 +51,7 @@ def derive(seed: Any, *, member: Any = None, block: Any = None, layer: int = 0, 
     seed: [2] or [M, 2], of numpy or TensorFlow, also inside a graph.
     member: numbers of M members of an ensemble, particles or chains, [M]; member 0 has the seed of a run without.
     block: number of a gradient block (inference/gradient_blocks.py).
-    layer: number of a layer, from 1.
+    layer: number of a Bayesian parameter, in the order of the flat vector, from 1.
     purpose: number of another use of random numbers in the same computation, from 1.
     """
     assert not (layer and purpose), "layers and purposes share their numbers"

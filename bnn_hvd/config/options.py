@@ -1,6 +1,7 @@
 """What a method, a network and a data set say of themselves: facts (class attributes) and flags (fields).
 
-Each has a subclass of one of these beside its code, which its row in the registry names. TensorFlow takes seconds to
+A row of the registry names the options class of a method, network or data set, which is in the same file as its code;
+what several share is here. TensorFlow takes seconds to
 import, and `--help` must not: `options_of` therefore reads the subclass out of its file without importing the file.
 """
 
@@ -37,15 +38,15 @@ class Options:
 
 @dataclasses.dataclass(frozen=True)
 class MethodOptions(Options):
-    """Of a method of inference (inference/method.py)."""
+    """Facts and flags of a method of inference (inference/method.py)."""
 
-    needs_particles: ClassVar[bool] = False  # it is nothing without; others become an ensemble by --num_particles
+    needs_particles: ClassVar[bool] = False  # of any other, --num_particles makes an ensemble
     interacting: ClassVar[bool] = False  # its particles see each other, so that none can be added later
     full_batch: ClassVar[bool] = False  # a step sees all examples, each rank its shard of them
     takes_batch_norm: ClassVar[bool] = False  # its draws share one set of running means and variances
     single_draw: ClassVar[bool] = False  # without particles, every draw is the same network
     has_scales: ClassVar[bool] = False  # its parameters are [loc, log scale, deterministic weights]
-    prunable: ClassVar[bool] = False  # its draws are made of its parameters alone
+    prunable: ClassVar[bool] = False  # a draw needs `params` and no slots, so that a weight of 0 stays 0
 
     @property
     def rank_groups(self) -> int:
@@ -60,7 +61,7 @@ class MethodOptions(Options):
 
 @dataclasses.dataclass(frozen=True)
 class NetworkOptions(Options):
-    """Of a network (models/)."""
+    """Facts and flags of a network (models/)."""
 
     single_layer: ClassVar[bool] = False  # it has no hidden layer
     local_latents: ClassVar[bool] = False  # each example has parameters of its own, on the rank that has the example
@@ -68,14 +69,14 @@ class NetworkOptions(Options):
 
 @dataclasses.dataclass(frozen=True)
 class DataOptions(Options):
-    """Of a data set (data/)."""
+    """Facts and flags of a data set (data/)."""
 
     ratings: ClassVar[bool] = False  # its targets are implicit ratings of users and items
 
 
 @dataclasses.dataclass(frozen=True)
 class HeldOutOptions(Options):
-    """Of data sets that come without a test part."""
+    """Flags of data sets that come without a test part."""
 
     test_fraction: float = flag(
         0.2, "data", "part of a table's rows, or of a rating matrix's entries, that is the test part, in (0, 1); the "
@@ -85,7 +86,7 @@ class HeldOutOptions(Options):
 
 @dataclasses.dataclass(frozen=True)
 class NormalizationOptions(NetworkOptions):
-    """Of the networks with a normalisation after each convolution."""
+    """Flags of the networks with a normalisation after each convolution."""
 
     normalization: str = flag(
         "frn", "network", "of resnet18, resnet20 and vgg16: filter-response normalisation, or none; or batch, under "
@@ -95,7 +96,7 @@ class NormalizationOptions(NetworkOptions):
 
 @dataclasses.dataclass(frozen=True)
 class FactorOptions(Options):
-    """Of matrix factorisation, and of ratings that are drawn from one."""
+    """Flags of matrix factorisation, and of ratings that are drawn from one."""
 
     num_factors: int = flag(
         20, "network", "factors of each user and item in matrix_factorisation; synthetic_ratings are made of as many",
@@ -118,7 +119,7 @@ def options_of(row: Row) -> type[Options]:
 
 
 def _light_part(file: Path) -> CodeType:
-    """Return of a file's code the light imports, the literal constants and the options classes."""
+    """Return the light imports, the literal constants and the options classes of a file, compiled."""
     tree = ast.parse(file.read_text(), str(file))
     tree.body = [node for node in tree.body if _is_light(node)]
     return compile(tree, str(file), "exec")

@@ -8,11 +8,10 @@ import tensorflow as tf
 
 from bnn_hvd.data.augment import BORDER
 from bnn_hvd.data.standardize import Standardizer
-from bnn_hvd.errors import UserError
 
 
 class Batch(NamedTuple):
-    """One rank's part of a step's batch: x [N, ...] float32, y [N] int32."""
+    """One rank's part of a step's batch: x [N, ...] float32, y [N] int32 or float32, or ratings [N, I] int8."""
 
     x: tf.Tensor
     y: tf.Tensor
@@ -22,8 +21,6 @@ class Examples:
     """The examples of one part of a data set, standardised when they are taken."""
 
     def __init__(self, x: np.ndarray, y: np.ndarray, standardizer: Standardizer, augmented: bool = False):
-        if augmented and x.ndim != 4:
-            raise UserError(f"--augment crops and flips images, but these are vectors of {x.shape[-1]}: leave it out")
         self.x, self.y, self.augmented = tf.constant(x), tf.constant(y), augmented
         self.standardize = standardize_with(standardizer)
 

@@ -80,8 +80,16 @@ def load(dataset: str, data_dir: str, **flags: Any) -> Arrays:
 
 
 def load_configured(config: DataConfig, data_dir: str = "") -> Arrays:
-    """Read the data set of a configuration, or other data in its format."""
-    return load(config.dataset, data_dir or config.data_dir, **dataclasses.asdict(config.options))
+    """Read the data set of a configuration, or other data in its format.
+
+    Raises:
+      UserError: as `load`, or images are to be augmented and these are none.
+    """
+    arrays = load(config.dataset, data_dir or config.data_dir, **dataclasses.asdict(config.options))
+    if config.augment and arrays.x_train.ndim != 4:
+        width = arrays.x_train.shape[-1]
+        raise UserError(f"--augment crops and flips images, but these are vectors of {width}: leave it out")
+    return arrays
 
 
 def digits(path: str) -> Arrays:

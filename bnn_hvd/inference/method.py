@@ -6,7 +6,7 @@ A method approximates the posterior of a network's weights. It is one file here 
 The only difference is an axis: seeds are [M, 2] instead of [2], and every variable of the state but the step counter
 has the leading axis M. Methods therefore work on the last axis of theta [..., P].
 
-Legend: P parameters, M members, S draws, N examples, O outputs, B parameters with a scale.
+Legend: P weights of the network, B of them with a scale, M members, S draws, N examples, O outputs.
 """
 
 from collections.abc import Callable
@@ -25,9 +25,9 @@ Scalars = dict[str, tf.Tensor]  # what a step logs, by name; "loss", "loss_here"
 
 
 class Controls(NamedTuple):
-    """What the host decides for one step."""
+    """What Python passes to the compiled step."""
 
-    seed: tf.Tensor  # [2] int64, of this rank's noise; [M, 2] for M members
+    seed: tf.Tensor  # [2] int64, or [M, 2]; each rank its own, but of full-batch steps and gradient blocks one for all
     learning_rate: tf.Tensor
     kl_weight: tf.Tensor
 
@@ -40,10 +40,10 @@ class Draws(NamedTuple):
 
 
 class State(tf.Module):
-    """Everything that training changes.
+    """All variables of a method.
 
     Attributes:
-      params: the trained parameters, one flat vector [P], or [M, P] for M members.
+      params: all trained numbers, one flat vector: theta [P], or for vi [P + B]; with M members, [M, ...].
       slots: the other variables of the optimizer and the method, by name; with M members, [M, ...].
       step: number of steps done, int64.
       example_axis: for each variable with an axis of this rank's examples (local latents), the index of that axis, by
@@ -77,7 +77,7 @@ class Marginals(NamedTuple):
 
 
 class Method(Protocol):
-    """Made from (network, likelihood, num_train, cluster, config). Only `optimizer` may be replaced later.
+    """Made from (network, likelihood, num_train, cluster, config). Only `optimizer` may be replaced (checksums.py).
 
     optimizer: None for a method with its own update rule.
     """
@@ -92,17 +92,18 @@ class Method(Protocol):
     def step(self, state: State, batch: Batch, controls: Controls) -> Scalars:
         """Make one step of training on this rank's part of the batch: change `state`, and return scalars to log.
 
-        All communication is by the cluster. Afterwards the state is equal on all ranks that train the same members.
+        All communication is by the cluster. Afterwards the state is equal on all ranks that train the same members, but
+        for local latents.
         """
 
     def draw(self, state: State | Picked, draws: Draws) -> Forward:
         """Return the network with S posterior draws of its weights."""
 
     def num_reduced(self) -> int:
-        """Return how many numbers a rank contributes to the all-reduces of a step, per member."""
+        """Return how many numbers a rank contributes to the all-reduces of a step, per member, scalars left out."""
 
     def num_draws(self, requested: int) -> int:
-        """Return how many of the requested draws differ from each other."""
+        """Return how many draws to make for `requested`: 1 where all are equal, the same number for each member."""
         return requested
 
     def marginals(self, state: State) -> Marginals:

@@ -28,14 +28,14 @@ class PointOptions(MethodOptions):
 
 
 class DeepEnsembleOptions(PointOptions):
-    """Facts of ensemble, whose members are point networks."""
+    """Facts of --method=ensemble: `Point`, as the members of an `Ensemble` (ensemble.py)."""
 
     needs_particles = True
-    single_draw = False
+    single_draw = False  # it always has particles
 
 
 class Point(Method):
-    """Minimises the loss of `MaximumAPosteriori`."""
+    """loss = mean_n -log p(y_n | x_n, theta) - kl_weight * log p(theta) / num_train, in nats (map_loss.py)."""
 
     optimizer: Optimizer
 
@@ -57,7 +57,7 @@ class Point(Method):
         return 1  # every draw is the same network
 
     def draw(self, state: State | Picked, draws: Draws) -> Forward:
-        """Return the network as one draw (all draws are equal), or with members, the network with the S picked ones."""
+        """Return the network: [1, N, O], as all draws are equal; of picked members [S, N, O], one for each draw."""
         theta = tf.convert_to_tensor(state.params)
         weights = self.network.unflatten(theta) | statistics_of(state)
         if len(theta.shape) == 2:

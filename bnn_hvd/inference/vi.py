@@ -56,7 +56,7 @@ class VIOptions(MethodOptions):
         0.01, "--method=vi", "initial standard deviation of each weight's approximate posterior", minimum=1e-12
     )
     init_relative_scale: float = flag(
-        0.0, "--method=vi", "with --init_from, the same as a multiple of the weight's size, as 0.1; 0: --init_scale",
+        0.0, "--method=vi", "initial standard deviation as a fraction of |weight|, with --init_from; 0: --init_scale",
         minimum=0,
     )  # fmt: skip
 
@@ -80,7 +80,7 @@ class VI(Method):
     """loss = mean_n -log p(y_n | x_n, w) + kl_weight * KL(q || p) / num_train, in nats per example.
 
     q(w) = N(loc, scale^2) for the Bayesian weights; the others are deterministic, without a prior. The flat parameter
-    vector is [loc (B), log scale (B), deterministic weights (P - B)].
+    vector is [loc (B), log scale (B), deterministic weights (P - B)]: P + B numbers.
 
     The prior is N(0, prior_scale^2), whose KL has a closed form, or a `ScaleMixture`, whose KL is estimated from the
     draw of the step. With prior_mean=init_from its mean is the weights of a trained network (MOPED, Krishnan et al.
@@ -154,7 +154,10 @@ class VI(Method):
     def _noisy_weights(
         self, loc: tf.Tensor, log_scale: tf.Tensor, deterministic: Parts, prior_mean: tf.Tensor | None, seed: tf.Tensor
     ) -> tuple[dict[str, Any], tf.Tensor]:
-        """Return the weights of one step, and the KL, [] or [M]. One draw of noise serves all layers of a member."""
+        """Return the weights of one step, and the KL, [] or [M].
+
+        One draw of the noise serves all layers; flipout's signs and local_reparam's noise are drawn per parameter.
+        """
         prior_scale, named = tf.constant(self.prior_scale), self.network.unflatten_bayesian
         # The KL to a prior with mean m is that of N(loc - m, scale^2) to a prior with mean 0.
         distance = loc if prior_mean is None else loc - prior_mean

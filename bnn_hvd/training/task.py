@@ -8,6 +8,7 @@ from bnn_hvd.data.arrays import Arrays
 from bnn_hvd.distributed.cluster import Cluster
 from bnn_hvd.inference import checksums
 from bnn_hvd.inference.build import build_method
+from bnn_hvd.inference.checksums import Step
 from bnn_hvd.inference.method import Method, State
 from bnn_hvd.models.network import build_network
 from bnn_hvd.targets import Target
@@ -30,6 +31,7 @@ class Task:
     plan: Plan
     population: Population
     method: Method
+    step: Step
     state: State
     threads: int
 
@@ -53,4 +55,5 @@ def prepare(config: TrainConfig, arrays: Arrays, ranks: Cluster, threads: int) -
     method = build_method(config, network, target, plan.num_train, cluster, population.members)
     state = method.init(seeds.seed(config.run.root_seed("init"), "init"))
     checksums.flip_bit(state, config, network)
-    return Task(config, arrays, target, plan, population, method, state, threads)
+    step = checksums.with_checksums(method, config)
+    return Task(config, arrays, target, plan, population, method, step, state, threads)

@@ -132,7 +132,7 @@ def make_loop(task: Task, standardizer: Standardizer, progress: Progress) -> Loo
     config, plan = task.config, task.plan
     part = (task.arrays.x_train, task.target.standardized(task.arrays.y_train), standardizer)
     examples = Shard(*part, plan.shard) if plan.full_batch else Examples(*part, bool(config.data.augment))
-    loop = compile_loop(checksums.with_checksums(task.method, config), task.state, examples, plan.batch_size)
+    loop = compile_loop(task.step, task.state, examples, plan.batch_size)
     if not config.machine.checksums:
         return loop
     return checksums.writing(loop, config.folder, progress, task.ranks.is_root)

@@ -5,9 +5,8 @@ import pytest
 import tensorflow as tf
 
 from bnn_hvd.config import resolve
-from bnn_hvd.data import augment
-from bnn_hvd.data.pipeline import Examples, crop_and_flip
-from bnn_hvd.data.standardize import Standardizer
+from bnn_hvd.data import augment, sources
+from bnn_hvd.data.pipeline import crop_and_flip
 from bnn_hvd.errors import UserError
 from bnn_hvd.training.plan import Plan, Progress
 
@@ -53,5 +52,5 @@ def test_an_example_is_cropped_alike_on_any_number_of_ranks():
 
 def test_off_by_default_and_refused_for_vectors():
     assert Plan(resolve(steps=2), 640, 0, 1).next_call(Progress(), 1).augment_TB3.size == 0
-    with pytest.raises(UserError, match="these are vectors of 5: leave it out"):
-        Examples(np.zeros([3, 5], np.float32), np.zeros(3, np.int32), Standardizer(np.zeros(5), np.ones(5)), True)
+    with pytest.raises(UserError, match="these are vectors of 1: leave it out"):
+        sources.load_configured(resolve(dataset="sine", augment="flip").data)

@@ -197,3 +197,13 @@ def test_training_on_a_full_disk_keeps_the_last_checkpoint(small_disk):
     job = running.bnn_hvd("train", *[flag if flag != "--keep=99" else "--keep=1" for flag in flags], f"--run={run}")
     assert job.returncode == 0, job.stderr
     assert running.read_json(run)["steps"] == 150
+
+
+@pytest.mark.parametrize(
+    "flags", [["--dataset=sine", "--architecture=mlp", "--augment=flip"], ["--method=ivon", "--nudge_step=3"]]
+)
+def test_a_refused_command_writes_nothing(tmp_path, flags):
+    """So that the corrected command is not refused for what the first one left."""
+    job = running.bnn_hvd("train", *flags, f"--run={tmp_path / 'run'}", "--steps=2", "--threads=1")
+    assert job.returncode == 2, job.stderr
+    assert not (tmp_path / "run").exists()
