@@ -75,7 +75,7 @@ class Watch:
             (machine, "set_up", "start TensorFlow"),
             (task, "build_network", "network"),
             (task, "Population", "restore, broadcast"),
-            (train, "note_start", "run directory"),
+            (train, "write_start", "run directory"),
             (train, "fit", "fit"),
         ):
             setattr(owner, name, self.timed(phase, getattr(owner, name)))

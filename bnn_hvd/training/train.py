@@ -61,7 +61,7 @@ def main(config: TrainConfig) -> int:
     config: resolved, so that no field is left to be filled.
     """
     rundir.check_same_run(config)
-    ranks, threads = join(config)
+    ranks, threads = connect(config)
     task = prepare(config, load(config, ranks), ranks, threads)
     if config.run.dry_run:
         if ranks.is_root:
@@ -71,7 +71,7 @@ def main(config: TrainConfig) -> int:
         return train(task)
 
 
-def join(config: TrainConfig) -> tuple[Cluster, int]:
+def connect(config: TrainConfig) -> tuple[Cluster, int]:
     """Return the ranks that the launcher started, and the number of threads of this one.
 
     Raises:
@@ -100,7 +100,7 @@ def train(task: Task) -> int:
     """Train to the end of the run, or until the job is told to stop; returns the exit code."""
     config, ranks, plan = task.config, task.ranks, task.plan
     standardizer = standardize.fit(task.arrays.x_train, config.data.standardize)
-    note_start(task, standardizer)
+    write_start(task, standardizer)
     task.population.restore(task.state)
     # With more ranks than before, the rest of the epoch may fill no batch.
     progress = plan.advance(task.population.progress, 0)
@@ -111,7 +111,7 @@ def train(task: Task) -> int:
         StopRequest(config.run.max_runtime_s) as stop,
         Watchdog(config.folder, ranks, config.machine.stall_timeout_s) as watchdog,
     ):
-        evaluate = evaluation(task, gathered, standardizer, logbook)
+        evaluate = make_evaluate(task, gathered, standardizer, logbook)
         if config.run.verbose:
             logbook.say(task.method.network.table())
         if progress.step == 0:
@@ -138,7 +138,7 @@ def make_loop(task: Task, standardizer: Standardizer, progress: Progress) -> Loo
     return checksums.writing(loop, config.folder, progress, task.ranks.is_root)
 
 
-def evaluation(
+def make_evaluate(
     task: Task, gathered: GatheredState, standardizer: Standardizer, logbook: Logbook
 ) -> Callable[[Progress], Scores]:
     """Return the function that evaluates the gathered state on the test part; every rank calls it."""
@@ -203,7 +203,7 @@ def run_call(session: Session, progress: Progress, call: Call, first_call: bool)
     seconds = watch.elapsed_s()
     here = Outcome(progress.step, history["loss_here"], seconds / call.steps, session.stop.requested())
     stopping, step_s = agreement.agree(here, session.task.ranks, session.way_out)
-    progress = count(plan.advance(progress, call.steps), call.steps, seconds, first_call, plan)
+    progress = add_time(plan.advance(progress, call.steps), call.steps, seconds, first_call, plan)
     communication_s = float(history["communication_s"].sum())
     phase = "compile" if first_call else "train"
     session.logbook.time(progress, phase, seconds, steps=call.steps, communication_s=communication_s)
@@ -211,7 +211,7 @@ def run_call(session: Session, progress: Progress, call: Call, first_call: bool)
     return progress, stopping, step_s
 
 
-def count(progress: Progress, steps: int, seconds: float, first_call: bool, plan: Plan) -> Progress:
+def add_time(progress: Progress, steps: int, seconds: float, first_call: bool, plan: Plan) -> Progress:
     """Return the progress with the time of a call: the first call is compilation, the others are training."""
     if first_call:
         return dataclasses.replace(progress, compile_s=progress.compile_s + seconds)
@@ -235,7 +235,7 @@ def save(task: Task, progress: Progress) -> None:
         checkpoint.save(task.config.folder / records.CHECKPOINTS, arrays, progress, task.config.run.keep)
 
 
-def note_start(task: Task, standardizer: Standardizer) -> None:
+def write_start(task: Task, standardizer: Standardizer) -> None:
     """Let rank 0 write the description of the run, and the provenance of this session: hosts, versions, threads."""
     config, ranks = task.config, task.ranks
     session = provenance.session(ranks.gather(socket.gethostname()), ranks.size, task.threads)
