@@ -47,11 +47,11 @@ fail() {
 
 # Nothing from outside may leak into the environment: an activated .venv, a module's PYTHONPATH.
 leave_other_environments() {
-    unset PYTHONPATH PYTHONHOME VIRTUAL_ENV
-    export PYTHONNOUSERSITE=1
+    local activated=${VIRTUAL_ENV:-$VENV}/bin  # of another checkout, say: its mpicxx is not the site's
     PATH=$(tr : '\n' <<< "$PATH" |
-        grep -vxF -e "$(realpath -ms "$VENV/bin")" -e "$(realpath -m "$VENV/bin")" | paste -sd :)
-    export PATH
+        grep -vxF -e "$activated" -e "$(realpath -ms "$VENV/bin")" -e "$(realpath -m "$VENV/bin")" | paste -sd :)
+    export PATH PYTHONNOUSERSITE=1
+    unset PYTHONPATH PYTHONHOME VIRTUAL_ENV
 }
 
 # --- what to build --------------------------------------------------------------------------------
