@@ -1,4 +1,4 @@
-"""The benchmarks run and write what is promised of them; how fast things are is not tested here."""
+"""The benchmarks run, and write the rows and the tables that they should; speed is not tested here."""
 
 import json
 import subprocess

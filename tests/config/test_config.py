@@ -45,7 +45,7 @@ def test_chains_are_particles_and_keep_the_second_half():
     assert (chains.num_particles, chains.hmc_burn_in_steps, chains.hmc_kept_draws) == (3, 50, 10)
     assert resolve(method="hmc").num_chains == resolve(method="hmc").num_particles == 1
     one, longer = (config.resolve(**vars(chains) | {"model": "", "steps": steps}) for steps in (100, 200))
-    assert config.differences(one, longer) == []  # a finished run goes on: the last draws are kept
+    assert config.differences(one, longer) == []  # a finished run may take more steps: the last draws are kept
 
 
 @pytest.mark.parametrize("name", registry.MODELS)
@@ -54,7 +54,7 @@ def test_a_model_is_short_for_its_row(name, spelling):
     resolved = resolve(model=spelling(name))
     assert resolved.model == name
     assert {key: getattr(resolved, key) for key in registry.MODELS[name]} == registry.MODELS[name]
-    assert resolve(**registry.MODELS[name]) == resolved  # and the row has the name
+    assert resolve(**registry.MODELS[name]) == resolved  # the flags of the row give the model its name
 
 
 def test_flags_without_a_model_make_a_name():
@@ -126,7 +126,7 @@ def test_differences_name_the_flags_that_make_a_run_what_it_is():
 
 
 def random_config(rng: np.random.Generator) -> TrainConfig:
-    """Return a config whose every field is drawn, from its choices or of its type."""
+    """Return a config with random values in its fields: one of the choices, or a value of the field's type."""
     values = {}
     for name, field in FIELDS.items():
         if choices := field.metadata["choices"]:
@@ -142,7 +142,7 @@ def random_config(rng: np.random.Generator) -> TrainConfig:
             values[name] = int(rng.integers(1, 2**31))
     values["steps" if rng.random() < 0.5 or values["lr_schedule"] == "cosine" else "epochs"] = None
     values |= {"model": "", "dry_run": False, "gradient_blocks": 0}
-    if values["dataset"] in CHOICES["data"].names_with("ratings"):  # which go with one network, and that with them
+    if values["dataset"] in CHOICES["data"].names_with("ratings"):  # ratings need this network, and it needs ratings
         values |= {"architecture": "matrix_factorisation", "method": "hmc", "num_items": None}
     elif values["architecture"] == "matrix_factorisation":
         values["architecture"] = "mlp"
@@ -154,7 +154,7 @@ def random_config(rng: np.random.Generator) -> TrainConfig:
         values |= {"prior": "normal", "prior_mean": "zero"}
     if values["estimator"] == "local_reparam":
         values["prior"] = "normal"
-    if values["method"] == "hmc":  # which refuses what it has no use for
+    if values["method"] == "hmc":  # hmc refuses flags that it has no use for
         chains = {"num_particles": values["num_chains"]}
         values |= {"kl_weight": 1.0, "kl_warmup_epochs": 0.0, "compression": "none", "augment": "", **chains}
     else:
@@ -164,7 +164,7 @@ def random_config(rng: np.random.Generator) -> TrainConfig:
 
 @pytest.mark.parametrize("seed", range(20))
 def test_config_cfg_repeats_the_run(seed):
-    """The file that is written into the run directory, read by ourselves and as a flagfile by absl."""
+    """What is written into the run directory is read back as the same configuration."""
     written = random_config(np.random.default_rng(seed))
     text = config.to_flagfile(written)
     assert config.resolve(**config.from_flagfile(text, Path("config.cfg"))) == written
@@ -210,7 +210,7 @@ def test_help_shows_defaults(name):
 
 @pytest.mark.parametrize("verb", cli.VERBS)
 def test_help_is_quick_and_imports_no_tensorflow(verb):
-    """Under a second, by the best of a few tries: the machine may be busy with something else."""
+    """The help takes less than a second in the best of a few tries: the machine may be busy with something else."""
     code = (
         "import sys; from bnn_hvd.cli import main; code = main(['bnn_hvd', sys.argv[1], '--help']); "
         "sys.exit(code or 'tensorflow' in sys.modules or 'horovod' in sys.modules)"

@@ -1,4 +1,4 @@
-"""The contract of every row of METHODS: reproducible, resumable, traced once, and right where the truth is known."""
+"""The contract of every row of METHODS: it is reproducible and resumable, is traced once, and has no side effects."""
 
 import functools
 import itertools
@@ -51,8 +51,8 @@ CHANGES: dict[str, dict[str, Any]] = {
 } | {
     "hmc": {"hmc_burn_in_steps": 2, "hmc_kept_draws": 3, "hmc_leapfrog_steps": 5, "hmc_step_size": 0.002}
 }  # flags of a method's own
-SCALARS = 20  # more than that many numbers in one tensor are no loss and its companions
-RATES = {"ivon": 0.1}  # the learning rates that lower the loss in 60 steps, where not 0.01
+SCALARS = 20  # a tensor with more numbers than that does not hold the loss and other scalars
+RATES = {"ivon": 0.1}  # learning rates that lower the loss in 60 steps, for methods where 0.01 does not
 
 pytestmark = pytest.mark.parametrize(("name", "estimator"), CASES)
 
@@ -80,7 +80,7 @@ class Training:
         self.initial = [variable.numpy() for variable in self.state.variables]
 
     def begin_again(self, seed: int = CONFIG.run.seed) -> "Training":
-        """Go back to the first step, of a run with this seed; the loop that is compiled takes seeds as inputs."""
+        """Go back to the first step of a run with this seed; the compiled loop remains, as it takes seeds as inputs."""
         for variable, value in zip(self.state.variables, self.initial, strict=True):
             variable.assign(value)
         self.plan = Plan(self.config.replace(seed=seed), NUM_TRAIN, 0, 1)
@@ -88,7 +88,7 @@ class Training:
         return self
 
     def run(self, steps: int, most_steps: int = 100) -> dict[str, np.ndarray]:
-        """Go on by `steps` steps; returns the scalars of each."""
+        """Take `steps` more steps; returns the scalars of each."""
         rows, end = [], self.progress.step + steps
         while self.progress.step < end:
             call = self.plan.next_call(self.progress, min(most_steps, end - self.progress.step))
@@ -104,7 +104,7 @@ class Training:
 
 
 class Counting(Solo):
-    """One of two ranks, that hears itself alone, and counts the numbers of the large tensors that it sends."""
+    """One of two ranks: it receives its own numbers only, and counts those that it sends in large tensors."""
 
     size, sent = 2, 0
 
@@ -121,12 +121,12 @@ def compiled(name: str, estimator: str, optimizer: str) -> Training:
 
 
 def begun(name: str, estimator: str, optimizer: str = "adam") -> Training:
-    """Return the one that all tests share, before its first step: to compile takes longer than to train."""
+    """Return the training that all tests share, before its first step: compiling takes longer than training."""
     return compiled(name, estimator, optimizer).begin_again()
 
 
 def trained(name: str, estimator: str) -> Training:
-    """Return it after 5 steps, for tests that do not train."""
+    """Return the shared training after 5 steps, for tests that do not train."""
     training = begun(name, estimator)
     training.run(5)
     return training
@@ -138,7 +138,7 @@ def test_the_initial_state_is_a_function_of_the_seed(name, estimator):
 
 
 def test_the_same_seed_gives_the_same_bits(name, estimator):
-    """However the steps are cut into calls; another seed gives others."""
+    """The bits do not depend on how the steps are split into calls; another seed gives others."""
     training = begun(name, estimator)
     history, bits, params = training.run(20), training.bits(), training.state.params.numpy()
     same_history = training.begin_again().run(20, most_steps=3)
@@ -151,7 +151,7 @@ def test_the_same_seed_gives_the_same_bits(name, estimator):
 
 @pytest.mark.parametrize("optimizer", ["adam", "sgd"])
 def test_a_resumed_run_ends_where_an_uninterrupted_one_ends_bit_for_bit(name, estimator, optimizer, tmp_path):
-    """A step counter or an accumulator that the checkpoint forgets gives another first step."""
+    """If the checkpoint lacked a step counter or an accumulator, the first step after it would differ."""
     first = begun(name, estimator, optimizer)
     first.run(18)
     whole = first.bits()
@@ -183,16 +183,16 @@ def test_a_step_changes_the_state_and_nothing_else(name, estimator):
     before, start = training.bits(), tf.random.get_global_generator().state.numpy()
     training.run(3)
     after = training.bits()
-    assert all(after[name] != before[name] for name in after)  # every variable takes part
+    assert all(after[name] != before[name] for name in after)  # every variable changes
     assert dict(vars(training.method)) == attributes
     assert [variable.numpy().tobytes() for variable in other_state.variables] == other_bits
     np.testing.assert_array_equal(tf.random.get_global_generator().state, start)
     another.run(3)
-    assert another.bits() == after  # and no method object remembers what it or another did
+    assert another.bits() == after  # method objects keep nothing of any step
 
 
 def test_the_scalars_of_a_step_are_finite_and_the_loss_falls(name, estimator):
-    """On 50 examples that a network of 1,600 weights can learn by heart. The mean of 20 steps each."""
+    """A network of 1,600 weights can learn 50 examples by heart. The first 10 and the last 20 steps are compared."""
     training = Training(name, estimator, learning_rate=RATES.get(name, 0.01), kl_weight=0.0)
     history = training.run(60)
     assert {"loss", "nll", "loss_here"} <= set(history)
@@ -213,7 +213,7 @@ def test_draws_are_finite_and_differ_by_seed(name, estimator):
 
 
 def test_a_draw_is_the_same_whatever_draws_are_beside_it(name, estimator):
-    """So a prediction depends neither on the draws per pass nor on the number of ranks."""
+    """A prediction therefore depends neither on the draws per pass nor on the number of ranks."""
     training = trained(name, estimator)
     together = training.draw(0, 1, 2, 3)
     for position in range(len(together)):
@@ -239,7 +239,7 @@ def test_marginals_are_of_every_weight(name, estimator):
 
 
 def test_a_step_sends_as_many_numbers_as_it_says(name, estimator):
-    """Of each member; --dry_run and the predictions of `scale` are built on it."""
+    """`num_reduced` is the number of each member; --dry_run and the predictions of `scale` use it."""
     training, ranks = Training(name, estimator), Counting()
     method = build_method(training.config, training.network, Classes(CLASSES), NUM_TRAIN, ranks)
     call = training.plan.next_call(Progress(), 1)

@@ -19,7 +19,7 @@ def test_crop_and_flip_equal_slices_of_the_padded_image():
     for image, source, (row, column, flip) in zip(got, padded, where, strict=True):
         expected = source[row : row + 6, column : column + 5]
         np.testing.assert_array_equal(image, expected[:, ::-1] if flip else expected)
-    np.testing.assert_array_equal(got[0], x[0])  # the centre, as it was
+    np.testing.assert_array_equal(got[0], x[0])  # the central crop is the image itself
     np.testing.assert_array_equal(got[3], x[3][:, ::-1])
 
 

@@ -1,4 +1,4 @@
-"""CIFAR-100 as its two kinds of files have it: the fine label counts."""
+"""CIFAR-100 from its two kinds of files: the fine labels are read, not the coarse ones."""
 
 import pickle
 

@@ -18,7 +18,7 @@ from bnn_hvd.distributed import launcher
 from bnn_hvd.errors import UserError
 
 RANDOM = np.random.default_rng(0)
-pytestmark = pytest.mark.filterwarnings("ignore::ResourceWarning")  # urllib's sockets, where a connection fails
+pytestmark = pytest.mark.filterwarnings("ignore::ResourceWarning")  # urllib leaves sockets open if a connection fails
 
 
 @pytest.fixture(autouse=True)
@@ -34,7 +34,7 @@ def no_timeout_left_behind(monkeypatch):
 
 @pytest.fixture
 def server(tmp_path):
-    """Serve tmp_path/remote; yields (folder, url, list of what was asked for)."""
+    """Serve tmp_path/remote; yields (folder, url, list of the requested paths)."""
     folder, asked = tmp_path / "remote", []
     folder.mkdir()
 
@@ -83,7 +83,7 @@ def prepare(dataset, folder):
 
 
 def test_the_checksums_are_those_of_keras():
-    """Read from the source of the installed Keras, so that an upgrade that changes them is seen."""
+    """They are read from the source of the installed Keras: the test fails if an upgrade changes them."""
     import inspect
 
     from keras.datasets import cifar10, mnist

@@ -126,7 +126,7 @@ def test_each_entry_is_in_one_part():
 
 
 def test_synthetic_ratings_are_drawn_with_the_probabilities_that_they_come_with():
-    """RARE false fails: sums of 3,500 independent draws, within 5 standard errors."""
+    """Sums of up to 3,500 independent draws are within 5 standard errors (false-fail rate 6e-7 each)."""
     arrays = sources.load("synthetic_ratings", "", **FLAGS)
     truth, found = arrays.catalogue.truth_UI, rated(arrays)
     error = np.sqrt((truth * (1 - truth)).sum())
@@ -136,7 +136,7 @@ def test_synthetic_ratings_are_drawn_with_the_probabilities_that_they_come_with(
     logits = np.log(truth / (1 - truth))
     centred = logits - logits.mean(0) - logits.mean(1, keepdims=True) + logits.mean()
     singular = np.linalg.svd(centred, compute_uv=False)
-    assert singular[2] > 100 * singular[3]  # three factors, beside the biases
+    assert singular[2] > 100 * singular[3]  # there are three factors beside the biases
     assert 0.5 < centred.std() < 2  # products of factors have the standard deviation 1
     np.testing.assert_array_equal(rated(sources.load("synthetic_ratings", "", **FLAGS)), found)
 

@@ -1,4 +1,4 @@
-"""Rank arithmetic: disjoint, complete, equal counts, whatever the numbers."""
+"""The parts of the ranks are disjoint, complete and equally large, for any numbers of ranks and examples."""
 
 import numpy as np
 import pytest
@@ -14,7 +14,7 @@ CASES = [  # num_train, size, batch_size
 
 
 def all_ranks(permutation: np.ndarray, offset: int, steps: int, batch_size: int, size: int) -> np.ndarray:
-    """Return [size, steps, batch_size]."""
+    """Return the batches of all ranks [size, steps, batch_size]."""
     return np.stack([shards.batches(permutation, offset, steps, batch_size, rank, size) for rank in range(size)])
 
 
@@ -24,7 +24,7 @@ def test_the_permutation_is_one_and_depends_on_seed_and_epoch():
     np.testing.assert_array_equal(np.sort(first), np.arange(500))
     np.testing.assert_array_equal(first, shards.epoch_permutation(0, 0, 500))
     for other in (shards.epoch_permutation(1, 0, 500), shards.epoch_permutation(0, 1, 500), np.arange(500)):
-        assert np.mean(first == other) < 0.02  # 1 of 500 on average; 10 or more by chance: 1e-7
+        assert np.mean(first == other) < 0.02  # 1 of 500 agrees on average; 10 or more with probability 1e-7
 
 
 @pytest.mark.parametrize(("num_train", "size", "batch_size"), CASES)
@@ -35,7 +35,7 @@ def test_an_epoch_is_disjoint_complete_and_equal(num_train, size, batch_size):
     assert used.shape == (size, steps, batch_size)
     assert used.dtype == np.int32
     assert len(np.unique(used)) == used.size  # disjoint
-    assert num_train - used.size < size * batch_size  # complete, but for less than one global batch
+    assert num_train - used.size < size * batch_size  # complete, except for less than one global batch
     assert shards.steps_left(used.size, num_train, size * batch_size) == 0
 
 
@@ -96,7 +96,7 @@ def test_no_step_reaches_beyond_the_epoch():
 @pytest.mark.parametrize("size", [1, 2, 3, 7, 16])
 def test_slices_cover_each_example_once_in_chunks_that_do_not_depend_on_size(num_examples, size):
     per_rank = [shards.slices(num_examples, 10, rank, size) for rank in range(size)]
-    in_order = [s for part in per_rank for s in part]  # contiguous runs
+    in_order = [s for part in per_rank for s in part]  # the part of each rank is contiguous
     assert in_order == shards.slices(num_examples, 10, 0, 1)
     covered = [i for s in in_order for i in range(s.start, s.stop)]
     assert covered == list(range(num_examples))

@@ -1,4 +1,4 @@
-"""The sine from the command to the figures: an ensemble knows what it does not know."""
+"""The sine data set from the command to the figures: far from the data, an ensemble is uncertain."""
 
 import numpy as np
 import pytest
@@ -56,7 +56,7 @@ def test_far_from_the_data_the_ensemble_does_not_know(folder):
 
 
 def test_intervals_hold_what_they_say(folder):
-    """Of 1,000 targets; the binomial error of the coverage is 0.7 %."""
+    """There are 1,000 targets: the coverage has a binomial standard error of 0.7 %."""
     scores = records.read_json(folder / "e" / records.UNCERTAINTY)
     assert 0.90 <= scores["two_sigma_coverage"] <= 0.98
     assert scores["rmse"] < 0.2  # the noise is 0.13
@@ -74,7 +74,7 @@ def test_statistics_are_over_the_particles(folder):
 
 
 def test_the_noise_is_found_where_it_is(folder):
-    """It grows from 0.05 to 0.2; the network learns it to a quarter."""
+    """The noise grows from 0.05 to 0.2; the network learns it to within a quarter."""
     found = predictive(folder / "e")
     for x, noise in ((-1.2, 0.068), (1.2, 0.182)):
         learnt = found["grid_aleatoric_std_G"][np.abs(found["grid_x_G"] - x).argmin()]
@@ -95,7 +95,7 @@ def test_a_table_may_be_split_and_learnt_in_another_way(folder):
 
 
 def test_columns_in_another_order_are_a_users_mistake(folder):
-    """Or the predictions would be of other inputs than they seem."""
+    """Otherwise the network would take one column for another."""
     text = (folder / "refused.txt").read_text()
     assert not text.startswith("0 ")
     assert "has the columns b, a, the run was trained on a, b: bring them into that order" in text

@@ -1,4 +1,4 @@
-"""Every format is read back bit for bit from real files, and every broken file is one clear UserError."""
+"""Every format is read back bit for bit from real files, and every broken file gives one clear UserError."""
 
 import gzip
 import io
@@ -59,7 +59,7 @@ def cifar_parts():
 
 
 class Python2Pickler(pickle._Pickler):
-    """Writes every string as Python 2's str, as the real batches have it."""
+    """A pickler that writes every string as Python 2's str, as in the real batches."""
 
     dispatch: ClassVar = dict(pickle._Pickler.dispatch)
 
@@ -91,7 +91,7 @@ def write_cifar_binaries(folder):
 
 
 def assert_equal(arrays, parts):
-    """What was read is what was written, bit for bit."""
+    """Assert that what was read is what was written, bit for bit."""
     for part in ("train", "test"):
         x, y = getattr(arrays, f"x_{part}"), getattr(arrays, f"y_{part}")
         assert (x.dtype, y.dtype) == (np.uint8, np.int32)
@@ -192,7 +192,7 @@ def test_cifar10_from_npz_with_labels_in_a_column(tmp_path):
 
 
 def test_a_row_is_channels_then_rows_then_columns(tmp_path):
-    """By hand, independently of the writer above: byte 1 + 1024 c + 32 h + w of a record is pixel (h, w, c)."""
+    """The record is made without the writer above: its byte 1 + 1024 c + 32 h + w is pixel (h, w, c)."""
     record = bytearray(3073)
     record[0], record[1 + 1024 * 2 + 32 * 5 + 7] = 9, 200
     (tmp_path / "one.bin").write_bytes(record)
@@ -216,7 +216,7 @@ def test_cifar100_is_another_label_key_and_label_byte(tmp_path):
 
 
 class Touch:
-    """Unpickled without restriction, it creates a file."""
+    """An object that creates a file if it is unpickled without restriction."""
 
     def __init__(self, path):
         self.path = path
@@ -371,7 +371,7 @@ def test_one_missing_idx_file(tmp_path, missing):
     (tmp_path / missing).unlink()
     text = message("mnist", tmp_path)
     assert text.startswith(f"{tmp_path} has no {missing} or {missing}.gz or ")
-    assert sum(name in text for name in IDX_NAMES.values()) == 1  # and not those that are there
+    assert sum(name in text for name in IDX_NAMES.values()) == 1  # files that exist are not named
 
 
 @pytest.mark.parametrize("missing", ["data_batch_4", "test_batch"])
@@ -427,7 +427,7 @@ def test_a_corrupt_npz(tmp_path, save):
     file = tmp_path / "own.npz"
     save(file, **MNIST)
     content = bytearray(file.read_bytes())
-    content[5000] ^= 0xFF  # in the middle of x_train: only the checksum tells
+    content[5000] ^= 0xFF  # in the middle of x_train: only the checksum detects it
     file.write_bytes(content)
     text = message("npz", file)
     assert f"{file} can't be read" in text
@@ -476,7 +476,7 @@ def test_an_idx_file_that_goes_on_after_its_end(tmp_path):
 
 @pytest.mark.parametrize("magic", [b"\0\0\x08\x01", b"\0\0\x0d\x03", b"\x08\x03\0\0"])
 def test_an_idx_file_with_another_magic_number(tmp_path, magic):
-    """Labels where images belong, floats, and the wrong byte order."""
+    """The magic numbers are those of labels in place of images, of floats, and of the wrong byte order."""
     write_idx(tmp_path)
     file = tmp_path / IDX_NAMES["x_test"]
     file.write_bytes(magic + file.read_bytes()[4:])
@@ -542,7 +542,7 @@ def test_an_empty_binary_batch(tmp_path):
     assert f"{tmp_path}/test_batch.bin can't be read" in message("cifar10", tmp_path)
 
 
-# Whole files with data that can't be trained on: (data set, what differs from MNIST above, what the message says)
+# Readable files with data that can't be trained on: (data set, changes to MNIST above, part of the message)
 
 NAN, INFINITE = MNIST["x_train"].astype(np.float32), MNIST["x_test"].astype(np.float64)
 NAN[7, 3, 2], INFINITE[1, 27, 0] = np.nan, 1e300  # infinite in float32
@@ -599,7 +599,7 @@ def test_bad_labels_in_idx_and_batches(tmp_path):
 
 
 def test_large_finite_floats_are_fine(tmp_path):
-    """The largest float32, 9,408 times: their sum is only finite in float64."""
+    """All 9,408 numbers are the largest float32: their sum is finite in float64 only."""
     largest = np.finfo(np.float32).max
     changes = {"x_train": np.full((12, 28, 28), largest, np.float32), "x_test": np.zeros((5, 28, 28), np.float32)}
     file = write_npz(tmp_path / "own.npz", **changes)

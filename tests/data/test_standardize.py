@@ -23,7 +23,7 @@ def test_pixels_by_hand():
     x = np.array([[[[1]], [[5]]], [[[3]], [[5]]]], np.uint8)  # [2, 2, 1, 1]
     fitted = standardize.fit(x, "pixel")
     np.testing.assert_array_equal(fitted.mean, np.float32([[[2]], [[5]]]))
-    np.testing.assert_array_equal(fitted.inv_std, np.float32([[[1]], [[0]]]))  # the constant one is left out
+    np.testing.assert_array_equal(fitted.inv_std, np.float32([[[1]], [[0]]]))  # the constant pixel becomes 0
 
 
 @pytest.mark.parametrize("chunk_values", [1, 50, 1 << 18])
@@ -38,13 +38,13 @@ def test_against_numpy_and_independent_of_chunks(monkeypatch, chunk_values, x, h
     np.testing.assert_allclose(fitted.mean, exact.mean(axes), rtol=1e-7)
     np.testing.assert_allclose(fitted.inv_std, 1 / exact.std(axes), rtol=1e-6)
     assert fitted.mean.dtype == fitted.inv_std.dtype == np.float32
-    standardized = (x - fitted.mean) * fitted.inv_std  # broadcasts to the examples
+    standardized = (x - fitted.mean) * fitted.inv_std  # mean and inv_std broadcast over the examples
     assert standardized.shape == x.shape
     np.testing.assert_allclose(standardized.std(axes), 1, atol=1e-4)
 
 
 def test_a_constant_float_is_exactly_constant():
-    """0.1 summed and divided is not 0.1: without the shift its variance is 1e-34, and inv_std 1e17."""
+    """The computed mean of many 0.1 is not 0.1: without the shift the variance would be 1e-34, and inv_std 1e17."""
     x = np.full((1001, 2), [0.1, 1e6], np.float32)
     fitted = standardize.fit(x, "channel")
     np.testing.assert_array_equal(fitted.mean, x[0])

@@ -99,5 +99,5 @@ def test_the_sine_is_in_its_interval_with_noise_that_grows():
     assert np.abs(x).max() <= EDGE
     assert not set(x) & set(arrays.x_test[:, 0])
     left, right = noise[x < -EDGE / 2].std(), noise[x > EDGE / 2].std()
-    assert left < 0.09 < 0.15 < right  # 0.05 to 0.09, and 0.16 to 0.2; 250 of each: 4.5 % to measure them by
+    assert left < 0.09 < 0.15 < right  # truth: 0.05 to 0.09, 0.16 to 0.2; 250 examples measure it to 4.5 %
     np.testing.assert_allclose(arrays.truth_grid, np.sin(arrays.x_grid[:, 0]), atol=1e-6)

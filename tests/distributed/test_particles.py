@@ -1,4 +1,4 @@
-"""Who trains which particle: everyone something, nothing twice, for all numbers that divide."""
+"""Shares of particles: each rank has some, each particle is in one group of ranks, for all numbers that divide."""
 
 import pytest
 
@@ -14,7 +14,7 @@ def test_particles_and_ranks_are_covered_once(total, size, first):
     members = range(first, first + total)
     shares = [share(members, rank, size) for rank in range(size)]
     assert all(rank in one.ranks for rank, one in enumerate(shares))
-    groups = {one.ranks: one.members for one in shares}  # equal on all ranks of a group
+    groups = {one.ranks: one.members for one in shares}  # all ranks of a group have equal members
     assert all(one.members == groups[one.ranks] for one in shares)
     assert sorted(rank for ranks in groups for rank in ranks) == list(range(size))
     assert sorted(member for mine in groups.values() for member in mine) == list(members)

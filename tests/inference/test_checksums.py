@@ -1,4 +1,4 @@
-"""Checksums that notice one bit, and differences planted on purpose."""
+"""Checksums that detect one changed bit, and the changes that --flip_bit and --nudge_step make."""
 
 import numpy as np
 import pytest
@@ -13,7 +13,7 @@ from bnn_hvd.targets import Classes
 
 
 def by_hand(x: np.ndarray) -> int:
-    """Return the checksum by integers without limit."""
+    """Return the checksum, computed with Python's unlimited integers."""
     return sum(int(bits) * (2 * i + 1) for i, bits in enumerate(x.ravel().view(np.uint32))) % 2**32
 
 

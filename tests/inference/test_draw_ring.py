@@ -1,4 +1,4 @@
-"""Ring buffers of draws against a list that forgets nothing."""
+"""Ring buffers of draws against a list of all draws."""
 
 import numpy as np
 import pytest
@@ -10,7 +10,7 @@ CHAINS = 2
 
 
 def draw(step: int) -> np.ndarray:
-    """Return what the chains are at after trajectory `step`: [M, 1]."""
+    """Return the positions of the chains after trajectory `step`: [M, 1]."""
     return np.array([[100.0 + step], [200.0 + step]], np.float32)
 
 
@@ -63,4 +63,4 @@ def test_few_draws_are_spread_over_the_chain(count):
     assert sorted(order) == list(range(count))
     if count >= 100:
         first = np.sort(order[:10])
-        assert np.diff(first).min() >= count // 25  # ten at random would have two neighbours
+        assert np.diff(first).min() >= count // 25  # of ten random ones, two would be neighbours

@@ -1,4 +1,4 @@
-"""Members side by side are what they are alone: trained at once, on any rank, beside any others."""
+"""Members that are trained at once, on any rank and beside any others, are as if trained alone."""
 
 import numpy as np
 import pytest
@@ -20,11 +20,11 @@ X = RANDOM.normal(size=[8, 6, 5, 2]).astype(np.float32)
 BATCH = Batch(tf.constant(X), tf.constant(RANDOM.integers(3, size=8).astype(np.int32)))
 OTHERS = ("point", "ivon", "mc_dropout", "swag")
 CASES = [*((method, "flipout") for method in OTHERS), *(("vi", estimator) for estimator in ESTIMATORS)]
-CLOSE = {"rtol": 2e-4, "atol": 1e-5}  # other products of matrices, other sums: Adam's first steps have size 1e-3
+CLOSE = {"rtol": 2e-4, "atol": 1e-5}  # matrix products and sums round differently; Adam's first steps have size 1e-3
 
 
 def trained(method: str, estimator: str, members: range | None, steps: int = 5):
-    """Return (method, state) after a few steps; members None: without the axis."""
+    """Return (method, state) after a few steps; members=None: without the axis of members."""
     config = compose(
         architecture="conv", method=method, estimator=estimator, bayesian_layers="all", bayesian_biases=True,
         swag_rank=2, swag_start_steps=1, swag_every_steps=1, num_particles=0 if members is None else 9,
@@ -54,7 +54,7 @@ def test_a_member_does_not_depend_on_who_is_beside_it(method, estimator):
 def test_members_differ_from_the_start():
     _, state = trained("point", "flipout", range(3), steps=0)
     correlation = np.corrcoef(state.params.numpy())
-    assert np.abs(correlation - np.eye(3)).max() < 0.2  # 2,000 weights: by chance 0.02
+    assert np.abs(correlation - np.eye(3)).max() < 0.2  # with 2,000 weights it is 0.02 by chance
 
 
 def test_draws_are_dealt_to_the_members_in_turn():

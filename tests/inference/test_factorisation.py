@@ -1,5 +1,5 @@
-"""Matrix factorisation with the users' parameters on their rank: likelihood and gradient against numpy, ranks
-against one, and a ring of draws that predicts.
+"""Matrix factorisation with the latents of each user on one rank: likelihood and gradient against numpy, several
+ranks against one, and predictions from the ring of draws.
 
 Legend: M chains, U users, I items, D factors.
 """
@@ -45,7 +45,7 @@ def batch(cluster, y=Y) -> Batch:
 
 
 def parts(q):
-    """Return U [M, U, D], u [M, U, 1], V^T [M, D, I] and v [M, I] of places [M, Q] of one rank."""
+    """Return U [M, U, D], u [M, U, 1], V^T [M, D, I] and v [M, I] of positions q [M, Q] of one rank."""
     kernel, rest = np.split(q, [FACTORS * ITEMS], 1)
     bias, local = np.split(rest, [ITEMS], 1)
     local = local.reshape(len(q), USERS, FACTORS + 1)
@@ -58,7 +58,7 @@ def log_odds(q):
 
 
 def log_likelihood(q, y=Y):
-    """The numpy oracle: what is not known is left out by its index."""
+    """Return the log likelihood, computed by numpy; entries that are not known are left out."""
     probs = 1 / (1 + np.exp(-log_odds(q)))
     return np.array([np.log(one[y == 1]).sum() + np.log(1 - one[y == -1]).sum() for one in probs])
 
@@ -81,7 +81,7 @@ def test_the_log_likelihood_is_numpys(chunk):
     target = method.base.posterior.target(batch(Solo()))
     found, in_a_graph = target.evaluate(q), tf.function(lambda q: target.evaluate(q)[:2], autograph=False)(q)
     np.testing.assert_allclose(found.log_likelihood, log_likelihood(q), rtol=1e-5)
-    for part, same in zip(found, in_a_graph, strict=False):  # there the last chunk has a shape of its own
+    for part, same in zip(found, in_a_graph, strict=False):  # in a graph the last chunk has its own shape
         np.testing.assert_allclose(part, same, rtol=1e-5, atol=1e-5)
 
 
@@ -108,7 +108,7 @@ def test_the_gradient_is_that_of_the_log_posterior_by_differences():
 
 @pytest.mark.parametrize("chunk", [1, 100])
 def test_entries_are_added_up_in_float64_over_the_items_too(chunk):
-    """8 users of 6 entries with log odds 2^20 (1 + 2^-23), and as much loss: of a user alone, float32 is 0.25 off."""
+    """8 users have 6 entries with log odds and losses of 2^20 (1 + 2^-23): in float32 the sum of a user is 0.25 off."""
     odds, y = 2**20 + 0.125, np.zeros([USERS, ITEMS], np.int8)
     y[:8, :6] = -1
     q = np.zeros([1, FACTORS * ITEMS + ITEMS + USERS * (FACTORS + 1)], np.float32)
@@ -131,7 +131,7 @@ def test_what_is_not_known_has_no_loss_and_no_gradient():
 
 
 def train(cluster):
-    """Return the method and its state after some trajectories, on this rank."""
+    """Return the state of this rank after some trajectories, and the scalars of each."""
     method = make(cluster)
     state = method.init(seeds.seed(0, "init"))
     rows = []

@@ -72,7 +72,7 @@ def test_the_energy_error_falls_as_the_square_of_the_step_size():
 
 
 def test_an_oscillator_follows_its_orbit():
-    """The leapfrog's own orbit is an exact one, of cos(angle) = 1 - (step / scale)^2 / 2; that is close to the true."""
+    """The leapfrog has its own orbit, with cos(angle) = 1 - (step / scale)^2 / 2, which is close to the true one."""
     scale, count = 0.7, 40
     step = STEP.numpy()[:, None].astype(np.float64)
     q, p = Q.numpy().astype(np.float64), P.numpy().astype(np.float64)
@@ -85,7 +85,7 @@ def test_an_oscillator_follows_its_orbit():
 
 
 def test_the_integrator_is_tensorflow_probabilitys():
-    """Which differentiates the log posterior by tape: its custom gradient is the gradient."""
+    """Theirs differentiates the log posterior with a tape, which tests its custom gradient too."""
     peer = tfp.mcmc.internal.leapfrog_integrator.SimpleLeapfrogIntegrator(logistic(chunk=16), [STEP[:, None]], 20)
     momenta, positions, values, _ = peer([P], [Q])
     end = follow(logistic(), Q, P, STEP, 20)
@@ -105,7 +105,7 @@ def test_chunks_and_threads_change_nothing_but_the_rounding(chunk, threads):
 
 
 def shards(size: int):
-    """Return the examples of each rank: uneven."""
+    """Return the examples of each rank, in uneven numbers."""
     cuts = [NUM * rank // size for rank in range(size + 1)]
     return [(X[a:b], Y[a:b]) for a, b in itertools.pairwise(cuts)]
 
@@ -139,7 +139,7 @@ def test_every_rank_has_the_value_and_the_gradient_of_the_whole_data(size):
     for found, its_gradient, wrong, wrong_gradient in run_ranks(size, on_rank):
         np.testing.assert_allclose(found, value, rtol=1e-5)
         np.testing.assert_allclose(its_gradient, gradient, rtol=1e-4, atol=1e-4)
-        np.testing.assert_allclose(wrong, value, rtol=1e-5)  # the value is right: nobody notices
+        np.testing.assert_allclose(wrong, value, rtol=1e-5)  # the value does not reveal the mistake
         assert (np.abs(wrong_gradient - gradient).max() > 1) == (size > 1)
 
 
@@ -158,7 +158,7 @@ def test_two_ranks_make_the_trajectory_and_the_decisions_of_one():
         return [np.array(part) for part in zip(*found, strict=True)]
 
     q, accepted, probability = on_rank(Solo())
-    assert 0 < accepted.sum() < accepted.size  # both decisions are there to be compared
+    assert 0 < accepted.sum() < accepted.size  # both decisions occur
     for its_q, its_accepted, its_probability in run_ranks(2, on_rank):
         np.testing.assert_allclose(its_q, q, atol=1e-4)
         np.testing.assert_array_equal(its_accepted, accepted)
@@ -166,10 +166,11 @@ def test_two_ranks_make_the_trajectory_and_the_decisions_of_one():
 
 
 def test_the_accept_ratio_survives_large_sums():
-    """200,000 examples: a log likelihood of -4e5, of which float32 knows 0.03; the start alone is off by that.
+    """200,000 examples have a log likelihood of -4e5: in float32 its value at the start alone would be 0.03 off.
 
-    Each example's own rounding remains, 3e-7 nats. If independent, all of them together are sqrt(200,000) times that,
-    1.3e-4. They are not quite, for all have the same weights; the bound is 15 times as much.
+    What remains is the rounding of each example, 3e-7 nats. If these errors were independent, their sum would be
+    sqrt(200,000) times that, 1.3e-4. They are not quite independent, as all examples have the same weights; the bound
+    is 15 times as large.
     """
     random, num = np.random.default_rng(1), 200_000
     x, y = random.normal(size=[num, FEATURES]), random.integers(CLASSES, size=num)
@@ -190,7 +191,7 @@ def test_the_accept_ratio_survives_large_sums():
 
 @pytest.mark.parametrize("chunk", [1, 96, 1536])
 def test_a_change_between_two_neighbours_of_float32_is_found(chunk):
-    """1536 examples of 1024 nats change by an ulp each, together by 0.1875.
+    """Each of 1536 examples of 1024 nats changes by one ulp, all together by 0.1875.
 
     Around their sum, float32 has multiples of 0.125 only: a sum in float32 is off by 0.06, in whichever order the
     processor adds. Each example's own value is exact: -log softmax(0, -z) is z where exp(-z) is 0.
@@ -211,7 +212,7 @@ def test_a_change_between_two_neighbours_of_float32_is_found(chunk):
 
 
 def test_the_changes_of_prior_and_momenta_are_added_up_in_float64():
-    """1280 coordinates of (p'^2 - p^2) / 2 = 512 (1 + 2^-10 + 2^-22), exact: 1/32 from the nearest sum in float32."""
+    """Each of 1280 coordinates has (p'^2 - p^2) / 2 = 512 (1 + 2^-10 + 2^-22); their sum in float32 is 1/32 off."""
     before, after = tf.zeros([1, 1280]), tf.fill([1, 1280], 32 * (1 + 2.0**-11))
     truth = 1280 * 512 * (1 + 2.0**-10 + 2.0**-22)
     assert abs(float(np.float32(truth)) - truth) == 1 / 32
@@ -276,9 +277,10 @@ def test_the_step_size_adapts_to_the_acceptance_and_then_stays():
     run(method, state, BATCH, 300)
     trace = dict(zip(TRACE, np.moveaxis(state.slots["trace"].numpy(), -1, 0), strict=True))
     accept, step_size = trace["accept"][:, 150:], trace["step_size"]
-    assert np.abs(accept.mean(1) - 0.7).max() < 0.18  # at the first step size it is 1
+    assert np.abs(accept.mean(1) - 0.7).max() < 0.18  # with the first step size it is 1
     assert np.all(step_size[:, 150:] == step_size[:, 150:151])
-    np.testing.assert_allclose(step_size[:, -1], np.exp(state.slots["log_mean_step_size"]), rtol=1e-6)  # not the last
+    # After the burn-in the step size is the averaged one, not the last one of the burn-in.
+    np.testing.assert_allclose(step_size[:, -1], np.exp(state.slots["log_mean_step_size"]), rtol=1e-6)
     assert np.unique(step_size[0, :150]).size > 100
 
 
@@ -289,7 +291,7 @@ def test_lengths_are_jittered_around_theirs_and_the_same_for_all_chains():
     lengths = np.array([[method._length(tf.constant(step + offsets[m:])) for m in range(2)] for step in steps])
     assert set(lengths.ravel()) == set(range(5, 16))
     assert (lengths[:, 0] == lengths[:, 1]).all()
-    assert abs(lengths.mean() - 10) < 6.5 * np.sqrt(100 / 12 / 400)  # 8e-11 false fails
+    assert abs(lengths.mean() - 10) < 6.5 * np.sqrt(100 / 12 / 400)  # false-fail rate 8e-11
     assert make(hmc_leapfrog_steps=10).base._length(steps[0]) == 10
 
 
@@ -308,7 +310,7 @@ def test_the_rings_keep_the_last_draws():
 
 
 def standard_errors(draws_MKD: np.ndarray) -> np.ndarray:
-    """Return by how much the mean over all draws is uncertain, for each coordinate."""
+    """Return the standard error of the mean over all draws, for each coordinate."""
     effective = np.array([mcmc.ess(draws) for draws in np.moveaxis(draws_MKD, -1, 0)])
     return draws_MKD.std((0, 1)) / np.sqrt(effective)
 
@@ -331,7 +333,7 @@ class KnownNoise(Categorical):
 
 @pytest.mark.parametrize("jitter", [0.0, 0.5])
 def test_a_chain_finds_the_posterior_of_linear_regression(jitter):
-    """Mean and covariance, by their closed form (Bishop 2006, 3.3)."""
+    """The mean and the covariance have a closed form (Bishop 2006, 3.3)."""
     random, noise, prior, num = np.random.default_rng(3), 0.6, 0.8, 16
     x = random.normal(size=[num, 2]) @ [[1, 0.6], [0, 0.8]]
     phi = np.concatenate([x, np.ones([num, 1])], 1)
@@ -352,7 +354,10 @@ def test_a_chain_finds_the_posterior_of_linear_regression(jitter):
 
 
 class LocalModel:
-    """y_n = theta + z_u(n) + noise, theta ~ N(0, prior^2) shared, z_u ~ N(0, local^2) of each user: a Gaussian."""
+    """The model y_n = theta + z_u(n) + noise, whose posterior is Gaussian.
+
+    theta ~ N(0, prior^2) is shared, z_u ~ N(0, local^2) is the local latent of user u.
+    """
 
     users, each, noise, prior, local = 6, 3, 0.5, 2.0, 0.8
 
@@ -368,7 +373,7 @@ class LocalModel:
         self.mean = self.covariance @ design.T @ self.y / self.noise**2
 
     def target(self, cluster) -> tuple[LogPosterior, slice]:
-        """Return the target of a rank, and its users; a user is on one rank, with all that is rated."""
+        """Return the target of a rank, and its users; a user is on one rank, with all its examples."""
         mine = slice(self.users * cluster.rank // cluster.size, self.users * (cluster.rank + 1) // cluster.size)
         rows = (self.user >= mine.start) & (self.user < mine.stop)
         examples = Batch(tf.constant(self.user[rows] - mine.start), tf.constant(self.y[rows]))
@@ -382,7 +387,7 @@ class LocalModel:
 
 
 def test_the_gradient_is_that_of_the_energy_with_a_prior_for_each_coordinate():
-    """A wrong one would still draw from the posterior, only slowly: the accept test makes up for it."""
+    """With a wrong gradient the chain would still sample the posterior, thanks to Metropolis acceptance, but slowly."""
     model = LocalModel()
     target, _ = model.target(Solo())
     q = tf.constant(np.random.default_rng(0).normal(size=[2, 1 + model.users]), tf.float32)
@@ -407,7 +412,7 @@ def test_local_latents_have_their_closed_form():
 
     for t in range(2200):
         stream = np.stack([seeds.seed(chain, "chain", t) for chain in range(2)])
-        q = step(q, tf.constant(stream), tf.constant(random.uniform(0.1, 0.35, 2), tf.float32))  # no resonance
+        q = step(q, tf.constant(stream), tf.constant(random.uniform(0.1, 0.35, 2), tf.float32))  # avoids resonance
         kept.append(q.numpy())
     draws = np.moveaxis(np.array(kept[200:], np.float64), 0, 1)
     assert np.abs((draws.mean((0, 1)) - model.mean) / standard_errors(draws)).max() < RARE
@@ -416,7 +421,7 @@ def test_local_latents_have_their_closed_form():
 
 
 def test_local_latents_of_two_ranks_move_as_those_of_one():
-    """With the momenta of one rank dealt to the two: the same trajectory, and the same accept ratio on both."""
+    """With the momenta of the one rank, the two ranks have the same trajectory and the same accept ratio."""
     model, random = LocalModel(), np.random.default_rng(8)
     q, p = (random.normal(size=[2, 1 + model.users]).astype(np.float32) for _ in range(2))
 

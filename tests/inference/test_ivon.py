@@ -1,4 +1,4 @@
-"""IVON step for step: against the algorithm in the paper's own order, in float64, and against the published package.
+"""The steps of IVON against the paper's algorithm, line by line in float64, and against the published package.
 
 The likelihood is a quadratic of the network's output at one example, so that the gradient is known in closed form.
 """
@@ -96,7 +96,7 @@ def test_steps_are_those_of_the_package():
 
 
 def test_ranks_average_the_curvature_of_their_own_noise():
-    """With the product of the averages instead of the average of the products, hess is off in the first step."""
+    """With the product of averages instead of the average of products, hess would be wrong from the first step."""
     results = run_ranks(3, lambda ranks: take_steps(make(ranks), rank=ranks.rank, steps=5))
     for found, _ in results:
         np.testing.assert_array_equal(found, results[0][0])

@@ -1,7 +1,7 @@
-"""The KL audit: per-example nll plus kl_weight KL / num_train, in nats, however the work is divided.
+"""The loss is the nll per example plus kl_weight KL / num_train, in nats, however the work is divided.
 
 The objective must not change when the batch size, the number of ranks, the number of draws or the split of a layer
-in two changes; and two ranks with two halves of a batch must make the step of one rank with the whole.
+in two changes; and two ranks with half a batch each must take the same step as one rank with the whole batch.
 """
 
 import numpy as np
@@ -32,7 +32,7 @@ def one_layer(net, x):
 
 
 def two_layers(net, x):
-    """The same function of the same weights, cut between two outputs."""
+    """The function of `one_layer` with the same weights, which two layers share."""
     return tf.concat([net.dense("left", x, 2), net.dense("right", x, CLASSES - 2)], axis=-1)
 
 
@@ -41,7 +41,7 @@ def hidden_layer(net, x):
 
 
 def make(kind=VI, forward=one_layer, cluster=None, likelihood=CATEGORICAL, estimator="reparam"):
-    """Return (method, state): everything Bayesian, biases too."""
+    """Return (method, state) of a network whose weights and biases are all Bayesian."""
     network = Network(forward, (FEATURES,), CLASSES, bayesian_layers="all", bayesian_biases=True)
     config = CONFIG.replace(estimator=estimator)
     method = kind(network, likelihood, NUM_TRAIN, cluster or Solo(), config)
@@ -79,7 +79,7 @@ def test_the_loss_is_the_nll_and_the_weighted_penalty_over_num_train(kind, penal
 
 
 def test_the_nll_is_per_example_in_nats():
-    """Logits of zero: log 6, whatever the batch size."""
+    """With logits of zero it is log 6, whatever the batch size."""
     method, state = make(Point)
     state.params.assign(tf.zeros_like(state.params))
     for batch_size in (1, 5, 32):
@@ -115,7 +115,7 @@ def test_the_kl_does_not_change_with_the_noise_and_the_number_of_draws(estimator
 
 @pytest.mark.parametrize(("kind", "penalty", "estimator"), PENALTIES)
 def test_the_objective_does_not_change_when_a_layer_is_split_in_two(kind, penalty, estimator):
-    """Averaged over a layer's weights, or divided by the number of layers, the KL would."""
+    """The KL would change if it were averaged over a layer's weights, or divided by the number of layers."""
     values = []
     for forward in (one_layer, two_layers):
         method, state = make(kind, forward, estimator=estimator)
@@ -132,14 +132,14 @@ def test_the_objective_does_not_change_when_a_layer_is_split_in_two(kind, penalt
 
 
 def gradient(method, state, **arguments) -> np.ndarray:
-    """Return the gradient that a step follows: with SGD at learning rate 1, the way that it goes."""
+    """Return the gradient that a step follows: SGD with learning rate 1 subtracts it from the parameters."""
     before = state.params.numpy()
     step(method, state, learning_rate=1.0, **arguments)
     return before - state.params.numpy()
 
 
 class Flat(Categorical):
-    """Data that say nothing."""
+    """A likelihood that does not depend on the weights."""
 
     def nll(self, outputs, y_N):
         return tf.zeros([len(y_N)]) * outputs[:, 0]
@@ -148,7 +148,7 @@ class Flat(Categorical):
 @pytest.mark.parametrize("size", [1, 2, 3])
 @pytest.mark.parametrize("estimator", ESTIMATORS)
 def test_the_gradient_of_the_kl_is_counted_once_on_any_number_of_ranks(estimator, size):
-    """Reduced twice, or summed, it grows with the number of ranks."""
+    """If it were reduced twice, or summed, it would grow with the number of ranks."""
 
     def on_rank(cluster):
         method, state = make(cluster=cluster, likelihood=Flat(), estimator=estimator)
@@ -164,7 +164,7 @@ def test_the_gradient_of_the_kl_is_counted_once_on_any_number_of_ranks(estimator
 @pytest.mark.parametrize("kind", [Point, VI])
 @pytest.mark.parametrize("forward", [one_layer, hidden_layer])
 def test_ranks_with_parts_of_a_batch_make_the_step_of_one_rank_with_the_whole(kind, forward, size):
-    """With equal noise, and of a kind that the examples share; not averaged at all, the ranks would part."""
+    """All ranks and examples share the noise. If gradients were not averaged, the weights of the ranks would differ."""
 
     def on_rank(cluster):
         method, state = make(kind, forward, cluster=cluster)
@@ -187,6 +187,6 @@ def test_ranks_with_noise_of_their_own_keep_equal_weights_and_report_the_mean_lo
     results = run_ranks(4, on_rank)
     assert len({params for params, _ in results}) == 1
     for rows in zip(*(rows for _, rows in results), strict=True):
-        assert len({row["loss_here"] for row in rows}) == 4  # their own data and noise
+        assert len({row["loss_here"] for row in rows}) == 4  # each rank has its own data and noise
         assert {row["loss"] for row in rows} == {rows[0]["loss"]}
         assert rows[0]["loss"] == pytest.approx(np.mean([row["loss_here"] for row in rows]), rel=1e-5)

@@ -1,7 +1,7 @@
-"""Last-layer Laplace: its curvature against numpy's, its draws against the covariance that belongs to it.
+"""Last-layer Laplace: its curvature against numpy's, its draws against the covariance that follows from it.
 
 Linear regression has a closed form that Laplace must meet exactly: tests/contract/test_linear_regression.py.
-Statistical bounds of RARE standard errors (8e-11 false fails per number), with fixed seeds.
+Statistical tests have fixed seeds and bounds of RARE standard errors (8e-11 false fails per number).
 """
 
 import numpy as np
@@ -24,7 +24,7 @@ from bnn_hvd.run.checkpoint import Progress
 
 RANDOM = np.random.default_rng(0)
 X, Y = RANDOM.normal(size=[24, 3]).astype(np.float32), RANDOM.integers(3, size=24).astype(np.int32)
-PRIOR, NUM_TRAIN = 0.7, 30  # more than are seen: they count as the mean of the others
+PRIOR, NUM_TRAIN = 0.7, 30  # 6 examples are never seen: they count as the mean of the others
 STRUCTURES = ["full", "kron"]
 
 
@@ -34,7 +34,7 @@ def network(hidden: int = 4) -> Network:
 
 @pytest.fixture(scope="module")
 def point_run(tmp_path_factory):
-    """A run directory with the parameters of a point network, that nobody has trained."""
+    """A run directory with the parameters of an untrained point network."""
     run = tmp_path_factory.mktemp("point")
     state = State(network().initial(seeds.seed(0, "init")) * 2.0)
     (run / records.CHECKPOINTS).mkdir()
@@ -48,7 +48,7 @@ def make(run, structure, cluster=None, hidden=4) -> Laplace:
 
 
 def after_an_epoch(method, rank=0, ranks=1):
-    """Batches of 4, dealt to the ranks in turn."""
+    """Return the state after an epoch in batches of 4, which go to the ranks in turn."""
     state = method.init(seeds.seed(1, "init"))
     for first in range(rank * 4, 24, 4 * ranks):
         batch = Batch(tf.constant(X[first : first + 4]), tf.constant(Y[first : first + 4]))
@@ -73,7 +73,7 @@ def by_hand(method, state, structure):
 
 @pytest.mark.parametrize("structure", STRUCTURES)
 def test_draws_have_the_covariance_of_the_curvature(structure, point_run):
-    """The logits are linear in the last layer: for features f they are those of W [f, 1]."""
+    """The logits are linear in the last layer: for features f they are [f, 1] W."""
     method = make(point_run, structure)
     state = after_an_epoch(method)
     weights, precision = by_hand(method, state, structure)
@@ -95,7 +95,7 @@ def test_the_full_curvature_is_the_sum_over_examples(point_run):
 
 @pytest.mark.parametrize("structure", STRUCTURES)
 def test_ranks_share_the_sums(structure, point_run):
-    """And a step leaves the parameters as the point run had them."""
+    """A step also leaves the parameters as they are in the point run."""
     alone = after_an_epoch(make(point_run, structure))
     trained = checkpoint.read_newest_good(point_run / records.CHECKPOINTS)["params:0"]
 

@@ -30,7 +30,7 @@ def test_gaussian_with_fixed_noise():
 
 
 def test_losses_and_scores_are_in_the_targets_own_units():
-    """Standardised or not, it is the same density of the same target, and the same error."""
+    """The density and the error are those of the target as it is given, although the network sees it standardised."""
     mean_N, log_scale_N, units = OUTPUTS_SNO[0, :, 0], OUTPUTS_SNO[0, :, 1], RealValues(mean=3.0, scale=20.0)
     own_N, own_mean_N, own_scale_N = (20 * part + 3 for part in (Y_N, mean_N, np.exp(log_scale_N) - 3 / 20))
     for config in (compose(), compose(likelihood="heteroscedastic")):
@@ -77,7 +77,7 @@ def test_the_total_is_the_sum_over_examples_and_so_is_its_gradient(likelihood):
     ],
 )
 def test_a_total_between_two_neighbours_of_float32_is_found(likelihood, outputs, y):
-    """1536 = 3 * 2^9 equal numbers: three times an odd mantissa has a bit too many for float32, in whichever order."""
+    """The sum of 1536 = 3 * 2^9 equal numbers has more bits than float32, in whichever order they are added."""
     outputs = tf.tile(tf.constant([outputs]), [1536, 1])
     y = tf.constant(np.broadcast_to(y, outputs.shape if isinstance(likelihood, Bernoulli) else [1536]))
     y = tf.cast(y, tf.float32) if isinstance(likelihood, Gaussian) else y

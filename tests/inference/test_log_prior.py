@@ -7,13 +7,13 @@ import tensorflow as tf
 
 from bnn_hvd.inference import log_prior as prior
 
-SHAPES = [[1], [1000], [1, 7], [3, 1000], [2, prior.LARGE // 2 + 3]]  # the last by a compiled loop
+SHAPES = [[1], [1000], [1, 7], [3, 1000], [2, prior.LARGE // 2 + 3]]  # a compiled loop computes the last
 
 
 @pytest.mark.parametrize("prior_scale", [1.0, 0.3])
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
 def test_value_and_gradient(shape, prior_scale):
-    """Of a loss that depends on theta by another way, too, with another weight for each member."""
+    """The loss also depends on theta in another way, and weights the log prior of each member differently."""
     random = np.random.default_rng(0)
     values = random.normal(size=shape)
     theta, weights = tf.constant(values, tf.float32), random.normal(size=shape[:-1])

@@ -1,5 +1,7 @@
-"""MC dropout: masks against their definition, and the method against point. Statistical bounds of RARE standard errors
-(8e-11 false fails per number), with fixed seeds."""
+"""MC dropout: masks against their definition, and the method against point.
+
+Statistical tests have fixed seeds and bounds of RARE standard errors (8e-11 false fails per number).
+"""
 
 import numpy as np
 import pytest
@@ -25,7 +27,7 @@ SEED, SEEDS = tf.constant(seeds.seed(0, "draw", 0)), tf.constant([seeds.seed(0, 
 
 
 def dropped(x, seed):
-    """Return what a dense layer makes of the inputs: the kernel is the identity."""
+    """Return the output of a dense layer with dropout, whose kernel is the identity."""
     return layers.dense(tf.constant(x), Dropout(tf.eye(x.shape[-1]), RATE, seed), tf.zeros(x.shape[-1])).numpy()
 
 
@@ -48,7 +50,7 @@ def test_the_gradient_goes_where_the_input_went():
 
 @pytest.mark.parametrize("own", [False, True], ids=["one input", "an input each"])
 def test_weight_samples_side_by_side_are_those_one_by_one(own):
-    """Of a dense layer and of a convolution, with one kernel for all weight samples and with one for each."""
+    """The layers are dense and convolutional; the weight samples share one kernel, or have one each."""
     kernels = tf.random.stateless_normal([3, 25, 4], [1, 2])
     filters = tf.random.stateless_normal([3, 3, 3, 2, 4], [3, 4])
     for layer, kernel, bias, x in ((layers.dense, kernels, tf.ones(4), X), (layers.conv, filters, tf.ones(4), IMAGES)):
@@ -82,7 +84,7 @@ def test_with_rate_zero_it_is_point():
 
 
 def test_the_mean_over_draws_of_a_linear_network_is_point():
-    """The variance of z h / (1 - rate) is h^2 rate / (1 - rate): of logits, sum_i (h_i w_ic)^2 rate / (1 - rate)."""
+    """z h / (1 - rate) has the variance h^2 rate / (1 - rate), and a logit sum_i (h_i w_ic)^2 rate / (1 - rate)."""
     point, dropout = methods(dropout_rate=RATE)
     state = point.init(seeds.seed(0, "init"))
     expected = point.draw(state, draws([0]))(tf.constant(X))[0].numpy()

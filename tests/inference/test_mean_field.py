@@ -28,7 +28,7 @@ def seed(k: int = 0) -> tf.Tensor:
 @pytest.mark.parametrize("prior_scale", PRIOR_SCALES)
 @pytest.mark.parametrize("size", SIZES)
 def test_the_kl_is_the_closed_form(size, prior_scale):
-    """Summed over the weights, in nats; all three functions that return it."""
+    """All three functions that return the KL sum it over the weights, in nats."""
     loc, log_scale = posterior(size)
     expected = kl_normal(loc.numpy(), np.exp(log_scale.numpy().astype(np.float64)), prior_scale)
     prior = tf.constant(prior_scale)
@@ -59,7 +59,7 @@ def test_the_kl_is_zero_at_the_prior_and_positive_elsewhere():
 
 
 def test_the_kl_is_the_mean_log_ratio_over_draws():
-    """Monte Carlo, 200,000 draws; false-fail rate 8e-11. A KL without its -1/2 is off by 1,000 standard errors."""
+    """200,000 draws, false-fail rate 8e-11. A KL without its -1/2 would be 1,000 standard errors off."""
     loc, log_scale = posterior(7)
     scale, prior_scale = np.exp(log_scale.numpy()), 0.7
     eps = np.random.default_rng(0).normal(size=[200_000, 7])
@@ -128,7 +128,7 @@ def test_the_gradients_of_variance_are_those_of_the_plain_formula(size, prior_sc
 
 
 def test_no_bayesian_weights_have_no_kl():
-    """A network of one layer has none, if only hidden ones are Bayesian."""
+    """A network of one layer has no Bayesian weights if only hidden layers are Bayesian."""
     nothing = tf.zeros([0])
     for _, output, kl in (
         mean_field.perturb(nothing, nothing, seed(), tf.constant(2.0)),

@@ -11,8 +11,8 @@ from bnn_hvd.inference.method import State
 STEPS, SIZE = 50, 20
 RANDOM = np.random.default_rng(0)
 START = RANDOM.normal(size=SIZE)
-GRADIENTS = RANDOM.normal(size=[STEPS, SIZE]) * np.logspace(-4, 2, SIZE)  # of all sizes
-RATES = 0.01 * np.linspace(1, 3, STEPS)  # as in a warm-up
+GRADIENTS = RANDOM.normal(size=[STEPS, SIZE]) * np.logspace(-4, 2, SIZE)  # from 1e-4 to 100
+RATES = 0.01 * np.linspace(1, 3, STEPS)  # they grow, as in a warm-up
 
 
 def ours(name: str, momentum: float) -> tuple[np.ndarray, State]:
@@ -32,7 +32,7 @@ def ours(name: str, momentum: float) -> tuple[np.ndarray, State]:
 
 
 def adam() -> np.ndarray:
-    """Kingma & Ba 2015, algorithm 1, with epsilon outside of the bias correction, as in its section 2."""
+    """Return theta after each step of Adam, with epsilon outside the bias correction (Kingma & Ba 2015, section 2)."""
     theta, m, v, path = START.copy(), 0.0, 0.0, []
     for t, (g, rate) in enumerate(zip(GRADIENTS, RATES, strict=True), start=1):
         m, v = 0.9 * m + 0.1 * g, 0.999 * v + 0.001 * g**2
@@ -42,7 +42,7 @@ def adam() -> np.ndarray:
 
 
 def sgd(momentum: float) -> np.ndarray:
-    """Heavy ball, with the learning rate inside of the velocity, as Keras has it."""
+    """Return theta after each step of heavy-ball SGD, with the learning rate inside the velocity, as in Keras."""
     theta, velocity, path = START.copy(), 0.0, []
     for g, rate in zip(GRADIENTS, RATES, strict=True):
         velocity = momentum * velocity - rate * g
@@ -76,7 +76,7 @@ def test_fifty_steps_are_those_of_keras(name, momentum):
 
 @pytest.mark.parametrize(("name", "momentum"), [("adam", 0.9), ("sgd", 0.0), ("sgd", 0.9)])
 def test_everything_that_a_rule_remembers_is_in_the_state(name, momentum):
-    """So a checkpoint has it; names must differ, as a checkpoint tells variables apart by name."""
+    """A checkpoint contains the state. It tells variables apart by name, so their names must differ."""
     _, state = ours(name, momentum)
     count = {"adam": 2, "sgd": int(momentum > 0)}[name]
     names = [variable.name for variable in state.variables]

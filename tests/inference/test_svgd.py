@@ -1,4 +1,4 @@
-"""SVGD: the direction against its definition and its known consequences, the method against point and between ranks."""
+"""SVGD: the direction against its definition and known consequences, the method against point and on several ranks."""
 
 import numpy as np
 import pytest
@@ -20,7 +20,7 @@ X, Y = tf.constant(RANDOM.normal(size=[20, 2]), tf.float32), tf.constant(RANDOM.
 
 
 def by_definition(theta: np.ndarray, scores: np.ndarray) -> np.ndarray:
-    """Liu & Wang (2016), eq. 8, in float64: sums over pairs, and the kernel's gradient by differences."""
+    """Return eq. 8 of Liu & Wang (2016) in float64: sums over pairs, with the kernel's gradient by differences."""
     distances = [np.linalg.norm(a - b) for i, a in enumerate(theta) for b in theta[:i]]
     h = np.median(distances) ** 2 / np.log(len(theta) + 1)
 
@@ -62,7 +62,7 @@ def test_particles_at_one_place_stay_together():
 
 
 def test_a_normal_in_one_dimension_is_approached():
-    """From N(-3, 0.5^2) to N(1, 2^2): the mean to 1 %, and the variance to 5 %, of the standard deviation."""
+    """From N(-3, 0.5^2), particles reach N(1, 2^2): the mean to 1 %, the spread to 5 % of the standard deviation."""
     theta = tf.Variable(RANDOM.normal(-3, 0.5, size=[60, 1]), dtype=tf.float32)
 
     @tf.function
@@ -106,7 +106,7 @@ def test_one_particle_takes_the_steps_of_point():
 
 
 def test_particles_on_several_ranks_are_those_of_one_rank():
-    """2 ranks of 3 particles, each a group of its own that sees all the data, as 6 particles."""
+    """2 ranks with 3 particles each, where each rank is a group that sees all the data, equal one rank with 6."""
 
     def on_rank(ranks):
         def concat(tensors):

@@ -1,4 +1,4 @@
-"""SWAG: its moments against numpy's of the recorded iterates, its draws against the covariance that they make."""
+"""SWAG: its moments against numpy's of the recorded iterates, its draws against the mean and covariance of those."""
 
 import numpy as np
 import pytest
@@ -44,7 +44,7 @@ def run(method, state, steps: int) -> np.ndarray:
 
 
 def recorded(theta_TP: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return mean, covariance and those iterates that are collected, by Maddox et al. (2019), algorithm 1."""
+    """Return mean, covariance and the collected iterates, by algorithm 1 of Maddox et al. (2019)."""
     taken = theta_TP[START - 1 :: EVERY]
     deviations = np.array([one - taken[: i + 1].mean(0) for i, one in enumerate(taken)])[-RANK:]
     covariance = np.diag(taken.var(0)) / 2 + deviations.T @ deviations / (2 * max(len(deviations) - 1, 1))
@@ -66,7 +66,7 @@ def test_the_moments_are_those_of_the_iterates(steps):
 
 @pytest.mark.parametrize("member", [None, 1], ids=["alone", "a member"])
 def test_draws_have_the_recorded_mean_and_covariance(member):
-    """Logits at unit inputs are the weights themselves (and the bias)."""
+    """The logits at a unit input are the weights of that input plus the bias."""
     method, count = make(), 4000
     seed = seeds.seed(0, "init")
     state = method.init(seed if member is None else np.stack([seed, seed + 1]))

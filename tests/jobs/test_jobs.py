@@ -1,4 +1,4 @@
-"""Job scripts: the checked-in ones are what `job` prints, they are bash, and they do what they say with exit codes."""
+"""Job scripts: the checked-in ones are what `job` prints, are valid bash, and act on exit codes as documented."""
 
 import dataclasses
 import os
@@ -40,8 +40,8 @@ def test_scripts_are_bash(scheduler, spec):
     checked = subprocess.run(["bash", "-n"], input=text, text=True, capture_output=True, check=False)
     assert (checked.returncode, checked.stderr) == (0, "")
     assert text.startswith("#!/bin/bash\n")
-    assert not re.search("@[A-Z_]+@", text)  # nothing is left to fill in
-    assert max(map(len, text.splitlines())) <= 120 or spec is FULL  # FULL has its command in a comment
+    assert not re.search("@[A-Z_]+@", text)  # no placeholder is left
+    assert max(map(len, text.splitlines())) <= 120 or spec is FULL  # FULL has a long command in a comment
     assert [line for line in text.splitlines() if line != line.rstrip()] == []
 
 
@@ -191,7 +191,7 @@ def test_flagfile_is_named_and_not_read(capsys):
     assert "FLAGFILE=${FLAGFILE:-nowhere.cfg}" in printed(capsys, "pbs", "--flagfile", "nowhere.cfg")[1]
 
 
-# What the scripts do, with launchers and queues that are three lines of bash.
+# What the scripts do; short bash programs take the place of launchers and queues.
 
 LAUNCHER = """#!/bin/bash
 trap 'sleep 0.03; exit 75' USR1
@@ -205,7 +205,7 @@ for i in $(seq 200); do sleep 0.05; done
 
 @pytest.fixture
 def site(tmp_path):
-    """A folder with programs that note how they were called; returns a function that starts a script there."""
+    """Make a folder with programs that record how they are called; returns a function that starts a script there."""
     programs = dict.fromkeys(("aprun", "mpiexec", "srun"), LAUNCHER)
     programs |= dict.fromkeys(("qsub", "scontrol"), '#!/bin/bash\necho "$*" >> queued\n')
     programs["squeue"] = '#!/bin/bash\necho "${STATE:-RUNNING}"\n'
@@ -251,7 +251,7 @@ def test_exit_code_75_and_no_other_goes_back_to_the_queue(tmp_path, site, schedu
 @pytest.mark.parametrize("scheduler", QUEUED)
 @pytest.mark.parametrize("signals", [[signal.SIGUSR1], [signal.SIGUSR1] * 5, [signal.SIGTERM]])
 def test_signals_reach_the_launcher(tmp_path, site, scheduler, signals):
-    """Any number of USR1: saved and queued again, once. TERM, from qdel or scancel: saved, and it stays away."""
+    """Any number of USR1 saves the run and queues it again once. TERM, from qdel or scancel, only saves it."""
     job = site(scheduler, "sleep")
     running.wait_until(lambda: (tmp_path / "ready").exists(), job)
     for number in signals:
@@ -272,6 +272,6 @@ def test_signals_reach_the_launcher(tmp_path, site, scheduler, signals):
     ],
 )
 def test_not_queued_again(tmp_path, site, scheduler, env):
-    """Restarted often enough; or cancelled while the ranks saved."""
+    """The job has been restarted as often as it may, or it was cancelled while the ranks saved."""
     assert site(scheduler, 75, **env).wait(timeout=60) == 75
     assert queued(tmp_path) == []

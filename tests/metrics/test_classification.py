@@ -28,7 +28,7 @@ def test_top5_counts_labels_among_the_five_most_probable():
     labels_N = rng.integers(8, size=200)
     better_N = (probs_NC > probs_NC[np.arange(200), labels_N][:, None]).sum(axis=1)
     assert classification.top5_accuracy(probs_NC, labels_N) == np.mean(better_N < 5)
-    assert classification.top5_accuracy(np.full([2, 8], 1 / 8), np.array([4, 5])) == 0.5  # of equals, the first five
+    assert classification.top5_accuracy(np.full([2, 8], 1 / 8), np.array([4, 5])) == 0.5  # ties: the first five
 
 
 def test_nll_is_the_mean_of_minus_log_probability_of_the_label():
@@ -59,7 +59,7 @@ def test_ece_by_hand_with_confidence_one():
 
 
 def test_ece_counts_certain_mistakes_in_full():
-    """With bins [lo, hi) confidence 1.0 is in none, and this is 0."""
+    """With bins [lo, hi) confidence 1.0 would be in none, and the error would be 0."""
     probs_NC = np.array([[1.0, 0.0]] * 4, np.float32)
     assert classification.ece(probs_NC, np.array([1, 1, 1, 0])) == pytest.approx(0.75)
 
@@ -78,7 +78,7 @@ def test_reliability_keeps_every_example_though_rounding_exceeds_one():
 
 
 def test_ece_of_calibrated_predictions_is_near_zero():
-    """Labels drawn from the predicted probabilities: the error left is that of a mean, below 0.01."""
+    """Labels are drawn from the predicted probabilities: only the error of a mean remains, below 0.01."""
     rng = np.random.default_rng(3)
     top_N = rng.uniform(0.5, 1, 200_000)
     labels_N = (rng.uniform(size=len(top_N)) > top_N).astype(int)
@@ -99,7 +99,7 @@ def test_entropy_takes_any_leading_axes_and_float32():
 
 
 def test_total_is_aleatoric_plus_epistemic():
-    """Epistemic, by its other definition: the mean KL divergence of the draws from their mean."""
+    """The epistemic part is computed as the mean KL divergence of the draws from their mean."""
     probs_SNC = softmax_draws()
     mean_NC = probs_SNC.mean(axis=0)
     epistemic_N = np.mean(np.sum(probs_SNC * np.log(probs_SNC / mean_NC), axis=-1), axis=0)
@@ -124,7 +124,7 @@ def test_auroc_at_its_ends():
 
 def test_summary_has_what_every_evaluation_reports():
     scores = classification.summary(PROBS_NC, LABELS_N)
-    assert list(scores) == ["accuracy", "nll", "brier", "ece"]  # of three classes, every label is in the top five
+    assert list(scores) == ["accuracy", "nll", "brier", "ece"]  # with three classes, every label is in the top five
     assert list(classification.summary(np.full([4, 6], 1 / 6), np.arange(4)))[:2] == ["accuracy", "top5_accuracy"]
     assert scores["brier"] == classification.brier(PROBS_NC, LABELS_N)
     assert all(type(value) is float for value in scores.values())

@@ -1,4 +1,4 @@
-"""R-hat and effective sample sizes: against series whose truth is known, and against TensorFlow Probability."""
+"""R-hat and effective sample sizes: against series for which they are known, and against TensorFlow Probability."""
 
 import numpy as np
 import pytest
@@ -8,7 +8,7 @@ from bnn_hvd.metrics import mcmc
 
 
 def autoregressive(correlation: float, chains: int = 4, count: int = 5000, seed: int = 0) -> np.ndarray:
-    """Return chains [M, N] of variance 1 whose neighbours correlate so."""
+    """Return chains [M, N] of variance 1, where successive draws have this correlation."""
     random = np.random.default_rng(seed)
     x = random.normal(size=[chains, count])
     for t in range(1, count):
@@ -18,7 +18,7 @@ def autoregressive(correlation: float, chains: int = 4, count: int = 5000, seed:
 
 @pytest.mark.parametrize("correlation", [-0.5, 0.0, 0.5, 0.9])
 def test_the_effective_sample_size_of_an_autoregression(correlation):
-    """N (1 - rho) / (1 + rho), known from 20,000 draws to a few per cent."""
+    """It is N (1 - rho) / (1 + rho), which 20,000 draws estimate to a few per cent."""
     x = autoregressive(correlation)
     expected = x.size * (1 - correlation) / (1 + correlation)
     assert mcmc.ess(x) == pytest.approx(expected, rel=0.15)
@@ -27,7 +27,7 @@ def test_the_effective_sample_size_of_an_autoregression(correlation):
 
 @pytest.mark.parametrize("correlation", [0.3, 0.8])
 def test_the_effective_sample_size_is_close_to_tensorflow_probabilitys(correlation):
-    """Which cuts the sum of the autocorrelations at the first negative pair, without the monotone sequence."""
+    """Theirs ends the sum of the autocorrelations at the first negative pair, and has no monotone sequence."""
     x = autoregressive(correlation)
     peer = tfp.mcmc.effective_sample_size(x.T, filter_beyond_positive_pairs=True, cross_chain_dims=1).numpy()
     assert mcmc.ess(x) == pytest.approx(peer, rel=0.1)
@@ -46,9 +46,9 @@ def test_chains_that_agree_have_r_hat_one():
 @pytest.mark.parametrize(
     "spoil",
     [
-        lambda x: x + np.array([0, 0, 0, 1])[:, None],  # another place
-        lambda x: x * np.array([1, 1, 1, 3])[:, None],  # another spread: the plain R-hat is 1
-        lambda x: x + np.linspace(0, 2, x.shape[1]),  # all drift alike: without the split it is 1
+        lambda x: x + np.array([0, 0, 0, 1])[:, None],  # another mean
+        lambda x: x * np.array([1, 1, 1, 3])[:, None],  # another scale: the plain R-hat is 1
+        lambda x: x + np.linspace(0, 2, x.shape[1]),  # all drift alike: the R-hat of unsplit chains is 1
     ],
     ids=["place", "spread", "drift"],
 )
@@ -65,7 +65,7 @@ def test_it_is_invariant_under_monotone_maps_and_stands_infinite_variance():
 
 
 def test_slow_tails_are_seen():
-    """The spread changes slowly, the place quickly."""
+    """The scale of x changes slowly, x itself quickly."""
     spread = np.exp(autoregressive(0.995))
     x = spread * np.random.default_rng(1).normal(size=spread.shape)
     assert mcmc.tail_ess(x) < 0.3 * mcmc.bulk_ess(x)

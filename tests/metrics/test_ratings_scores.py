@@ -1,4 +1,4 @@
-"""Scores of ratings, against sums by hand; and what is counted of recommendations."""
+"""Scores of ratings, against sums by hand, and counts of recommendations."""
 
 import numpy as np
 import pytest

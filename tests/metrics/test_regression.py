@@ -45,7 +45,7 @@ def test_crps_of_a_point_is_the_absolute_error():
 
 
 def test_crps_of_many_draws_is_exact_and_of_more_unbiased(monkeypatch):
-    """Against all pairs. A part of the pairs: z-score over 2,000 examples that are independent."""
+    """Many draws use all pairs. More of them use a part of the pairs: a z-score over 2,000 examples tests the bias."""
     mean, scale = 3 * RANDOM.normal(size=[40, 2000]), RANDOM.uniform(0.5, 1, size=[40, 2000])
     y = RANDOM.normal(size=2000)
 
@@ -71,7 +71,7 @@ def test_examples_do_not_depend_on_what_is_beside_them():
 
 
 def test_total_variance_is_that_of_the_mixture():
-    """Against the integral of (z - mean)^2 under the mixture's density."""
+    """It is the integral of (z - mean)^2 under the mixture's density."""
     found = regression.moments(DRAWS)
     np.testing.assert_allclose(found["total_std_N"] ** 2, found["aleatoric_std_N"] ** 2 + found["epistemic_std_N"] ** 2)
     z = np.linspace(-20, 20, 40001)
@@ -81,7 +81,7 @@ def test_total_variance_is_that_of_the_mixture():
 
 
 def test_targets_of_the_mixture_itself_are_calibrated():
-    """4,000 of them: coverage has a standard error of at most 0.008; RARE of them are allowed."""
+    """With 4,000 targets, coverage has a standard error of at most 0.008; RARE standard errors are allowed."""
     count = 4000
     mean, scale = RANDOM.normal(size=[5, count]), RANDOM.uniform(0.5, 2, size=[5, count])
     of, n = RANDOM.integers(5, size=count), np.arange(count)

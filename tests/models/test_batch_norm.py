@@ -23,7 +23,7 @@ DRAWS = Draws(tf.range(1), tf.constant([[5, 6]], tf.int64))
 
 
 def forward(net: Layers, x: tf.Tensor) -> tf.Tensor:
-    """Two batch norms are enough, and compile sooner than those of resnet20."""
+    """A network with two batch norms, which compiles sooner than resnet20."""
     x = net.activate("one", net.conv("one", x, 4, 3), "batch")
     x = net.activate("two", net.conv("two", x, 3, 3), "batch")
     return net.dense("logits", layers.mean_over_image(x), net.num_outputs)
@@ -59,7 +59,7 @@ def test_it_equals_numpy_and_weight_samples_equal_a_loop():
 
 @pytest.mark.parametrize("method", ["point", "vi"])
 def test_weights_that_stand_still_predict_as_in_training(method):
-    """The running statistics are then those of the batch, from the first step on; under vi without noise."""
+    """The running statistics are then those of the batch, from the first step on; vi has almost no noise here."""
     built, state = trained(2, 0.0, method=method, init_scale=1e-9)
     theta = built.network.initial(SEED)
     in_training, seen = built.network.apply_in_training(built.network.unflatten(theta), X)
@@ -86,7 +86,7 @@ def test_running_statistics_forget_and_are_no_parameters():
 
 
 def test_over_parts_of_a_batch_the_statistics_are_averaged():
-    """As over ranks: the mean of the parts' means and variances."""
+    """As over ranks, they are the mean of the parts' means and the mean of the parts' variances."""
     method, state = trained(1, 0.0, blocks=2)
     weights = method.network.unflatten(method.network.initial(SEED))
     halves = [method.network.apply_in_training(weights, X[place::2])[1][STATISTICS] for place in (0, 1)]

@@ -99,9 +99,9 @@ def outputs(name: str, estimator: str) -> np.ndarray:
 
 @pytest.mark.parametrize(("name", "estimator"), PAIRS)
 def test_mean_and_covariance_are_those_of_the_posterior(name, estimator):
-    """Reparameterisation shares its noise between examples; the others do not, which is their point.
+    """Reparameterisation shares its noise between examples; the other estimators do not, which is their purpose.
 
-    It catches: signs that are not -1 or +1 (TFP's flipout: 7/3 of the variance, 90 standard errors off), signs
+    The test catches: signs that are not -1 or +1 (TFP's flipout: 7/3 of the variance, 90 standard errors off), signs
     shared by examples, noise of a convolution drawn per pixel, a variance in place of a standard deviation.
     """
     case, draws_KD = CASES[name], outputs(name, estimator)
@@ -114,7 +114,7 @@ def test_mean_and_covariance_are_those_of_the_posterior(name, estimator):
 
 @pytest.mark.parametrize(("name", "estimator"), PAIRS)
 def test_the_signs_of_two_outputs_of_one_example_say_nothing_about_another(name, estimator):
-    """Two equal examples, two output channels: the mean of the product of all four is what the output signs are for.
+    """The test takes the mean of the product of four outputs: of two equal examples with two output channels each.
 
     It is 1 with shared noise, about 1/4 for flipout without its output signs, and 0 with them.
     """
@@ -130,7 +130,7 @@ def test_the_signs_of_two_outputs_of_one_example_say_nothing_about_another(name,
 def test_gradients_are_unbiased(name, estimator):
     """For the loss L = sum c (y - t)^2 / 2: E[L] = sum c ((mean - t)^2 + variance) / 2, and so its gradient.
 
-    It catches: a forgotten factor of the chain rule, a sign lost on the way back, a gradient through the seed.
+    The test catches: a forgotten factor of the chain rule, a sign lost on the way back, a gradient through the seed.
     """
     case, count = CASES[name], 4000
     jacobian, mean = case.jacobian(), case.mean()
@@ -188,7 +188,7 @@ TFP_LAYERS = [
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize(("name", "tfp_layer"), TFP_LAYERS)
 def test_every_estimator_matches_tfps_layers_in_distribution(name, tfp_layer):
-    """Two-sample Kolmogorov-Smirnov for every output; false-fail rate 1e-9 each, an sd off by 20 % fails."""
+    """Each output takes a two-sample Kolmogorov-Smirnov test (false-fail rate 1e-9); a scale 20 % off would fail."""
     reference = tfp_outputs(tfp_layer, CASES[name])
     for estimator in [estimator for case, estimator in PAIRS if case == name]:
         columns = zip(outputs(name, estimator).T, reference.T, strict=True)
@@ -197,7 +197,7 @@ def test_every_estimator_matches_tfps_layers_in_distribution(name, tfp_layer):
 
 
 def test_the_bounds_would_catch_output_signs_that_are_continuous():
-    """Signs 2u - 1 with u uniform in [0, 2), as a library has had them: 7/3 of the variance of the noise."""
+    """Signs 2u - 1 with u uniform in [0, 2), as a library has had them, give 7/3 of the variance of the noise."""
     case = CASES["dense"]
     eps = RANDOM.normal(size=(DRAWS, case.size)) * np.exp(case.log_scale)
     t = RANDOM.uniform(-1, 3, size=(DRAWS, 3))
@@ -238,7 +238,7 @@ def test_s_weight_samples_are_the_loop_over_them(kind, x_has, kernel_has, bias_h
 @pytest.mark.parametrize("width", [1, 2, 3, 5])
 @pytest.mark.parametrize("channels", [1, 3])
 def test_conv_is_the_same_correlation_and_flipout_without_noise_too(height_width, width, channels):
-    """Also where the image is smaller than the kernel, or of an odd size when it is pooled."""
+    """This also holds where the image is smaller than the kernel, or has an odd size when it is pooled."""
     x, kernel, bias = normal(2, *height_width, channels), normal(width, width, channels, 4), normal(4)
     expected = correlate_same(x, kernel)
     kernels = [tf.constant(kernel), Flipout(tf.constant(kernel), tf.zeros_like(kernel), tf.constant([1, 2], tf.int64))]

@@ -33,7 +33,10 @@ def blocks(channels: int) -> int:
 
 
 def residual(channels: int, stages: tuple[int, ...], blocks_each: int) -> int:
-    """A stem, stages of blocks of two 3x3 convs, a 1x1 conv where the width changes; 3 numbers a channel normalise."""
+    """Count the weights of a stem and stages of blocks of two 3x3 convs, and a 1x1 conv where the width changes.
+
+    The normalisation has 3 numbers per channel.
+    """
     first = stages[0]
     total, normalised = conv(3, channels, first), first
     for before, width in itertools.pairwise((first, *stages)):
@@ -99,7 +102,7 @@ FLAGS = [
     flags
     for flags in itertools.product(WHOLE, ("hidden", "all"), (False, True))
     if flags[0] not in CHOICES["network"].names_with("single_layer")
-    or flags[1] == "all"  # whose one layer is the output
+    or flags[1] == "all"  # their one layer is the output
 ]
 
 
@@ -115,7 +118,7 @@ def test_which_parameters_are_bayesian(name, bayesian_layers, bayesian_biases):
     }
     assert {p.name for p in net.bayesian} == {p.name for p in net.parameters if p.bayesian} == expected
     assert f"{output}/kernel" in {p.name for p in net.parameters}
-    assert net.parameters == net.bayesian + net.deterministic  # Bayesian ones first
+    assert net.parameters == net.bayesian + net.deterministic  # the Bayesian ones come first
     assert net.num_bayesian == sum(p.size for p in net.bayesian)
 
 

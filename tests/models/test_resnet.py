@@ -46,7 +46,7 @@ def test_strided_flipout_without_noise_is_the_convolution_of_its_mean(stride, ch
     np.testing.assert_allclose(layers.conv(x, flipout, tf.zeros(5), stride=stride), expected, atol=1e-5)
 
 
-# weights of convolutions and the dense layer by hand, with biases and three thresholds a normalised channel
+# kernel weights of the convolutions and the dense layer, counted by hand
 RESNET20 = 3 * 9 * 16 + 6 * 9 * 16**2 + 9 * (16 * 32 + 5 * 32**2) + 9 * (32 * 64 + 5 * 64**2) + 16 * 32 + 32 * 64 + 640
 VGG16 = 9 * (3 * 64 + 64**2 + 64 * 128 + 128**2 + 128 * 256 + 2 * 256**2 + 256 * 512 + 5 * 512**2) + 5120
 
