@@ -10,11 +10,10 @@ import time
 from pathlib import Path
 from typing import Any
 
-import bnn_hvd
 from bnn_hvd.distributed import launcher
 
 PACKAGES = ("tensorflow", "tensorflow-cpu", "tensorflow-probability", "keras", "horovod", "mpi4py", "numpy")
-PACKAGE = Path(bnn_hvd.__file__).resolve().parent  # the whole package: ranks must agree on all of its code
+PACKAGE = Path(__file__).resolve().parents[1]  # all of the code, not this folder: the ranks must agree on it
 ENVIRONMENT = ("OMP_", "KMP_", "TF_", "XLA_", "HOROVOD_", "CUDA_VISIBLE", "SLURM_JOB", "PBS_JOBID", "COBALT_JOB")
 
 
@@ -26,7 +25,7 @@ def session(hosts: list[str], ranks: int, threads: int) -> dict[str, Any]:
         "hosts": hosts,
         "ranks": ranks,
         "threads": threads,
-        "bnn_hvd": bnn_hvd.__version__,
+        "bnn_hvd": _version("bnn_hvd"),
         "git_revision": git_revision(),
         "python": platform.python_version(),
         "packages": {name: version for name in PACKAGES if (version := _version(name))},
