@@ -1,4 +1,4 @@
-"""What scripts/same_bits.sh trains at each revision, and the table that compares the results.
+"""Train the cases of scripts/same_bits.sh at one revision, or compare the results of two in a table.
 
     python same_bits.py data FOLDER              write the generated data sets
     python same_bits.py train TREE [--quick]     train every case in the current folder; also under horovodrun
@@ -28,10 +28,10 @@ RANKS = (1, 2)
 class Case(NamedTuple):
     flags: str
     ranks: tuple[int, ...] = RANKS
-    quick: bool = False  # part of --quick, which has every method once
+    quick: bool = False  # also run with --quick, which has every method once
 
 
-# Flags that a revision may call by another of these names.
+# Each row has the names that one flag has in different revisions.
 NAMES = (("network", "architecture"),)
 
 ALL = "--seed=7 --threads=1 --eval_every_epochs=0 --eval_draws=2 --log_every_steps=2 --checkpoint_every_steps=0"
@@ -43,7 +43,7 @@ SWAG = "--swag_rank=3 --swag_start_steps=2 --swag_every_steps=1"
 HMC = "--method=hmc --steps=6 --hmc_burn_in_steps=3 --hmc_leapfrog_steps=3"
 MODELS = ("BNN_FC_flip", "BNN_FC_nonflip", "BNN_conv_flip", "BNN_conv_nonflip", "CNN_FC", "CNN_conv")
 
-# Each case is trained in order: a run directory of its name, which later cases may name.
+# The cases are trained in this order, each in a run directory of its name, which later cases may refer to.
 CASES = {
     **{model: Case(f"{BATCHES} --model={model}") for model in MODELS},
     "CIFAR10_BNN_model": Case(f"{FEW} --model=CIFAR10_BNN_model {IMAGES}"),
@@ -83,13 +83,13 @@ CASES = {
     "resnet20_batch_norm": Case(f"{FEW} --method=point --network=resnet20 --normalization=batch {IMAGES}"),
     "sine_gaussian": Case(f"{SMALL} --method=vi --estimator=local_reparam --dataset=sine"),
     "sine_heteroscedastic": Case(f"{SMALL} --method=point --dataset=sine --likelihood=heteroscedastic"),
-    # TensorFlow keeps --deterministic for the rest of the process: it comes last.
+    # This case is the last, because TensorFlow stays deterministic for the rest of the process.
     "gradient_blocks": Case(f"{SMALL} --method=vi --gradient_blocks=4 --lr_scaling=none --deterministic"),
 }
 WEIGHTS, PREDICTIONS = "weights", "predictions"
-PREDICTED = ("probs_NC", "mean_N", "held_out_probs_E")  # arrays of predictive.npz: of classes, reals, ratings
-Results = dict[str, dict[str, str]]  # by case: the checksums of weights and predictions, or "error: ..." in their place
-Cli = Callable[[list[str]], int]  # the command line's main, of argv
+PREDICTED = ("probs_NC", "mean_N", "held_out_probs_E")  # arrays of predictive.npz, for classes, real values, ratings
+Results = dict[str, dict[str, str]]  # by case: checksums of weights and predictions, or "error: ..."
+Cli = Callable[[list[str]], int]  # bnn_hvd.cli.main, a function of argv
 Row = tuple[str, str, str, str, str, str]
 HEADER: Row = ("case", "ranks", "of", "A", "B", "equal")
 
@@ -157,18 +157,18 @@ def train_all(tree: Path, quick: bool) -> None:
 
 
 def of_launcher(what: str, default: int) -> int:
-    """Return the size or the rank that horovodrun's launcher says: Open MPI, MPICH, or its own for Gloo."""
+    """Return the size or rank from the environment that Open MPI, MPICH or horovodrun (for Gloo) sets."""
     variables = (f"OMPI_COMM_WORLD_{what}", f"PMI_{what}", f"HOROVOD_{what}")
     return next((int(os.environ[name]) for name in variables if name in os.environ), default)
 
 
 def names(ranks: int, quick: bool) -> list[str]:
-    """Return the cases of so many ranks."""
+    """Return the names of the cases for a number of ranks."""
     return [name for name, case in CASES.items() if ranks in case.ranks and (case.quick or not quick)]
 
 
 def flags_in(help_text: str) -> set[str]:
-    """Return the names of the flags that the help of a verb lists."""
+    """Return the names of the flags in the help of a verb."""
     return set(re.findall(r"^ +--(\w+)", help_text, re.MULTILINE))
 
 
@@ -179,7 +179,7 @@ def _help_text(cli: Cli, verb: str) -> str:
 
 
 def spelled(words: list[str], known: set[str]) -> list[str]:
-    """Return `--name=value` words under the names that a revision knows; an unknown one stays, to be refused."""
+    """Return `--name=value` words with the names that a revision knows; an unknown name stays, and will be refused."""
 
     def spell(word: str) -> str:
         name, equals, value = word.removeprefix("--").partition("=")
@@ -190,7 +190,7 @@ def spelled(words: list[str], known: set[str]) -> list[str]:
 
 
 def attempt(cli: Cli, words: list[str]) -> str:
-    """Run one command; returns "" if it succeeded, else `error: ` and its last line."""
+    """Run one command; returns "" if it succeeded, else `error: `, the exit code and the last line of stderr."""
     with contextlib.redirect_stderr(io.StringIO()) as err:
         try:
             code = cli(["bnn_hvd", *words])

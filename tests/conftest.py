@@ -7,7 +7,8 @@ import pytest
 
 REPOSITORY = Path(__file__).parent.parent
 
-# Before anything imports TensorFlow: no start-up chatter; one thread, so that equal means equal bit for bit.
+# This comes before anything imports TensorFlow. It turns off the messages of its start, and sets one thread, so that
+# equal runs are equal bit for bit.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 os.environ.setdefault("TF_NUM_INTRAOP_THREADS", "1")
 

@@ -1,6 +1,7 @@
-"""Stand for a program that fork_server.py runs: `python -I -S fork_client.py SOCKET INTERPRETER -m module --flags`.
+"""Run a program through fork_server.py: `python -I -S fork_client.py SOCKET INTERPRETER -m module --flags`.
 
-A launcher starts this in place of the program, which has its open files and environment, and ends as it does.
+A launcher starts this client in place of the program. The program gets the client's open files and environment; when
+it has ended, the client ends with the same exit code or signal.
 """
 
 import contextlib
@@ -15,10 +16,10 @@ LENGTH = struct.Struct("I")
 
 
 def open_files() -> list[int]:
-    """Return the descriptors that a program started here would have: stdin, stdout, stderr, and a launcher's own."""
+    """Return the descriptors that a program started here would inherit: stdin, stdout, stderr, and a launcher's own."""
     found = []
     for name in os.listdir("/proc/self/fd"):
-        with contextlib.suppress(OSError):  # the one of this listing
+        with contextlib.suppress(OSError):  # the descriptor that listdir itself opened is closed again
             if os.get_inheritable(int(name)):
                 found.append(int(name))
     return found
@@ -34,7 +35,7 @@ def main(path: str, interpreter: str, words: list[str]) -> None:
     server.sendall(request)
     (status,) = LENGTH.unpack(server.recv(LENGTH.size))
     if os.WIFSIGNALED(status):
-        with contextlib.suppress(OSError):  # SIGKILL is always itself
+        with contextlib.suppress(OSError):  # the handler of SIGKILL can't be changed
             signal.signal(os.WTERMSIG(status), signal.SIG_DFL)
         os.kill(os.getpid(), os.WTERMSIG(status))
     sys.exit(os.waitstatus_to_exitcode(status))

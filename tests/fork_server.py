@@ -1,8 +1,9 @@
 """Run Python programs in forks of one process that has imported TensorFlow: `python fork_server.py SOCKET`.
 
-To import TensorFlow takes seconds; to fork a process that has done so, milliseconds. Nothing else is shared: a program
-has a process of its own, with the environment, the directory and the open files of the client that asks for it
-(fork_client.py). It is killed when its client is gone. The server ends, and kills all, when its stdin is closed.
+An import of TensorFlow takes seconds; a fork of a process that has imported it takes milliseconds. Programs share
+nothing else: each is a process of its own, with the environment, the directory and the open files of the client that
+asks for it (fork_client.py). A program is killed when its client has ended. The server ends, and kills all programs,
+when its stdin is closed.
 """
 
 import fcntl
@@ -19,19 +20,19 @@ import sys
 from pathlib import Path
 from typing import Any, NamedTuple
 
-# What programs import, and takes long.
+# The modules that programs import and that take long to import.
 IMPORTED = (
     "tensorflow", "tensorflow_probability", "horovod.tensorflow", "matplotlib.backends.backend_agg", "PIL.Image",
     "scipy.stats", "sklearn.datasets",
 )  # fmt: skip
-LENGTH = struct.Struct("I")  # of a request; the answer is a wait status of the same form
-MOST_FILES = 250  # that one message can carry
+LENGTH = struct.Struct("I")  # the length of a request; the answer, a wait status, has the same form
+MOST_FILES = 250  # the largest number of descriptors that one message can carry (253 on Linux), rounded down
 
 
 class Request(NamedTuple):
-    """A program as a client asks for it: `words` is what follows `interpreter`."""
+    """A program that a client asks for; `words` are the arguments after `interpreter`."""
 
-    interpreter: str  # a program that starts others with it, as its own, has them forked too
+    interpreter: str  # the program's sys.executable: what it starts with it is forked too
     words: list[str]
     environ: dict[str, str]
     directory: str
@@ -42,14 +43,14 @@ class Request(NamedTuple):
 def main(path: str) -> None:
     for module in IMPORTED:
         importlib.import_module(module)
-    gc.freeze()  # what is here stays in memory that the forks share
+    gc.freeze()  # the garbage collector leaves these objects alone, so that their memory stays shared by the forks
     request = serve(path)
     if request:
         run(request)
 
 
 def serve(path: str) -> Request | None:
-    """Fork for every client; returns its request in the fork, None in the server at the end."""
+    """Fork for every client; returns the client's request in the fork, and None in the server when it ends."""
     listener, (children_ended, from_signal) = socket.socket(socket.AF_UNIX), socket.socketpair()
     listener.bind(path)
     listener.listen(64)
@@ -59,7 +60,7 @@ def serve(path: str) -> Request | None:
     selector = selectors.DefaultSelector()
     for source in (listener, children_ended, sys.stdin):
         selector.register(source, selectors.EVENT_READ)
-    clients: dict[int, socket.socket] = {}  # by the process that runs for each
+    clients: dict[int, socket.socket] = {}  # by the id of the process that runs a client's program
     while True:
         for source in [key.fileobj for key, _ in selector.select()]:
             if source is listener:
@@ -81,7 +82,7 @@ def serve(path: str) -> Request | None:
                 for pid in clients:
                     os.kill(pid, signal.SIGKILL)
                 return None
-            else:  # a client has nothing more to say: it is gone
+            else:  # a client sends nothing after its request: readable means that it has ended
                 (pid,) = [pid for pid, client in clients.items() if client is source]
                 os.kill(pid, signal.SIGKILL)
                 selector.unregister(source)
@@ -95,7 +96,7 @@ def receive(client: socket.socket) -> Request:
 
 
 def report(clients: dict[int, socket.socket], selector: Any) -> None:
-    """Tell the clients whose programs have ended how they did."""
+    """Send the wait status of each program that has ended to its client."""
     for pid in list(clients):
         ended, status = os.waitpid(pid, os.WNOHANG)
         if not ended:
@@ -108,11 +109,11 @@ def report(clients: dict[int, socket.socket], selector: Any) -> None:
 
 
 def run(request: Request) -> None:
-    """Become the program."""
+    """Turn this process into the program that was asked for."""
     signal.set_wakeup_fd(-1)
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     free = max(request.descriptors + request.files) + 1
-    files = [fcntl.fcntl(file, fcntl.F_DUPFD, free) for file in request.files]  # out of the way of all descriptors
+    files = [fcntl.fcntl(file, fcntl.F_DUPFD, free) for file in request.files]  # above all numbers that are needed
     for file in request.files:
         os.close(file)
     for descriptor, file in zip(request.descriptors, files, strict=True):

@@ -1,4 +1,4 @@
-"""What the tests compare with: written for clarity, in numpy and float64, and never in the package's own words."""
+"""Reference implementations that tests compare with: clear, in numpy and float64, without the package's own code."""
 
 import threading
 from collections.abc import Callable
@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-RARE = 6.5  # standard deviations: passed by chance with 8e-11 per number that is looked at
+RARE = 6.5  # standard deviations: one number exceeds them by chance with probability 8e-11
 
 
 def z_scores(values_K: np.ndarray, expected: Any) -> np.ndarray:
@@ -52,7 +52,7 @@ def kl_normal(loc: np.ndarray, scale: np.ndarray, prior_scale: float) -> float:
 
 
 class FakeRank:
-    """One of several ranks that are threads of this process; eager only. The parts of Cluster that need others."""
+    """The communication of Cluster between ranks that are threads of this process; eager only."""
 
     local_size = 1
     local_rank = first_row = 0
@@ -96,7 +96,7 @@ class FakeRank:
 
 
 def run_ranks(size: int, function: Callable[[FakeRank], Any]) -> list[Any]:
-    """Return what `function(cluster)` returns on each of `size` ranks, which run side by side."""
+    """Return the results of `function(cluster)` on `size` ranks that run at the same time, in order of rank."""
     table, barrier = [None] * size, threading.Barrier(size, timeout=60)
 
     def on_rank(rank: int) -> Any:
@@ -115,7 +115,7 @@ def run_ranks(size: int, function: Callable[[FakeRank], Any]) -> list[Any]:
 
 
 def draws(indices: Any, root: int = 0) -> Any:
-    """Return what `draw` is asked for: the posterior draws of these indices."""
+    """Return the argument of a method's `draw` that asks for the posterior draws of these indices."""
     import tensorflow as tf
 
     from bnn_hvd import seeds

@@ -1,7 +1,7 @@
-"""How the end-to-end tests start bnn_hvd: one process or two ranks, one command or several in a process.
+"""End-to-end tests start bnn_hvd with these functions: on one rank or two, one command per process or several.
 
-TensorFlow takes seconds to import, so tests share runs, `several` runs many commands in one process, and a process is a
-fork of one that has imported it (fork_server.py), unless a test asks for a fresh one.
+TensorFlow takes seconds to import. So tests share runs, `several` runs many commands in one process, and processes are
+forks of one that has imported it (fork_server.py), unless a test asks for a fresh one.
 """
 
 import atexit
@@ -27,7 +27,7 @@ from bnn_hvd.run import checkpoint, records
 TESTS = Path(__file__).resolve().parent
 REPOSITORY = TESTS.parent
 HOROVODRUN = Path(sys.executable).parent / "horovodrun"
-TIMEOUT_S = 300  # of one job; a quiet machine takes 10
+TIMEOUT_S = 300  # for one job, which takes 10 s on a quiet machine
 CLI = ["-m", "bnn_hvd"]
 # Open MPI on one machine: ranks talk through shared memory and loopback, may run as root, and be more than the cores.
 OPEN_MPI = {
@@ -36,12 +36,12 @@ OPEN_MPI = {
     "OMPI_MCA_rmaps_base_oversubscribe": "1",
 }  # fmt: skip
 
-# A tiny run whose course depends on all that a resumed run must restore: noise, epoch, schedule, optimizer.
+# A tiny run that depends on everything that a resumed run must restore: noise, epoch, schedule, optimizer.
 TINY = (
     "--model=BNN_FC_flip", "--batch_size=32", "--kl_warmup_epochs=2", "--eval_every_epochs=4", "--eval_draws=2",
     "--threads=1", "--seed=7",
 )  # fmt: skip
-# The same run, slow enough to be interrupted in the middle: every step is a call and a row.
+# The same run, slow enough to be interrupted in the middle: every step is a call and writes a row.
 SLOW = ("--steps_per_call=1", "--log_every_steps=1", "--checkpoint_every_steps=10")
 
 needs_horovodrun = pytest.mark.skipif(
@@ -50,18 +50,18 @@ needs_horovodrun = pytest.mark.skipif(
 
 
 class Outcome(NamedTuple):
-    """What one command did on one rank."""
+    """The result of one command on one rank."""
 
     code: int
     stdout: str
     stderr: str
-    peak_mb: float = 0.0  # of the process so far
+    peak_mb: float = 0.0  # of the whole process, from its start to the end of this command
 
 
 def bnn_hvd(
     *flags: str, ranks: int = 1, env: dict[str, str] | None = None, fresh: bool = False
 ) -> subprocess.CompletedProcess:
-    """Run `python -m bnn_hvd *flags` to its end, as `python` does it."""
+    """Run `python -m bnn_hvd *flags` to its end; the arguments are those of `python`."""
     return python(*CLI, *flags, ranks=ranks, env=env, fresh=fresh)
 
 
@@ -70,7 +70,7 @@ def python(
 ) -> subprocess.CompletedProcess:
     """Run `python *args` to its end.
 
-    fresh: in interpreters that import everything themselves, as a user starts them.
+    fresh: start new interpreters that import everything themselves, as a user's do, instead of forks.
     """
     words = command(args, ranks, sys.executable if fresh else fork_interpreter())
     return subprocess.run(
@@ -79,7 +79,7 @@ def python(
 
 
 def start(*args: str | Path, ranks: int = 1) -> subprocess.Popen:
-    """Start `python *args`, fresh, and return at once; its output goes nowhere."""
+    """Start `python *args` in fresh interpreters and return at once; the output is discarded."""
     return subprocess.Popen(
         command(args, ranks, sys.executable), env=environment(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
     )  # fmt: skip
@@ -101,7 +101,7 @@ def fork_interpreter() -> str:
     interpreter, socket = folder / "python", folder / "socket"
     interpreter.write_text(f'#!/bin/sh\nexec {sys.executable} -I -S {TESTS}/fork_client.py {socket} "$0" "$@"\n')
     interpreter.chmod(0o700)
-    (folder / "horovodrun").symlink_to(HOROVODRUN)  # where programs look for it
+    (folder / "horovodrun").symlink_to(HOROVODRUN)  # programs look for it beside their interpreter
     words = [sys.executable, TESTS / "fork_server.py", socket]
     server = subprocess.Popen(words, env=environment(), stdin=subprocess.PIPE, start_new_session=True)
     wait_until(socket.exists, server)
@@ -109,13 +109,13 @@ def fork_interpreter() -> str:
 
 
 def environment(extra: dict[str, str] | None = None) -> dict[str, str]:
-    """Return the environment of a job: this checkout's package, and a launcher that finds its own programs."""
+    """Return the environment of a job, in which Python finds this checkout and the launcher finds its own programs."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("OMPI_", "PMI_", "PMIX_"))}
     return {
         **kept,
         "PATH": f"{HOROVODRUN.parent}{os.pathsep}{os.environ['PATH']}",
         "PYTHONPATH": str(REPOSITORY),
-        "OMPI_MCA_mpi_yield_when_idle": "1",  # a rank that waits leaves its core to the other
+        "OMPI_MCA_mpi_yield_when_idle": "1",  # a rank that waits gives its core to the other
         **(extra or {}),
     }
 
@@ -123,7 +123,7 @@ def environment(extra: dict[str, str] | None = None) -> dict[str, str]:
 def several(folder: Path, *commands: Sequence[str], ranks: int = 1, fresh: bool = False) -> list[list[Outcome]]:
     """Run commands one after another in one process per rank; returns their outcomes [command][rank].
 
-    fresh: as of `python`.
+    fresh: see `python`.
     """
     job = python(*several_args(folder, *commands), ranks=ranks, fresh=fresh)
     assert job.returncode == 0, job.stderr
@@ -131,7 +131,7 @@ def several(folder: Path, *commands: Sequence[str], ranks: int = 1, fresh: bool 
 
 
 def several_args(folder: Path, *commands: Sequence[str]) -> list[str | Path]:
-    """Return what `python` is to be given to run these commands; `folder` takes their output."""
+    """Return the arguments with which `python` runs these commands and writes their output to `folder`."""
     folder.mkdir()
     (folder / "commands.json").write_text(json.dumps([[str(word) for word in words] for words in commands]))
     return [TESTS / "several.py", folder]
@@ -153,7 +153,7 @@ def stored(run: Path) -> dict[str, np.ndarray]:
 
 
 def wait_until(condition: Callable[[], Any], job: subprocess.Popen) -> Any:
-    """Return the first true value of `condition`, which is asked while the job runs."""
+    """Call `condition` again and again while the job runs; returns its first true value."""
     deadline = time.monotonic() + TIMEOUT_S
     while time.monotonic() < deadline:
         if value := condition():
@@ -172,12 +172,12 @@ def processes(job: subprocess.Popen, script: str | None = None) -> list[psutil.P
 
 
 def kill_all(job: subprocess.Popen) -> None:
-    """kill -9 of every process of a job at once, as a batch system or a lost node does it."""
+    """Kill every process of a job at once with SIGKILL, as when a batch system or a lost node ends it."""
     everyone = processes(job)
     for process in everyone:
         process.send_signal(signal.SIGKILL)
     job.wait(timeout=TIMEOUT_S)
-    psutil.wait_procs(everyone, timeout=10)  # the lock of the run directory is theirs until they are gone
+    psutil.wait_procs(everyone, timeout=10)  # they hold the lock of the run directory until they have ended
 
 
 def read_json(run: Path, name: str = "summary.json") -> Any:
@@ -185,7 +185,7 @@ def read_json(run: Path, name: str = "summary.json") -> Any:
 
 
 def rows(run: Path, kind: str | None = None) -> list[dict[str, Any]]:
-    """Return the rows of metrics.jsonl (of one kind), every line of it whole."""
+    """Return the rows of metrics.jsonl, or those of one kind; a line that is not whole raises an error."""
     lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
     return [row for row in lines if kind in (None, row["kind"])]
 
@@ -196,12 +196,12 @@ def newest_step(run: Path) -> int:
 
 
 def errors(text: str) -> list[str]:
-    """Return the error lines of a stderr, which also has TensorFlow's remarks."""
+    """Return the error lines of a stderr, without the messages of TensorFlow."""
     return [line for line in text.splitlines() if "bnn_hvd: error" in line]
 
 
 def write_npz(path: Path, num_train: int = 96, num_test: int = 40, num_features: int = 6, **changes: Any) -> Path:
-    """Write a data set of 3 classes that can be learnt, with arrays replaced by `changes`."""
+    """Write a data set of 3 classes that can be learnt; `changes` are arrays that replace its own."""
     rng = np.random.default_rng(0)
     arrays: dict[str, np.ndarray] = {}
     for part, size in (("train", num_train), ("test", num_test)):

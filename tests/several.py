@@ -17,13 +17,13 @@ from bnn_hvd.distributed import launcher
 def main(folder: Path) -> None:
     for i, words in enumerate(json.loads((folder / "commands.json").read_text())):
         name = f"{i}.rank{launcher.world_rank()}"
-        for descriptor, part in ((1, "out"), (2, "err")):  # of the process, so that TensorFlow's lines are in it
+        for descriptor, part in ((1, "out"), (2, "err")):  # of the process: TensorFlow writes to them too
             file = os.open(folder / f"{name}.{part}", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
             os.dup2(file, descriptor)
             os.close(file)
         try:
             code = cli.main(["bnn_hvd", *words])
-        except Exception:  # noqa: BLE001 - what would end a process of its own, with a traceback and code 1
+        except Exception:  # noqa: BLE001 - it would end a process of its own with a traceback and code 1
             traceback.print_exc()
             code = 1
         sys.stdout.flush()

@@ -1,4 +1,4 @@
-"""The house, as its imports tell it: they point down only, and what is heavy is imported in one place."""
+"""Imports of the package: only from a module's own floor and those below; heavy packages are imported in one place."""
 
 import ast
 import functools
@@ -27,7 +27,7 @@ FLOORS = (  # a folder or a module of the package imports from its own floor and
     "cli __main__",
 )
 FLOOR_OF = {name: floor for floor, names in enumerate(FLOORS) for name in names.split()}
-# What comes without TensorFlow, in milliseconds.
+# The modules that do not import TensorFlow, so that their import takes milliseconds.
 LIGHT = {
     "": "errors seeds registry targets legacy config run metrics plots jobs",
     "distributed.": "launcher particles",
@@ -44,7 +44,7 @@ ONLY_IN = {
     "matplotlib": ["bnn_hvd.plots", "bnn_hvd.studies.scaling"],
     "bnn_hvd.legacy": ["bnn_hvd.cli"],
 }
-NEVER = {  # who, and what it imports nowhere, not even inside a function
+NEVER = {  # a module or folder, and what it never imports, not even inside a function
     "bnn_hvd.plots": ["tensorflow", "bnn_hvd.data", "bnn_hvd.distributed"],
     "bnn_hvd.jobs": ["tensorflow", "bnn_hvd.distributed"],
     "bnn_hvd.models": ["bnn_hvd.distributed", "bnn_hvd.data"],
@@ -101,7 +101,7 @@ def test_what_is_heavy_or_special_is_imported_in_one_place(module):
 
 
 def test_seeds_are_derived_in_one_place():
-    """A step has one seed: what it is for is said to `seeds.derive`, and nobody adds numbers to it by hand."""
+    """A step has one seed; others are made of it with `seeds.derive`, and never by adding numbers to it."""
     by_hand = re.compile(r"\bseeds?(_\w+)?( \+ |\[.*\] \+ )|\+ (\w+\.)?seeds?\b")
     for module, path in MODULES.items():
         lines = path.read_text().splitlines()
@@ -118,11 +118,11 @@ def test_methods_never_import_each_other():
 
 def test_no_two_modules_import_each_other():
     graph = {module: imports(module, at_top_only=True) & set(MODULES) for module in MODULES}
-    graphlib.TopologicalSorter(graph).prepare()  # raises CycleError, naming the cycle
+    graphlib.TopologicalSorter(graph).prepare()  # raises CycleError, which names the cycle
 
 
 def test_no_two_folders_import_each_other():
-    """Between folders, too, there is no circle: of two on one floor, one does not know the other."""
+    """The imports between folders have no cycle: of two folders on one floor, at most one imports the other."""
     graph: dict[str, set[str]] = {}
     for module in set(MODULES) - {"bnn_hvd"}:
         known = {top(name) for name in imports(module) - {"bnn_hvd"} if belongs(name, "bnn_hvd")}
@@ -131,11 +131,11 @@ def test_no_two_folders_import_each_other():
 
 
 def test_what_is_light_comes_without_tensorflow():
-    """Also through what it imports itself."""
+    """The modules in LIGHT import neither TensorFlow nor Horovod, not even through other modules."""
     light = {f"bnn_hvd.{folder}{name}" for folder, names in LIGHT.items() for name in names.split()}
     names = [module for module in MODULES if any(belongs(module, one) for one in light)]
     assert all(any(belongs(module, one) for module in names) for one in light), light - set(names)
-    names.remove("bnn_hvd.run.lock")  # which speaks to the other ranks
+    names.remove("bnn_hvd.run.lock")  # it communicates with the other ranks
     code = f"import sys, {', '.join(names)}; print(*{{n.split('.')[0] for n in sys.modules}})"
     loaded = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout.split()
     assert not {"tensorflow", "keras", "horovod", "mpi4py", "absl"} & set(loaded)

@@ -1,4 +1,7 @@
-"""Bad input: exit code 2, one line that says what is wrong and the way out, nothing written. And --dry_run."""
+"""Bad input ends with exit code 2 and one line that says what is wrong and what to do; nothing is written.
+
+The tests of --dry_run are here too.
+"""
 
 import json
 import re
@@ -14,16 +17,16 @@ from bnn_hvd import cli, registry
 
 @pytest.fixture
 def here(tmp_path, monkeypatch):
-    """Work in an empty directory, where a run would show."""
+    """Work in an empty directory, where the files of a run would be seen."""
     monkeypatch.chdir(tmp_path)
-    for name in ("TF_CPP_MIN_LOG_LEVEL", "XLA_FLAGS"):  # main sets them for its process, which is ours
+    for name in ("TF_CPP_MIN_LOG_LEVEL", "XLA_FLAGS"):  # main sets them for its process, which is that of the tests
         monkeypatch.setenv(name, "0" if name.startswith("TF") else "")
     return tmp_path
 
 
 @pytest.fixture
 def refused(here, capfd):
-    """Run a command in this process; returns its error after checking that it is one, and that nothing is written."""
+    """A function that runs a command, checks that it is refused and writes nothing, and returns the error line."""
 
     def run(*words: str) -> str:
         before = sorted(here.rglob("*"))
@@ -36,7 +39,7 @@ def refused(here, capfd):
 
 
 def the_error(outcome: running.Outcome) -> str:
-    """Return the one line of an error, after checking that a user gets nothing else to read."""
+    """Return the error line of a command, after checking that the user sees no other."""
     assert outcome.code == 2, outcome
     assert outcome.stdout == ""
     assert "Traceback" not in outcome.stderr
@@ -142,7 +145,7 @@ def write_bad(path: Path, damage) -> None:
 
 @pytest.fixture(scope="module")
 def job(tmp_path_factory):
-    """The commands that are refused late, after TensorFlow has started, and the dry runs: one process for all."""
+    """Run, in one process, the dry runs and the commands that are refused only after TensorFlow has started."""
     folder = tmp_path_factory.mktemp("cli")
     small = running.write_npz(folder / "small.npz", num_train=31)
     wide = running.write_npz(folder / "wide.npz", num_features=9)
@@ -198,7 +201,7 @@ def test_refused_and_dry_runs_write_nothing(job):
 
 @pytest.mark.parametrize("name", BAD_DATA)
 def test_data_that_can_not_be_trained_on(job, name):
-    """The error has the full path of the file, and what is wrong in it."""
+    """The error names the full path of the file and says what is wrong in it."""
     folder, outcome, *_ = job
     error = the_error(outcome[folder / f"{name}.npz"])
     assert BAD_DATA[name][-1] in error
@@ -252,7 +255,7 @@ def test_predict_with_data_of_another_shape(job):
 
 
 def test_dry_run_prints_the_plan(job):
-    """Without a verb, which means train, and with a flagfile."""
+    """A command without a verb, which means `train`, and with a flagfile."""
     outcome = job[1]["dry"]
     assert outcome.code == 0
     printed = outcome.stdout

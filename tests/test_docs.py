@@ -1,4 +1,4 @@
-"""The documentation names what exists: every file of the package, and no dead link."""
+"""The documentation names every file of the package, and every link in it leads somewhere."""
 
 import re
 from pathlib import Path
@@ -11,7 +11,7 @@ LINK = re.compile(r"\]\(([^)\s]+)\)")
 
 
 def anchors(page: Path) -> set[str]:
-    """Return the anchors of a page's headings, as they are made of them."""
+    """Return the anchors that a page's headings get: lower case, hyphens for blanks, no punctuation."""
     headings = re.findall(r"^#+ (.+)$", page.read_text(), re.MULTILINE)
     plain = (re.sub(r"[^\w\- ]", "", heading.lower()) for heading in headings)
     return {heading.replace(" ", "-") for heading in plain}

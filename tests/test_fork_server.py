@@ -1,4 +1,4 @@
-"""A forked program is as one that was started: its words, its files, its environment, its end, and no other's state."""
+"""A forked program behaves like one that was started: arguments, files, environment and exit code are its own."""
 
 import subprocess
 import time
@@ -35,7 +35,7 @@ def test_what_a_program_starts_is_forked_too():
 
 
 def test_programs_have_nothing_of_each_other():
-    """TensorFlow is imported, but has not begun: threads, determinism and random numbers are as in a fresh process."""
+    """TensorFlow is imported but not initialised: threads, determinism and random numbers are as in a fresh process."""
     code = (
         "import os, tensorflow as tf; from tensorflow.python.eager import context; print(context._context is None, "
         "hasattr(os, 'mark')); os.mark = 1; tf.config.experimental.enable_op_determinism(); tf.random.normal([2])"
@@ -54,4 +54,4 @@ def test_a_program_is_killed_with_its_client(tmp_path):
     while psutil.pid_exists(pid):
         assert time.monotonic() < deadline
         time.sleep(0.01)
-    assert running.python("-c", "").returncode == 0  # the server is still there
+    assert running.python("-c", "").returncode == 0  # the server still runs

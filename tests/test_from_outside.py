@@ -1,4 +1,4 @@
-"""A method and a network from outside of the package: one file and one row each, and nothing else."""
+"""A method and a network from outside of the package each need one file and one row of the registry, no more."""
 
 import json
 
@@ -76,7 +76,7 @@ def wide(net, x, *, wide_units):
 
 @pytest.fixture
 def rows(tmp_path, monkeypatch):
-    """The two files on Python's path, and their rows in the registry."""
+    """Put the two files on Python's path and their rows in the registry."""
     (tmp_path / "blur_method.py").write_text(METHOD)
     (tmp_path / "wide_network.py").write_text(NETWORK)
     monkeypatch.syspath_prepend(tmp_path)
@@ -95,7 +95,7 @@ def test_their_flags_are_in_the_help_and_in_the_configuration():
     made = config.resolve(method="blur", architecture="wide", wide_units=5)
     assert made.network.model == "wide_blur"
     assert "--wide_units=5\n" in config.to_flagfile(made)
-    assert "--estimator" not in config.to_flagfile(made)  # an option of another method
+    assert "--estimator" not in config.to_flagfile(made)  # it is an option of another method
 
 
 @pytest.mark.usefixtures("rows")

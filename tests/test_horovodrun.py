@@ -1,4 +1,4 @@
-"""horovodrun parses the whole command line: no flag of ours may be ambiguous to it, or taken by it."""
+"""horovodrun parses the whole command line: it must not take a flag of bnn_hvd for its own, or find it ambiguous."""
 
 import sys
 
@@ -10,7 +10,7 @@ FLAGS = sorted({name for verb in cli.VERBS.values() for name in config.flags_of(
 
 
 def parsed(monkeypatch, words: list[str]) -> list[str]:
-    """Return the command that horovodrun would start for these words."""
+    """Return the command that horovodrun starts when it is given these arguments."""
     launch = pytest.importorskip("horovod.runner.launch", reason="Horovod is not installed")
     monkeypatch.setattr(sys, "argv", ["horovodrun", "-np", "2", *words])
     return launch.parse_args().command
@@ -24,6 +24,6 @@ def test_every_flag_of_every_verb_reaches_the_program(monkeypatch, form):
 
 
 def test_a_flag_that_abbreviates_two_of_its_own_would_not(monkeypatch):
-    """What this file guards against: `--network` stands for --network-interface and --network-interfaces."""
+    """`--network` would be refused: it abbreviates both --network-interface and --network-interfaces."""
     with pytest.raises(SystemExit):
         parsed(monkeypatch, ["python", "-m", "bnn_hvd", "train", "--network=conv"])

@@ -1,4 +1,4 @@
-"""The flagfiles of the original scripts give the runs that they gave there."""
+"""A flagfile of the original scripts gives the same run here as there."""
 
 import os
 from types import SimpleNamespace
@@ -8,7 +8,7 @@ import pytest
 from bnn_hvd import cli, config, legacy
 from bnn_hvd.errors import UserError
 
-# Blanks at the ends of lines and quotes are as users have them.
+# Blanks at the ends of lines, and quotes, are in the files of users too.
 MNIST = """\
 # MNIST
 --UseEpoch=True \n--batch_size=32 \t
@@ -56,7 +56,10 @@ CIFAR_FIELDS = {
 
 @pytest.fixture(autouse=True)
 def launched(monkeypatch):
-    """No launcher, and an environment that is put back; call it for a number of ranks."""
+    """Pretend that there is no launcher, and restore the environment afterwards.
+
+    The value is a function that pretends that a launcher has started `size` ranks.
+    """
     for variable in legacy.ENVIRONMENT.values():
         monkeypatch.setenv(variable, "before")
         monkeypatch.delenv(variable)
@@ -153,7 +156,7 @@ def test_spellings_of_bools(parse, flag, steps):
 )
 @pytest.mark.parametrize("text", [MNIST, CIFAR, ""])
 def test_compression_in_the_old_spelling_and_in_the_new_one(parse, text, words, compression):
-    """It chooses no script, so that it can stand beside new flags; the new spelling wins."""
+    """--compression belongs to no one script, so it may stand beside new flags; its new spelling takes precedence."""
     parsed = parse(text, *words, "--seed=3")
     assert vars(parsed) == vars(parse(text, "--seed=3")) | {"compression": compression}
 
@@ -209,7 +212,7 @@ def test_openmp_settings_go_to_the_environment(parse, monkeypatch):
     monkeypatch.setenv("KMP_BLOCKTIME", "7")
     parse(MNIST)
     assert os.environ["KMP_AFFINITY"] == "granularity=fine,verbose,compact,1,0"
-    assert os.environ["KMP_BLOCKTIME"] == "7"  # the user's environment wins
+    assert os.environ["KMP_BLOCKTIME"] == "7"  # what the user has set is kept
 
 
 def test_rank_0_tells_the_new_flags_in_one_line(parse, launched, capsys):

@@ -1,6 +1,6 @@
-"""Normals and signs: the published generator, the right distribution, exact elementary functions.
+"""Normals and signs: the generator is the published one, the distribution and the elementary functions are exact.
 
-Statistical tests have fixed seeds; bounds are RARE standard errors, 8e-11 false fails per number.
+Statistical tests have fixed seeds. Their bounds are RARE standard errors: a right number fails with probability 8e-11.
 """
 
 import itertools
@@ -42,7 +42,7 @@ def test_threefry_gives_the_published_known_answers(mode, key, counter, expected
 
 
 def test_normals_are_normal(many):
-    """Kolmogorov-Smirnov; false-fail rate 1e-9. A sum of 12 uniforms, or one without its tails, fails."""
+    """Kolmogorov-Smirnov test, false-fail rate 1e-9. A sum of 12 uniforms would fail, and so would truncated tails."""
     statistic = scipy.stats.kstest(many[: 2**20], "norm").statistic
     assert statistic < np.sqrt(-np.log(1e-9 / 2) / 2 / 2**20)  # 3.2e-3
 
@@ -55,16 +55,16 @@ def test_the_first_six_moments(many):
 
 @pytest.mark.parametrize("sigmas", [3.0, 4.0, 4.5])
 def test_the_tails_are_there_on_both_sides(many, sigmas):
-    """Uniforms of 16 bits, whose normals end at 4.9, or float16 arithmetic, fail."""
+    """Uniforms of 16 bits would fail, as their normals end at 4.9, and so would float16 arithmetic."""
     for tail in (many > sigmas, many < -sigmas):
         assert abs(np.sum(tail) - COUNT * scipy.stats.norm.sf(sigmas)) < RARE * np.sqrt(
             COUNT * scipy.stats.norm.sf(sigmas)
         )
-    assert np.sum(np.abs(many) > 5) <= 17  # 2.4 expected; more by chance: 1e-10
+    assert np.sum(np.abs(many) > 5) <= 17  # 2.4 are expected; more than 17 have probability 1e-10
 
 
 def test_no_bits_give_nan_or_infinity():
-    """Box-Muller at the ends of the uniform: from 0 (6.66 standard deviations) to 1 (exactly none)."""
+    """The radius of Box-Muller is finite at both ends of the uniform: 6.66 at the smallest, exactly 0 at 1."""
     bits = np.array([0, 1, 2, 2**31 - 1, 2**31, 2**32 - 2, 2**32 - 1], np.uint32)
     uniform = ((bits >> 1).astype(np.float32) + np.float32(0.5)) * np.float32(2**-31)
     radius = np.sqrt(-2 * noise._log(tf.constant(uniform)).numpy())
@@ -75,11 +75,11 @@ def test_no_bits_give_nan_or_infinity():
 
 def test_many_normals_are_finite(many):
     assert np.isfinite(many).all()
-    assert len(np.unique(many)) > 0.9 * COUNT  # float32 has about 2^26 values where the normals are
+    assert len(np.unique(many)) > 0.9 * COUNT  # float32 has about 2^26 values in the range of the normals
 
 
 def assert_uncorrelated(a: np.ndarray, b: np.ndarray) -> None:
-    """Neither the numbers, nor their sizes, nor their signs know of each other."""
+    """Assert that neither the numbers, nor their absolute values, nor their signs are correlated."""
     for f in (lambda v: v, np.abs, np.sign, lambda v: v**2):
         x, y = f(a) - f(a).mean(), f(b) - f(b).mean()
         assert abs(np.mean(x * y) / x.std() / y.std()) < RARE / np.sqrt(len(a))
@@ -87,7 +87,7 @@ def assert_uncorrelated(a: np.ndarray, b: np.ndarray) -> None:
 
 @pytest.mark.parametrize("lag", [1, 2, 3, 4, 8, 1024, 2**21])
 def test_neighbours_are_independent(many, lag):
-    """Lag 1 holds the two normals of a pair, which share their radius."""
+    """At lag 1 are the two normals of a pair, which share their radius."""
     assert_uncorrelated(many[:-lag], many[lag:])
 
 
@@ -106,7 +106,7 @@ def test_successive_steps_ranks_and_layers_are_independent():
 
 
 def test_every_bit_of_the_seed_counts():
-    """False-fail rate 128 x 8e-11. A seed of which a word is not used gives a correlation of 1."""
+    """False-fail rate 128 x 8e-11. If a word of the seed were not used, the correlation would be 1."""
     bits = np.unpackbits(seeds.seed(11, "noise", 1).view(np.uint8))
     first = noise.normals(seed(1), 4096).numpy()
     for position in range(128):
@@ -118,10 +118,10 @@ def test_every_bit_of_the_seed_counts():
 
 @pytest.mark.parametrize("count", [1, 2, 3, 255, 1000])
 def test_any_count_gives_the_beginning_of_the_same_sequence(count, many):
-    """An odd one, too."""
+    """The count may be odd, though normals are made in pairs."""
     normals = noise.normals(seed(0), count).numpy()
     assert normals.shape == (count,)
-    np.testing.assert_allclose(normals, many[:count], rtol=1e-5)  # vectorised remainders may round otherwise
+    np.testing.assert_allclose(normals, many[:count], rtol=1e-5)  # the last elements may be rounded differently
 
 
 def test_inside_the_training_loop_they_are_the_same_as_outside():
@@ -144,7 +144,7 @@ def ulps(value: np.ndarray, exact: np.ndarray) -> np.ndarray:
 
 @pytest.mark.parametrize("mode", ["eager", "xla"])
 def test_the_logarithm_is_exact_to_two_ulp(mode):
-    """Relative to its own size also near 1, where the logarithm vanishes."""
+    """The error is relative to the logarithm itself, also near 1, where that vanishes."""
     function = noise.compiled(noise._log) if mode == "xla" else noise._log
     generator = np.random.default_rng(0)
     x = np.concatenate([np.exp2(generator.uniform(-32, 0, 200_000)), 1 - np.exp2(generator.uniform(-24, -1, 200_000))])
@@ -155,7 +155,7 @@ def test_the_logarithm_is_exact_to_two_ulp(mode):
 
 @pytest.mark.parametrize("mode", ["eager", "xla"])
 def test_sine_and_cosine_are_exact_to_three_ulp(mode):
-    """Relative to their own size also near their zeros."""
+    """The error is relative to the value itself, also near the zeros."""
     function = noise.compiled(noise._cos_sin_of_turn) if mode == "xla" else noise._cos_sin_of_turn
     near_zeros = (np.arange(4)[:, None] * 2**30 + np.arange(-1000, 1000)).ravel()
     borders = (np.arange(8)[:, None] * 2**29 + np.arange(-3, 4)).ravel()
@@ -189,7 +189,7 @@ def test_masks_hold_the_sign_bit_and_nothing_else():
 
 @pytest.mark.parametrize(("num_examples", "size"), [(4133, 40), (37, 4133), (64, 512), (1, 20_000), (33, 1)])
 def test_signs_are_fair_and_independent_between_examples_and_features(num_examples, size):
-    """Pairs of 32 examples come from one word: a word used twice, or a bit of it, gives a correlation of 1."""
+    """32 examples get their signs from one word: a word or a bit that is used twice gives a correlation of 1."""
     table = signs(num_examples, size)
     assert abs(table.sum()) < RARE * np.sqrt(table.size)
     for rows in (table, table.T):  # between examples; between features

@@ -1,4 +1,4 @@
-"""scripts/same_bits.py: when two revisions count as equal, and how flags are spelt for each. Nothing is trained."""
+"""scripts/same_bits.py: when it calls two revisions equal, and how it spells flags for each. Nothing is trained."""
 
 import importlib.util
 import sys
@@ -14,7 +14,7 @@ SHA, OTHER, REFUSED = "0123456789abcdef", "0123456789abcdee", "error: 2: bnn_hvd
 
 
 def results(**changes):
-    """Return the results of one revision: every case alike, with the weights of some changed on two ranks."""
+    """Return results of one revision, the same for every case; `changes` are other weights of cases on two ranks."""
     found = {
         ranks: {name: {"weights": SHA, "predictions": SHA} for name in same_bits.names(ranks, quick=True)}
         for ranks in same_bits.RANKS
@@ -39,7 +39,7 @@ def test_equal_results():
     [(SHA, OTHER, "NO"), (SHA, REFUSED, "error"), (REFUSED, SHA, "error"), (REFUSED, REFUSED, "error")],
 )
 def test_a_difference_and_an_error_are_not_equal(a, b, equal):
-    """The two checksums differ behind the digits that are shown; two equal errors are not equal bits."""
+    """The checksums differ only after the digits that are shown; two equal errors do not count as equal."""
     found = unequal(results(swag=a), results(swag=b))
     assert list(found) == [("swag", "2", "weights")]
     assert found["swag", "2", "weights"][-1] == equal

@@ -1,4 +1,4 @@
-"""Seeds: equal inputs give equal outputs, for ever; anything else gives unrelated ones."""
+"""Seeds: equal inputs always give equal seeds, in every version; different inputs give independent ones."""
 
 import itertools
 
@@ -7,7 +7,7 @@ import pytest
 
 from bnn_hvd import seeds
 
-# A run is resumed by its step number alone, perhaps by a later version: these must never change.
+# A resumed run finds its seeds from its step number alone, perhaps in a later version: these must never change.
 GOLDEN = {
     (0, "init"): [8043282278396977780, -57654268626097952],
     (7, "draw", 3): [751181334416059942, -7072852503610214057],
@@ -52,11 +52,11 @@ def test_every_root_stream_and_index_has_its_own_pair():
     pairs = {tuple(seeds.seed(*key)) for key in keys}
     assert len(pairs) == len(keys) == 5 * 6 * (1 + 12 + 144)
     halves = {half for pair in pairs for half in pair}
-    assert len(halves) == 2 * len(keys)  # no two share even one of the two numbers
+    assert len(halves) == 2 * len(keys)  # no two seeds have even one of their two numbers in common
 
 
 def test_neighbouring_seeds_differ_in_half_of_their_bits():
-    """False-fail rate 1e-9 (6 standard deviations); a seed of which one word is the index, say, fails by 100."""
+    """False-fail rate 2e-9, 6 standard deviations. A seed with the index itself as a word would fail by 100 of them."""
     rows = np.array([seeds.seed(0, "noise", 0, step) for step in range(2000)]).view(np.uint64)
     different = np.unpackbits((rows[1:] ^ rows[:-1]).view(np.uint8), axis=1).mean()
     assert abs(different - 0.5) < 6 * 0.5 / np.sqrt(1999 * 128)

@@ -1,4 +1,4 @@
-"""The notebooks run from top to bottom, and hold what they claim: their cells have assertions of their own."""
+"""The notebooks run from top to bottom; the assertions in their cells check what their text claims."""
 
 import importlib.util
 import json
@@ -20,7 +20,7 @@ def test_a_notebook_runs(path, tmp_path):
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 def test_a_notebook_is_kept_with_its_outputs(path):
-    """Read where it can't be run, it must have its figures; and each cell was run in order."""
+    """A reader who can't run it sees its figures; every cell was run, in order."""
     code = [cell for cell in json.loads(path.read_text())["cells"] if cell["cell_type"] == "code"]
     assert [cell["execution_count"] for cell in code] == list(range(1, len(code) + 1))
     figures = [output for cell in code for output in cell["outputs"] if "image/png" in output.get("data", {})]

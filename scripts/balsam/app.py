@@ -1,4 +1,4 @@
-"""What a Balsam site must know of bnn_hvd: its command line, and what to do when a run stops early.
+"""Define bnn_hvd for a Balsam site: the command line of a run, and what follows when a run stops early.
 
     python scripts/balsam/app.py --site=local1 --python=/path/to/project/.venv/bin/python
 
@@ -11,15 +11,15 @@ import argparse
 def define(site, python):
     """Return the application TrainBNN for a site.
 
-    The class is made in a function so that Balsam stores all of it, not the name of this file,
-    which the site's own processes could not import.
+    The class is made in a function so that Balsam stores the whole class. Of a class of this module it would store
+    the name only, and the site's processes can't import this file.
     """
     from balsam.api import ApplicationDefinition
 
     site_name = site
 
     class TrainBNN(ApplicationDefinition):
-        """Train a network of bnn_hvd, or go on where the run in this workdir stopped."""
+        """Train a network of bnn_hvd, or resume the run in this workdir."""
 
         site = site_name
         environment_variables = {"PYTHONUNBUFFERED": "1"}  # noqa: RUF012
@@ -36,11 +36,11 @@ def define(site, python):
         }
 
         def handle_timeout(self):
-            """The BatchJob's time was over: the next one goes on, in the same workdir."""
+            """The time of the BatchJob is over: the next BatchJob resumes the run in the same workdir."""
             self.job.state = "RESTART_READY"
 
         def handle_error(self):
-            """75 is no error: the program stopped at a checkpoint, and wants to go on."""
+            """Exit code 75 is not a failure: the program stopped at a checkpoint, and the run is to be resumed."""
             code = self.job.state_data.get("returncode", self.job.return_code)
             self.job.state = "RESTART_READY" if code == 75 else "FAILED"
 

@@ -4,9 +4,9 @@
         --models=BNN_conv_flip,CNN_conv --ranks=1,2,4 --seeds=0 --ranks_per_node=2 \\
         --site=polaris1 --python=.venv/bin/python --queue=prod --project=MyProject --walltime_min=60
 
-`--dry_run` prints the plan as JSON and needs no Balsam. The same command again, with `--collect`, says how
-far the jobs are and prints the command that makes the scaling study of their runs; with `--resume` it
-submits one more BatchJob, in which jobs that ran out of time go on where they stopped.
+`--dry_run` prints the plan as JSON and needs no Balsam. With `--collect` added, the same command prints the states of
+the jobs and the command that makes the scaling study of their runs. With `--resume` added, it submits one more
+BatchJob, which resumes the jobs that ran out of time.
 """
 
 import argparse
@@ -17,7 +17,7 @@ import sys
 import time
 
 ENDED = ("JOB_FINISHED", "FAILED", "KILLED", "DELETED")
-WAITING = ("PREPROCESSED", "RESTART_READY")  # for a BatchJob
+WAITING = ("PREPROCESSED", "RESTART_READY")  # the states of jobs that wait for a BatchJob
 
 
 def main():
@@ -87,7 +87,7 @@ def positive(text):
 
 
 def plan(flags):
-    """Return what would be submitted: the jobs, one per model, ranks and seed, and the BatchJob for them."""
+    """Return what is to be submitted: one job per model, number of ranks and seed, and the BatchJob for them."""
     jobs = [job(flags, *setting) for setting in itertools.product(flags.models, flags.ranks, flags.seeds)]
     return {
         "jobs": jobs,
@@ -121,7 +121,7 @@ def job(flags, model, ranks, seed):
 
 
 def create_jobs(flags, jobs):
-    """Tell the site what bnn_hvd is, and create all jobs in one call."""
+    """Define bnn_hvd at the site, and create all jobs in one call."""
     from app import define
     from balsam.api import Job
 
@@ -134,7 +134,7 @@ def create_jobs(flags, jobs):
 
 
 def submit_batch_job(flags, fields):
-    """Ask for nodes; returns the BatchJob."""
+    """Submit a BatchJob, which asks for nodes; returns it."""
     from balsam.api import BatchJob, Site
 
     batch_job = BatchJob.objects.create(site_id=Site.objects.get(name=flags.site).id, **fields)
@@ -149,17 +149,20 @@ def sweep_jobs(flags):
 
 
 def states(flags):
-    """Return {workdir: state}."""
+    """Return the states of the sweep's jobs: {workdir: state}."""
     return {str(job.workdir): spelled(job.state) for job in sweep_jobs(flags)}
 
 
 def spelled(state):
-    """The server spells states in lower case, Balsam's documentation in capitals."""
+    """Return a state in capitals, as in Balsam's documentation; the server sends lower case."""
     return str(getattr(state, "value", state)).upper()
 
 
 def wait(flags, batch_job):
-    """Wait until every job has ended, or the BatchJob has and no job is on its way; returns the exit code."""
+    """Wait until every job has ended, or until the BatchJob has ended and the other jobs wait for the next one.
+
+    Returns the exit code of `collect`.
+    """
     deadline = time.monotonic() + 60 * flags.wait_min
     while time.monotonic() < deadline:
         batch_job.refresh_from_db()

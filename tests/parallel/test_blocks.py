@@ -21,7 +21,7 @@ CASES = {
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory) -> Path:
-    """Each case on one rank and on two, `NAME1` and `NAME2`."""
+    """Train each case on one rank (`NAME1`) and on two (`NAME2`)."""
     folder = tmp_path_factory.mktemp("blocks")
     for ranks in (1, 2):
         commands = [
@@ -41,14 +41,14 @@ def test_one_rank_and_two_train_the_same_bits(folder, name):
     assert (one["ranks"], two["ranks"]) == (1, 2)
     assert one["weights_sha256"] == two["weights_sha256"]
     assert one["test"] == two["test"]
-    for file in (records.CHECKSUMS, records.METRICS):  # of each step: gradient and weights; losses
+    for file in (records.CHECKSUMS, records.METRICS):  # checksums of gradient and weights; losses
         lines = (folder / f"{name}1" / file).read_text().splitlines()
         assert len(lines) >= STEPS
         assert lines == (folder / f"{name}2" / file).read_text().splitlines()
 
 
 def test_without_blocks_they_differ(folder):
-    """From the first gradient: this is what the blocks are for, and what the test above could miss."""
+    """Without blocks, the first gradients differ already: so the test above compares runs that could differ."""
     lines = [records.read_jsonl(folder / f"without{ranks}" / records.CHECKSUMS) for ranks in (1, 2)]
     assert lines[0][0]["gradient"] != lines[1][0]["gradient"]
     assert (

@@ -1,4 +1,4 @@
-"""Chains whose data are spread over ranks: the chain of one rank, resumable, and predicted with like any run."""
+"""Chains whose data are spread over ranks equal those of one rank, can be resumed, and can be predicted with."""
 
 from pathlib import Path
 
@@ -23,7 +23,7 @@ def flags(folder: Path, name: str, steps: int = STEPS, *more: str) -> list[str]:
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory) -> Path:
-    """What one rank and two make of the same commands."""
+    """Run the same commands on one rank and on two."""
     folder = tmp_path_factory.mktemp("chains")
     jobs = {
         1: [flags(folder, "one"), flags(folder, "other", STEPS, "--seed=1"),
@@ -86,7 +86,7 @@ def test_the_run_says_how_its_chains_are(folder):
         assert report["log_posterior"]["ess_bulk"] > 1
         cost = report["cost"]
         assert cost["examples_x_gradients_per_s"] == pytest.approx(cost["leapfrog_steps_per_s"] * 2 * 1437)
-        assert (cost["communication_share"] > 0) == (name == "two")  # the groups have a rank each
+        assert (cost["communication_share"] > 0) == (name == "two")  # a group of one rank does not communicate
     assert (folder / "one" / records.PLOTS / "traces.png").is_file()
 
 

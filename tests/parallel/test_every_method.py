@@ -1,4 +1,4 @@
-"""Every method on two ranks: trained, gone on with from the middle, and predicted, by the commands, bit for bit."""
+"""Every method on two ranks: a run resumed from the middle, and its predictions, are those of the whole run."""
 
 import shutil
 from pathlib import Path
@@ -41,7 +41,7 @@ def train(name: str, flags: tuple[str, ...], run: Path) -> list[str]:
 
 
 def as_in_the_middle(whole: Path, run: Path) -> None:
-    """Leave in `run` what a job has left that was killed after MIDDLE steps."""
+    """Copy the run `whole` to `run`, as if its job had been killed after MIDDLE steps."""
     shutil.copytree(whole, run)
     (run / records.SUMMARY).unlink()
     for path in checkpoint.list_newest_first(run / records.CHECKPOINTS):
@@ -58,11 +58,11 @@ def all_of(folder: Path, commands: list[list[str]], ranks: int) -> None:
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory) -> Path:
-    """All methods on two ranks: uninterrupted (`NAME`), and gone on with from the middle (`NAME_parted`)."""
+    """Train all methods on two ranks: uninterrupted (`NAME`), and resumed from the middle (`NAME_parted`)."""
     folder = tmp_path_factory.mktemp("methods")
     whole: list[list[str]] = []
     parted: list[list[str]] = []
-    for name, flags in CASES.items():  # point first: others start from it
+    for name, flags in CASES.items():  # `point` is the first: others start from it
         flags = tuple(
             flag.replace("=point", f"={folder / 'point'}") if "init_from=" in flag else flag for flag in flags
         )
@@ -74,7 +74,7 @@ def folder(tmp_path_factory) -> Path:
     all_of(folder / "parted", parted, ranks=2)
     for name in CASES:
         shutil.copy(folder / name / records.PREDICTIVE, folder / f"{name}.npz")
-    (folder / "point").rename(folder / "moved")  # what began with it can do without it
+    (folder / "point").rename(folder / "moved")  # the runs that started from it no longer need it
     alone = [["predict", f"--run={folder / ('moved' if name == 'point' else name)}", *PREDICT] for name in CASES]
     all_of(folder / "alone", alone, ranks=1)
     (folder / "moved").rename(folder / "point")
@@ -92,7 +92,7 @@ def test_a_run_in_two_parts_ends_where_an_uninterrupted_one_ends(folder, name):
 
 @pytest.mark.parametrize("name", CASES)
 def test_two_ranks_predict_what_one_predicts(folder, name):
-    """The same draws of the same examples, whichever rank computes them."""
+    """The draws of an example are the same on whichever rank they are computed."""
     with np.load(folder / f"{name}.npz") as two, np.load(folder / name / records.PREDICTIVE) as one:
         assert set(one) == set(two)
         for array in one:

@@ -1,11 +1,11 @@
-"""What the launcher says against what Horovod sees; one process imports no Horovod; errors of a job."""
+"""The launcher and Horovod must agree on the number of ranks; one process imports no Horovod; errors of a job."""
 
 import pytest
 import running
 
 pytestmark = pytest.mark.parallel
 TRAIN = ("train", "--model=CNN_FC", "--steps=1", "--threads=1")
-# Horovod as one that was built without MPI: it finds no rendezvous server either, and takes itself for alone.
+# With these, Horovod behaves as if built without MPI: it finds no rendezvous server, and assumes one rank.
 WITHOUT_MPI = {"HOROVOD_CONTROLLER": "gloo", "HOROVOD_CPU_OPERATIONS": "gloo"}
 
 
@@ -36,7 +36,7 @@ def test_one_process_imports_no_horovod(tmp_path):
 
 
 def the_error(job) -> str:
-    """Return what rank 0 says. Other ranks say the same only where the launcher takes seconds to end them."""
+    """Return the error of rank 0. Others print the same one, if the launcher has not ended them before."""
     assert job.returncode != 0
     lines = running.errors(job.stdout + job.stderr)
     (error,) = [line for line in lines if "error on rank" not in line]
@@ -52,7 +52,7 @@ def test_an_error_of_all_ranks_is_said_once():
 
 @running.needs_horovodrun
 def test_an_error_of_rank_0_alone_ends_the_job(tmp_path):
-    """Only rank 0 writes, so only it finds out that the run directory can't be made; the other one waits for it."""
+    """Only rank 0 writes, so only it finds that the run directory can't be made, while the other rank waits for it."""
     (tmp_path / "file").write_text("in the way")
     job = running.bnn_hvd(*TRAIN, f"--run={tmp_path / 'file' / 'run'}", ranks=2, fresh=True)
     assert f"{tmp_path / 'file' / 'run'} can't be written" in the_error(job)

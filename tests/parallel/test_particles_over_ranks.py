@@ -1,4 +1,4 @@
-"""Particles over ranks: the same ones wherever they are trained, resumable, and more can be added."""
+"""Particles over ranks are the same on any number of ranks, can be resumed, and more can be added."""
 
 from pathlib import Path
 
@@ -12,7 +12,7 @@ pytestmark = [pytest.mark.parallel, running.needs_horovodrun]
 TRAIN = (
     "train", "--architecture=fc", "--method=ensemble", "--batch_size=32", "--threads=1", "--eval_every_epochs=0",
 )  # fmt: skip
-# The products are the same to the bit, but Adam's kernel rounds the last few of all numbers in another way.
+# The gradients are the same bit for bit, but Adam's kernel rounds the last few elements of an array differently.
 CLOSE = {"rtol": 1e-3, "atol": 1e-4}
 
 
@@ -29,7 +29,7 @@ def params(run: Path) -> np.ndarray:
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory) -> Path:
-    """What one rank, two and four make of the same commands."""
+    """Run commands on one rank, on two and on four."""
     folder = tmp_path_factory.mktemp("particles")
     jobs = {
         1: [flags(folder, "one", 4, 40), flags(folder, "added", 2, 40), flags(folder, "added", 4, 40),
@@ -55,7 +55,7 @@ def test_a_particle_does_not_depend_on_the_number_of_ranks(folder):
 def test_particles_that_move_together_reach_each_other_over_the_ranks(folder):
     np.testing.assert_allclose(params(folder / "svgd_two"), params(folder / "svgd_one"), **CLOSE)
     apart = np.abs(params(folder / "svgd_two") - params(folder / "two")).max()
-    assert apart > 1e-2  # an ensemble's, which do not
+    assert apart > 1e-2  # the particles of `two`, an ensemble, do not move together
 
 
 def test_particles_resume_bit_for_bit(folder):
@@ -66,11 +66,11 @@ def test_particles_that_are_added_are_what_they_would_have_been(folder):
     np.testing.assert_allclose(params(folder / "added"), params(folder / "one"), **CLOSE)
     np.testing.assert_allclose(params(folder / "grown"), params(folder / "two"), **CLOSE)
     rows = records.read_jsonl(folder / "grown" / records.METRICS)
-    assert {row["first_member"] for row in rows} == {0, 2}  # the log of the first ones is still there
+    assert {row["first_member"] for row in rows} == {0, 2}  # the rows of the first two particles are kept
 
 
 def test_a_particle_of_several_ranks_is_trained_data_parallel(folder):
-    """The group of ranks 0 and 1 does what two ranks do that have the particle to themselves."""
+    """Ranks 0 and 1 of four, a group, train a particle as two ranks do that train nothing else."""
     groups = params(folder / "groups")
     assert len(groups) == 2
     np.testing.assert_array_equal(groups[:1], params(folder / "single"))

@@ -1,4 +1,4 @@
-"""A rank dies, or stalls: the job ends soon, says which, leaves no process behind, and can be started again."""
+"""When a rank dies or stalls, the job ends soon, names the rank, leaves no process behind, and can be resumed."""
 
 import signal
 import subprocess
@@ -12,7 +12,7 @@ import running
 
 pytestmark = [pytest.mark.parallel, running.needs_horovodrun]
 
-# Long enough to be in the middle when the fault comes; a checkpoint every 20 steps.
+# A run that is so long that every fault comes in the middle of it; it writes a checkpoint every 20 steps.
 ENDLESS = (
     *running.TINY,
     "--steps=1000000",
@@ -24,7 +24,7 @@ STALL_S = 20
 
 
 def start(run: Path, *flags: str) -> tuple[subprocess.Popen, list[psutil.Process]]:
-    """Start two ranks, and return them when they have trained for a while: the job, and its ranks in order."""
+    """Start two ranks and wait for a checkpoint; returns the job and the processes of its ranks, in order of rank."""
     log = (run.parent / f"{run.name}.log").open("w")
     job = subprocess.Popen(
         running.command([*running.CLI, "train", *ENDLESS, f"--run={run}", *flags], ranks=2, interpreter=sys.executable),
@@ -37,10 +37,10 @@ def start(run: Path, *flags: str) -> tuple[subprocess.Popen, list[psutil.Process
 
 
 def end(job: subprocess.Popen, ranks: list[psutil.Process], run: Path, timeout_s: float) -> tuple[int, str]:
-    """Return the exit code and the output of a job that ends by itself, and leaves no process."""
+    """Wait until a job ends by itself, and check that it leaves no process; returns its exit code and output."""
     code = job.wait(timeout=timeout_s)
     _, alive = psutil.wait_procs(ranks, timeout=10)
-    for process in alive:  # a stopped process gets its signal when it goes on
+    for process in alive:  # a stopped process does not act on SIGTERM, but on SIGKILL
         process.kill()
     assert not alive, "orphans"
     return code, (run.parent / f"{run.name}.log").read_text()
@@ -52,7 +52,7 @@ def test_a_killed_rank_ends_the_job_and_the_next_start_resumes(tmp_path):
     ranks[1].send_signal(signal.SIGKILL)
     code, output = end(job, ranks, run, timeout_s=60)
     assert code != 0
-    assert "process rank 1" in output  # mpirun's own words: "... exited on signal 9 (Killed)"
+    assert "process rank 1" in output  # mpirun prints: "... exited on signal 9 (Killed)"
     step = running.newest_step(run)
     assert step >= 20
     again = running.bnn_hvd("train", *ENDLESS, f"--run={run}", f"--steps={step + 25}", ranks=2)

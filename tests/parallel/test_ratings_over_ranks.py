@@ -1,6 +1,6 @@
-"""Recommendation, from the command to the figure: users over ranks, a run that stopped, known factors.
+"""Recommendation, from the command to the figure: users over ranks, an interrupted run, known factors.
 
-Legend: M chains, K draws of each (or chosen users), U users, I items.
+Legend: M chains, T trajectories, K chosen users, U users, I items.
 """
 
 import json
@@ -17,7 +17,7 @@ pytestmark = [pytest.mark.parallel, running.needs_horovodrun]
 USERS, ITEMS, FACTORS, STEPS, BURN_IN = 61, 40, 3, 14, 4
 SIZE = {"num_users": USERS, "num_items": ITEMS, "num_factors": FACTORS}
 LARGE = {"num_users": 700, "num_items": 600, "num_factors": 2}
-WITHIN = 1.02  # times the truth's negative log likelihood, of held-out entries
+WITHIN = 1.02  # times the negative log likelihood of held-out ratings under the true factors
 
 
 def size(numbers: dict[str, int]) -> list[str]:
@@ -38,7 +38,7 @@ def predict(run: Path, *more: str) -> list[str]:
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory) -> Path:
-    """What one rank and two make of the same commands."""
+    """Run the same commands on one rank and on two."""
     folder = tmp_path_factory.mktemp("ratings")
     large = [
         "train", "--dataset=synthetic_ratings", *size(LARGE), "--hmc_leapfrog_steps=15", "--hmc_step_size=0.002",
@@ -73,7 +73,7 @@ def test_the_draws_of_all_users_are_in_the_checkpoint(folder):
 
 @pytest.mark.parametrize("other", ["two", "moved"])
 def test_the_number_of_ranks_changes_nothing_but_the_rounding(folder, other):
-    """`moved` went from one rank to two on its way."""
+    """`moved` started on one rank and was resumed on two."""
     with np.load(folder / "one" / records.CHAINS) as here, np.load(folder / other / records.CHAINS) as there:
         np.testing.assert_allclose(there["log_posterior_MT"], here["log_posterior_MT"], rtol=1e-4)
         np.testing.assert_array_equal(there["accept_MT"] > 0, here["accept_MT"] > 0)
@@ -106,7 +106,7 @@ def test_recommendations_count_the_draws_and_leave_out_what_was_seen(folder):
     for user in found["users"]:
         row = arrays.catalogue.users.index(user["user"])
         assert sum(title["count"] for title in user["by_title"]) == found["num_draws"] == 20
-        assert sum(genre["count"] for genre in user["by_genre"]) == 20  # one genre an item
+        assert sum(genre["count"] for genre in user["by_genre"]) == 20  # each item has one genre
         counts = [title["count"] for title in user["by_title"]]
         assert counts == sorted(counts, reverse=True)
         for title in user["by_title"]:
@@ -116,7 +116,7 @@ def test_recommendations_count_the_draws_and_leave_out_what_was_seen(folder):
 
 
 def test_recommendations_are_the_first_of_each_draw(folder):
-    """From the rings of the checkpoint, by numpy."""
+    """The first recommendations are those that numpy computes from the draws in the checkpoint."""
     run = folder / "one"
     found, arrays = running.stored(run), sources.load("synthetic_ratings", "", **SIZE)
     local = found["hmc_local_draws:0"].reshape(20, USERS, FACTORS + 1)
@@ -139,7 +139,7 @@ def test_a_prediction_does_not_depend_on_the_ranks(folder):
 
 
 def test_known_factors_are_recovered(folder):
-    """Theory has an excess of 3 (600 + 700) / (2 x 0.8 x 600 x 700) nats over the truth's 0.494: 1.2 %."""
+    """In theory, the nll exceeds the true factors' 0.494 by 3 (600 + 700) / (2 x 0.8 x 600 x 700) nats, or 1.2 %."""
     found = of(folder / "large", records.UNCERTAINTY)
     assert 1 < found["nll_over_truth"] < WITHIN
     assert found["nll"] < found["single_draw_nll"]

@@ -1,4 +1,4 @@
-"""The scripts beside this file, with one rank and with two."""
+"""The scripts in scripts/ succeed with one rank and with two."""
 
 import re
 from pathlib import Path
@@ -13,7 +13,7 @@ RANKS = pytest.mark.parametrize("ranks", [1, pytest.param(2, marks=running.needs
 
 @RANKS
 def test_gradients_are_averaged(ranks):
-    """ "Is it averaging the gradients at all?" Two ranks with two halves of a batch = one rank with the whole."""
+    """Two ranks with half a batch each make the same step as one rank with the whole batch."""
     job = running.python(SCRIPTS / "averages_gradients.py", ranks=ranks)
     assert job.returncode == 0, job.stdout + job.stderr
     for title in ("point", "vi, equal noise"):
@@ -22,7 +22,7 @@ def test_gradients_are_averaged(ranks):
 
 @RANKS
 def test_the_log_posterior_is_that_of_all_the_data(ranks):
-    """And differentiated through Horovod's own all-reduce it is not."""
+    """Differentiated through Horovod's own all-reduce, its gradient would be wrong."""
     job = running.python(SCRIPTS / "log_posterior_gradient.py", ranks=ranks)
     assert job.returncode == 0, job.stdout + job.stderr
     assert f"{ranks} ranks: difference" in job.stdout

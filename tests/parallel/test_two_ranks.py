@@ -1,6 +1,6 @@
-"""Two ranks: repeatable, interrupted and resumed, on one rank in between, and telling of what went wrong.
+"""Two ranks: runs can be repeated, interrupted and resumed, also on one rank; errors name the rank.
 
-Each rank of a job runs several commands, because starting it takes longer than they do.
+Each process runs several commands, because its start takes longer than they do.
 """
 
 import shutil
@@ -17,21 +17,21 @@ from bnn_hvd.run import checkpoint, records
 
 pytestmark = [pytest.mark.parallel, running.needs_horovodrun]
 EPOCHS = 4
-STEPS = EPOCHS * 22  # digits, two batches of 32
+STEPS = EPOCHS * 22  # an epoch of the digits is 22 global batches of 2 x 32
 BAD_STEP, BAD_RANK = 2, 1
 OF_DRAWS = ("--mode=median,std", "--quantiles=0.1,0.9", "--num_draws=30", "--threads=1")
 
 
 @pytest.fixture(scope="module")
 def job(tmp_path_factory) -> tuple[Path, dict[str, list[running.Outcome]]]:
-    """What two ranks do undisturbed: a training, a prediction, ten steps, and one that can't go on."""
+    """Run commands on two ranks: trainings, predictions, and a training that fails."""
     folder = tmp_path_factory.mktemp("two")
     train = ["train", *TINY, f"--epochs={EPOCHS}"]
     npz = ["train", "--dataset=npz", "--model=CNN_FC", "--batch_size=32", "--threads=1", "--standardize=none"]
     good, bad = running.write_npz(folder / "good.npz", num_train=256), folder / "bad.npz"
     with np.load(good) as arrays:
         x = arrays["x_train"].copy()
-    x[shards.epoch_permutation(0, 0, len(x))[BAD_STEP * 64 + BAD_RANK]] = 3e38  # dealt to that rank in that step
+    x[shards.epoch_permutation(0, 0, len(x))[BAD_STEP * 64 + BAD_RANK]] = 3e38  # that rank gets it in that step
     running.write_npz(bad, num_train=256, x_train=x)
     commands = {
         "a": [*train, f"--run={folder / 'a'}"],
@@ -58,7 +58,7 @@ def job(tmp_path_factory) -> tuple[Path, dict[str, list[running.Outcome]]]:
 
 @pytest.fixture(scope="module")
 def alone(job) -> Path:
-    """What one rank does with the runs of two: predicts, evaluates what is finished, and goes on for 23 steps."""
+    """Predict with the runs of two ranks on one rank, evaluate the finished ones, and resume one for 23 steps."""
     folder = job[0]
     for name in ("a", "small", "sine"):
         shutil.copytree(folder / name, folder / f"{name}_alone")
@@ -77,7 +77,7 @@ def alone(job) -> Path:
 
 @pytest.fixture(scope="module")
 def interrupted(job, alone) -> Path:
-    """A run of two fresh ranks that is killed, then stopped by a signal to one of them, then finished in forks."""
+    """Train a run on two ranks: it is killed, resumed, stopped by a signal to one rank, and resumed to its end."""
     folder = job[0]
     run = folder / "interrupted"
     train = ["train", *TINY, *SLOW, f"--epochs={EPOCHS}", f"--run={run}"]
@@ -100,7 +100,7 @@ def interrupted(job, alone) -> Path:
         folder / "resumed",
         train,
         ["train", *TINY, "--steps=40", f"--run={folder / 'steps'}"],
-        ["train", *TINY, f"--epochs={EPOCHS}", f"--run={folder / 'same'}"],  # in other processes than `a`
+        ["train", *TINY, f"--epochs={EPOCHS}", f"--run={folder / 'same'}"],  # the command of `a`, in other processes
         ranks=2,
     )
     assert [[outcome.code for outcome in ranks] for ranks in resumed] == [[0, 0]] * 3, resumed
@@ -112,7 +112,7 @@ def weights(run: Path) -> str:
 
 
 def test_two_ranks_train_together(job):
-    """Twice the batch, half the steps."""
+    """With two ranks, the global batch is twice as large, and an epoch has half the steps."""
     summary = running.read_json(job[0] / "a")
     assert {key: summary[key] for key in ("status", "ranks", "batch_size", "global_batch_size", "steps")} == {
         "status": "done", "ranks": 2, "batch_size": 32, "global_batch_size": 64, "steps": STEPS,
@@ -144,12 +144,12 @@ def test_only_rank_0_prints_and_writes(job):
 
 
 def test_half_the_bits_of_the_gradient_lead_to_nearly_the_same_weights(job):
-    """Equal on both ranks: with weights that differ no checkpoint is written."""
+    """The weights are equal on both ranks, for otherwise no checkpoint would be written."""
     whole, half = (running.read_json(job[0] / name) for name in ("a", "fp16"))
     assert 2 * half["allreduce_bytes_per_step"] == whole["allreduce_bytes_per_step"] == 4 * whole["num_parameters"]
     found = [checkpoint.read_newest_good(job[0] / name / records.CHECKPOINTS)["params:0"] for name in ("a", "fp16")]
-    # Adam moves a weight by about the learning rate: a gradient rounded twice is wrong by 2^-10 of that. Twice
-    # as much, for the steps depend on one another.
+    # Adam moves a weight by about the learning rate. A gradient that is rounded twice changes that move by up
+    # to 2^-10 of it. The bound is twice as large, because each step depends on those before it.
     assert 0 < np.abs(found[1] - found[0]).max() < 2 * STEPS * 2e-3 * 2**-10
     assert half["test"]["nll"] == pytest.approx(whole["test"]["nll"], rel=0.01)
     assert "--compression=fp16\n" in (job[0] / "fp16" / records.CONFIG).read_text()
@@ -157,7 +157,7 @@ def test_half_the_bits_of_the_gradient_lead_to_nearly_the_same_weights(job):
 
 @pytest.mark.parametrize("name", ["a", "sine"])
 def test_prediction_does_not_depend_on_the_ranks(alone, name):
-    """Bit for bit, with --threads=1."""
+    """With --threads=1, predictions are equal bit for bit."""
     found = []
     for run in (alone / name, alone / f"{name}_alone"):
         with np.load(run / records.PREDICTIVE) as arrays:
@@ -169,7 +169,7 @@ def test_prediction_does_not_depend_on_the_ranks(alone, name):
 
 @pytest.mark.parametrize("name", ["a", "small", "sine"])
 def test_evaluation_does_not_depend_on_the_ranks(alone, name):
-    """Also where the test part is so small that one of the ranks has nothing to evaluate."""
+    """This holds, too, where the test part is so small (`small`) that one rank has nothing to evaluate."""
     two, one = running.read_json(alone / name), running.read_json(alone / f"{name}_alone")
     assert one["test"] == two["test"]
     assert one["weights_sha256"] == two["weights_sha256"]
@@ -180,7 +180,7 @@ def test_an_error_of_one_rank_stops_all_and_names_it(job):
     for rank, outcome in enumerate(outcomes["bad"]):
         assert outcome.code == 1
         assert "Traceback" not in outcome.stderr
-        (error,) = running.errors(outcome.stderr)  # a launcher ends rank 1 before it repeats what rank 0 said
+        (error,) = running.errors(outcome.stderr)  # each rank prints one; normally the launcher ends rank 1 first
         assert error.startswith(f"bnn_hvd: error{' on rank 1' * rank}: the loss is not finite ")
         assert f"at step {BAD_STEP + 1} on rank {BAD_RANK};" in error
     (newest, *_) = checkpoint.list_newest_first(folder / "bad" / records.CHECKPOINTS)
@@ -207,7 +207,10 @@ def test_killed_and_stopped_it_ends_bit_for_bit_where_the_whole_run_ends(interru
 
 
 def test_the_number_of_ranks_may_change(interrupted):
-    """2, then 1, then 2: counted in examples. The 29 + 32 that one rank left fill no batch of two: next epoch."""
+    """The run is on 2 ranks, then 1, then 2, and counts examples.
+
+    The 29 + 32 examples that the one rank left of the epoch fill no batch of two ranks: the next epoch begins.
+    """
     run = interrupted / "steps"
     assert [session["ranks"] for session in running.read_json(run, records.PROVENANCE)] == [2, 1, 2]
     summary = running.read_json(run)

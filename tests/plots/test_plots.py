@@ -1,4 +1,4 @@
-"""The figures: drawn from files alone, readable images with labelled axes, clear errors."""
+"""The figures are drawn from files alone, are readable and have labelled axes; errors are clear."""
 
 import subprocess
 import sys
@@ -28,7 +28,7 @@ def synthetic_run(
     run: Path, *, num_classes=10, shape=(8, 8, 1), bayesian=True, ood=False, num_draws=60, layers=("conv1",),
     num_examples=600, class_names=None, images=None, predicted=True,
 ):  # fmt: skip
-    """Write a run directory with the files, the keys and about the numbers of a real one."""
+    """Write a run directory that has the files and keys of a real one, and numbers of about the same size."""
     rng = np.random.default_rng(0)
     records.make_run_directory(run)
     records.write_text(run / records.CONFIG, "--dataset=digits\n")
@@ -78,7 +78,10 @@ def _posterior(rng, epoch, layers, bayesian):
 
 
 def _draws(rng, num_draws, num_examples, num_classes, signal):
-    """Softmax of a signal per example, confused with one other class, and of noise per draw."""
+    """Return class probabilities and labels: each example has a signal for its label and for one other class.
+
+    Noise is added per draw.
+    """
     labels_N = rng.integers(num_classes, size=num_examples)
     logits_NC = rng.normal(0, 0.7, (num_examples, num_classes))
     rows = np.arange(num_examples)
@@ -129,7 +132,7 @@ def plot(run, format="png"):
 
 
 def drawn(run, monkeypatch):
-    """Plot without writing; return {name: Figure}."""
+    """Plot without writing files; returns {name: Figure}."""
     figures = {}
     monkeypatch.setattr(plots.style, "save", lambda figure, path: figures.setdefault(path.stem, figure))
     plot(run)
@@ -144,12 +147,12 @@ def test_every_figure_is_written_named_and_not_blank(run, capsys):
     assert plot(run) == 0
     files = [run / records.PLOTS / f"{name}.png" for name in FROM_TRAIN + FROM_PREDICT]
     assert capsys.readouterr().out.split() == [str(file) for file in files]
-    assert sorted((run / records.PLOTS).iterdir()) == sorted(files)  # and no temporary file is left
+    assert sorted((run / records.PLOTS).iterdir()) == sorted(files)  # no temporary file is left
     for file in files:
         pixels_HWC = image.imread(file)
         assert min(pixels_HWC.shape[:2]) >= 400
-        assert len(np.unique(pixels_HWC[..., :3] @ (1, 256, 65536))) > 100, file  # colours
-        assert np.mean(pixels_HWC[..., :3].min(axis=-1) < 0.97) > 0.02, file  # ink
+        assert len(np.unique(pixels_HWC[..., :3] @ (1, 256, 65536))) > 100, file  # it has many colours
+        assert np.mean(pixels_HWC[..., :3].min(axis=-1) < 0.97) > 0.02, file  # it is not almost white
 
 
 def test_vector_formats_are_whole_and_the_same_each_time(run, monkeypatch):
@@ -212,7 +215,7 @@ def test_weight_posteriors_show_bayesian_layers_early_and_late(run, figures):
     labels = [text.get_text() for text in figure.legends[0].get_texts()]
     assert (labels[0], labels[-1]) == ("epoch 1", "epoch 10")
     assert figure.axes[1].get_xlim()[0] >= 0
-    early, late = figure.axes[0].get_lines()[0], figure.axes[0].get_lines()[-1]  # the means spread 3.6-fold
+    early, late = figure.axes[0].get_lines()[0], figure.axes[0].get_lines()[-1]  # the spread grows 3.6-fold
     spread = [np.average(line.get_xdata() ** 2, weights=line.get_ydata()) ** 0.5 for line in (early, late)]
     assert spread == pytest.approx([0.07, 0.25], rel=0.15)
 
@@ -228,7 +231,7 @@ def test_predictive_draws_show_mean_truth_and_prediction(run, figures):
             bars = [c.get_segments()[0][0, 1] for c in panel.collections if isinstance(c, LineCollection)]
             assert bars == pytest.approx(mean_C, abs=1e-6)
             assert panel.get_title(loc="left") == f"predicted {mean_C.argmax()}"
-            assert panel.patches[0].get_x() == label - 0.5  # the band
+            assert panel.patches[0].get_x() == label - 0.5  # the band marks the label
             assert f"true: {label}\n" in inset.get_xlabel()
             assert inset.get_images()[0].get_array().shape == (8, 8)
 
@@ -318,7 +321,7 @@ def test_the_traces_of_chains_have_a_panel_for_each_quantity(tmp_path, chains):
 
 
 def recommended(run: Path, genres: list[str]) -> Path:
-    """Write recommendations of a user who is known, and of one of whom hardly anything is."""
+    """Write recommendations for a user on whom the draws agree, and for one on whom they do not."""
     counts = {"most ratings": [40, 8, 2], "fewest ratings": [6, 5, 5, 4, 4, *[2] * 13]}
     users = [
         {

@@ -1,4 +1,4 @@
-"""`predict` and `plot` on a run that `train` left: the files, their identities, and the memory they take."""
+"""`predict` and `plot` on a run of `train`: the files, identities between their numbers, and the memory needed."""
 
 import shutil
 from pathlib import Path
@@ -13,13 +13,13 @@ from bnn_hvd.run import records
 
 DRAWS, TEST_EXAMPLES = 30, 360
 MANY_DRAWS, MANY_EXAMPLES, CLASSES = 300, 40_000, 3
-# What 270 more draws would take if they were kept.
+# The memory that 270 more draws would need if they were kept.
 KEPT_MB = (MANY_DRAWS - DRAWS) * MANY_EXAMPLES * CLASSES * 4 / 2**20
 
 
 @pytest.fixture(scope="module")
 def job(tmp_path_factory) -> tuple[Path, dict[str, running.Outcome]]:
-    """Two runs and predictions with them: of the digits twice, of many examples with few draws and with many."""
+    """Train two runs and predict: the digits twice, and many examples with few draws and with many."""
     folder = tmp_path_factory.mktemp("predict")
     data = running.write_npz(folder / "data.npz")
     many = running.write_npz(folder / "many.npz", num_test=MANY_EXAMPLES)
@@ -75,7 +75,7 @@ def test_arrays(job):
         "draws_SKC": (DRAWS, chosen, 10), "examples_K": (chosen, 8, 8, 1), "class_names": (10,),
     }  # fmt: skip
     assert {name: found[name].shape for name in shapes} == shapes
-    assert set(found["labels_N"][found["example_index_K"]]) == set(range(10))  # every class is among the chosen
+    assert set(found["labels_N"][found["example_index_K"]]) == set(range(10))  # the chosen ones have all classes
 
 
 def test_identities(job):
@@ -90,11 +90,11 @@ def test_identities(job):
     assert aleatoric.min() >= 0
     assert epistemic.min() >= -1e-6
     assert total.max() <= np.log(10) + 1e-6
-    assert epistemic.max() > 1e-3  # a posterior, not a point
+    assert epistemic.max() > 1e-3  # the draws of a posterior disagree, those of a point estimate do not
 
 
 def test_streamed_sums_are_those_of_the_single_draws(job):
-    """The chosen examples have every draw: its mean, and the mean of its entropies, are what was streamed."""
+    """All draws of the chosen examples are written: their mean and mean entropy equal the sums made block by block."""
     found = predictive(job[0] / "digits")
     index_K, draws_SKC = found["example_index_K"], found["draws_SKC"]
     np.testing.assert_allclose(draws_SKC.sum(-1), 1, atol=1e-5)
@@ -148,7 +148,7 @@ def test_out_of_distribution(job):
 
 
 def test_memory_does_not_grow_with_the_draws(job):
-    """The peak of one process, after 30 draws and after 300: kept, they would be 124 MB more."""
+    """The peak memory after 300 draws is that after 30: if the draws were kept, it would be 124 MB more."""
     few, many = job[1]["few"].peak_mb, job[1]["many"].peak_mb
     assert many - few < KEPT_MB / 2, (few, many)
 

@@ -1,4 +1,4 @@
-"""What is made of all draws of an example: block by block, rank by rank, and always the same."""
+"""The predictor computes the same from all draws, whatever the blocks and the number of ranks."""
 
 import numpy as np
 import pytest
@@ -21,7 +21,7 @@ UNITS = RealValues(mean=3.0, scale=2.0)
 
 
 class OneOf(Solo):
-    """One of several ranks, that gathers from itself alone."""
+    """One of several ranks; it gathers only its own values."""
 
     def __init__(self, rank: int, size: int):
         super().__init__()
@@ -65,7 +65,7 @@ def test_ranks_find_their_own_examples(size):
 
 
 def test_draws_are_in_the_units_of_the_target():
-    """A unit step of the network is a standard deviation of the target."""
+    """The network's outputs are scaled by the target's standard deviation and shifted by its mean."""
 
     def both(draws, _):
         return {"mean_SN": draws.mean_SN, "scale_SN": draws.scale_SN}

@@ -1,4 +1,4 @@
-"""Reading what another run predicted."""
+"""The predictions of another run are read as a reference."""
 
 import numpy as np
 import pytest

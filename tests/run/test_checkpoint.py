@@ -1,4 +1,4 @@
-"""Checkpoints: bit for bit, the newest good one, and nothing half-written left behind."""
+"""Checkpoints restore bit for bit, the newest good one is found, and no half-written file is left behind."""
 
 import types
 
@@ -11,7 +11,7 @@ from bnn_hvd.run.checkpoint import Progress
 
 
 class Variable:
-    """What a checkpoint needs of a tf.Variable."""
+    """The part of tf.Variable that a checkpoint uses."""
 
     def __init__(self, name: str, value: np.ndarray):
         self.name, self.value = name, value
@@ -26,7 +26,7 @@ class Variable:
 
 
 def make_state(fill: float = 0.0, size: int = 5):
-    """Variables of several types; with a NaN payload, a negative zero and a denormal number among them."""
+    """Return variables of several types, with a NaN payload, a negative zero and a denormal number among them."""
     odd = np.array([np.nan, -0.0, 1e-42, np.inf, fill], np.float32)
     odd.view(np.uint32)[0] ^= 0x1234
     return types.SimpleNamespace(
@@ -167,7 +167,7 @@ def test_a_damaged_one_of_a_later_step_does_not_push_out_the_one_just_written(ke
         truncate(path)
     checkpoint.save(
         tmp_path, checkpoint.arrays_of(make_state(2)), Progress(step=15), keep
-    )  # after a resume from step 10
+    )  # the run was resumed from step 10
     assert newest_step(tmp_path) == 15
 
 

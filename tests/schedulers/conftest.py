@@ -1,6 +1,6 @@
-"""Real schedulers, brought up from the testbeds beside the repository, on loopback, and taken down again.
+"""Real schedulers, which the testbeds beside the repository start on loopback and stop again.
 
-Run with `python -m pytest -m schedulers tests/schedulers`; without that `-m`, these tests are deselected.
+Run them with `python -m pytest -m schedulers tests/schedulers`; without `-m schedulers`, they are deselected.
 """
 
 import contextlib
@@ -15,7 +15,7 @@ import running
 
 OPEN_MPI = running.OPEN_MPI
 TESTBEDS = Path(os.environ.get("BNN_HVD_TESTBEDS", running.REPOSITORY.parent / "shared" / "testbeds"))
-# Two ranks on two cores; every step is a call, so that a signal finds the run in the middle.
+# Two ranks on two cores; every step is a call of the loop, so that a signal comes in the middle of the run.
 FLAGS = (
     *running.TINY, "--steps_per_call=1", "--checkpoint_every_steps=100", "--eval_every_epochs=0",
     "--log_every_steps=50",
@@ -28,7 +28,7 @@ def pytest_configure(config):
 
 
 def pytest_collection_modifyitems(config, items):
-    """Leave these tests out unless they are asked for by their marker."""
+    """Deselect these tests unless `-m` names their marker."""
     mine = [item for item in items if Path(__file__).parent in item.path.parents]
     for item in mine:
         item.add_marker(pytest.mark.schedulers)
@@ -38,7 +38,7 @@ def pytest_collection_modifyitems(config, items):
 
 
 def need(programs, packages):
-    """Skip, with the reason, where the testbeds, root or Debian packages are missing."""
+    """Skip the test, with the reason, where the testbeds, root or Debian packages are missing."""
     if not (TESTBEDS / "README.md").is_file():
         pytest.skip(f"no testbeds: {TESTBEDS} is missing (BNN_HVD_TESTBEDS names the folder)")
     if os.geteuid():
@@ -50,7 +50,7 @@ def need(programs, packages):
 
 @contextlib.contextmanager
 def open_folder():
-    """A folder that the users of daemons (munge, postgres) can reach; pytest's own are closed to them."""
+    """Make a folder that the users of daemons (munge, postgres) can enter, as they can't those of pytest."""
     folder = Path(tempfile.mkdtemp(prefix="bnn_hvd_testbed_"))
     folder.chmod(0o755)
     try:
@@ -60,7 +60,7 @@ def open_folder():
 
 
 def run_testbed(script, *args, env=None):
-    """Run a script of the testbeds; its daemons keep their output open, so that goes nowhere."""
+    """Run a script of the testbeds; its output is discarded, because its daemons keep that open."""
     command = [TESTBEDS / script, *map(str, args)]
     subprocess.run(
         command, env=running.environment(env), stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
@@ -70,7 +70,7 @@ def run_testbed(script, *args, env=None):
 
 @pytest.fixture(scope="session")
 def flagfile(tmp_path_factory):
-    """The flags of a run that takes some seconds."""
+    """Write the flags of a run that takes some seconds."""
     path = tmp_path_factory.mktemp("flags") / "run.cfg"
     path.write_text("\n".join([*FLAGS, f"--steps={STEPS}"]) + "\n")
     return path
@@ -78,7 +78,7 @@ def flagfile(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def reference(tmp_path_factory, flagfile):
-    """The run that nothing interrupts, on two ranks under horovodrun."""
+    """Train the same run uninterrupted on two ranks under horovodrun."""
     run = tmp_path_factory.mktemp("reference") / "run"
     job = running.bnn_hvd("train", f"--flagfile={flagfile}", f"--run={run}", ranks=2, fresh=True, env=OPEN_MPI)
     assert job.returncode == 0, job.stderr
@@ -87,7 +87,7 @@ def reference(tmp_path_factory, flagfile):
 
 @pytest.fixture(scope="session")
 def same_result(reference):
-    """Returns a function that asserts that a run finished on two ranks, with the weights of the reference."""
+    """Return a function that asserts that a run finished on two ranks, with the weights of the reference."""
 
     def check(run):
         summary = running.read_json(run)

@@ -1,4 +1,4 @@
-"""A real Balsam server and site: a sweep finishes; a run that the BatchJob's end stops goes on in the next one."""
+"""A real Balsam server and site: a sweep finishes; a run that is stopped with its BatchJob is resumed in the next."""
 
 import json
 import os
@@ -15,7 +15,7 @@ VENV = Path(os.environ.get("BNN_HVD_BALSAM_VENV", CACHE / "bnn_hvd" / "balsam_ve
 
 
 class Balsam:
-    """A server and the site `local1` that are up."""
+    """A running server with the site `local1`."""
 
     def __init__(self, root):
         self.root = root
@@ -27,14 +27,14 @@ class Balsam:
         return subprocess.run(command, env=env, capture_output=True, text=True, timeout=timeout, check=check)
 
     def sweep(self, *flags, check=True):
-        """Call submit_sweep.py with these flags and those that never change; returns what it prints."""
+        """Call submit_sweep.py with these flags and those that all tests use; returns what it prints."""
         python = running.HOROVODRUN.parent / "python"
         done = self.python(SUBMIT, "--site=local1", f"--python={python}", "--ranks_per_node=2", *flags, check=False)
         assert not check or done.returncode == 0, done.stdout + done.stderr
         return done.stdout
 
     def states(self, sweep):
-        """Return the states that each job of a sweep went through, {workdir: [state]}."""
+        """Return the states of each job of a sweep, in order of time: {workdir: [state]}."""
         code = (
             "import json; from balsam.api import EventLog, Job\n"
             f"jobs = {{job.id: str(job.workdir) for job in Job.objects.filter(tags={{'sweep': {sweep!r}}})}}\n"
@@ -84,14 +84,14 @@ def test_a_sweep_of_four_jobs(balsam, tmp_path):
 
 
 def test_a_run_that_times_out_goes_on(balsam, tmp_path):
-    """A BatchJob of three minutes gives a run one; this one needs more."""
+    """In a BatchJob of three minutes, a run has one minute; this run needs more."""
     flags = write_flags(tmp_path / "long.cfg", "--steps=100000", "--steps_per_call=10", "--checkpoint_every_steps=500")
     same = ("--name=long", f"--flagfile={flags}", "--models=CNN_FC", "--ranks=2", "--walltime_min=3")
     balsam.sweep(*same, "--wait_min=5", check=False)
     run = balsam.data / "long" / "CNN_FC_ranks2_seed0" / "run"
     step = running.newest_step(run)
     assert step > 0
-    # What is left, now that it is known how fast this machine is: some steps.
+    # The first BatchJob has shown how far this machine gets: a few steps more are enough.
     write_flags(flags, f"--steps={step + 100}", "--steps_per_call=10", "--checkpoint_every_steps=500")
     out = balsam.sweep(*same, "--resume", "--wait_min=5", check=False)
     states = balsam.states("long")["long/CNN_FC_ranks2_seed0"]

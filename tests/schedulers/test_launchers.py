@@ -1,4 +1,4 @@
-"""The scripts of Theta and PBS with aprun's and mpiexec's command lines, and the variables of their schedulers."""
+"""The scripts for Theta and PBS, with stand-ins for aprun and mpiexec and the variables of the schedulers."""
 
 import shutil
 import signal
@@ -14,7 +14,7 @@ QSUB = '#!/bin/bash\nprintf "%s\\n" "$@" > queued\n'
 
 @pytest.fixture
 def site(tmp_path, flagfile):
-    """Returns a function that starts the script of a scheduler, on one node with two ranks."""
+    """Return a function that starts the script of a scheduler, on one node with two ranks."""
     conftest.need([], "")
     programs = tmp_path / "bin"
     programs.mkdir()
@@ -45,7 +45,7 @@ def site(tmp_path, flagfile):
 
 @pytest.mark.parametrize("scheduler", ["theta", "pbs"])
 def test_signal_checkpoint_resubmission_and_the_same_weights(site, scheduler, same_result, tmp_path):
-    """USR1 in the middle; then the job that the script submitted is run, as the scheduler would."""
+    """A run is stopped by SIGUSR1; then the test runs the job that the script submitted, as the scheduler would."""
     job = site(scheduler)
     try:
         running.wait_until(lambda: running.newest_step(tmp_path / "run") >= 100, job)

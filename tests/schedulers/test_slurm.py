@@ -1,4 +1,4 @@
-"""The sbatch script in a real Slurm: it trains, survives a signal, and stays away when it is cancelled."""
+"""The sbatch script in a real Slurm: it trains, resumes after a signal, and is not requeued after scancel."""
 
 import re
 import subprocess
@@ -12,7 +12,7 @@ SCRIPT = running.REPOSITORY / "scripts" / "submit_slurm.sh"
 
 
 class Slurm:
-    """A Slurm of one or two nodes that is up."""
+    """A running Slurm of one or two nodes."""
 
     def __init__(self, root):
         self.root = root
@@ -26,17 +26,17 @@ class Slurm:
         return done.stdout
 
     def submit(self, nodes, flagfile, run):
-        """Submit the checked-in script on two ranks; returns the job's number."""
+        """Submit the repository's script on two ranks; returns the job's number."""
         size = (f"--nodes={nodes}", f"--ntasks-per-node={2 // nodes}", "--cpus-per-task=1")
         out = self.call("sbatch", "--parsable", *size, f"--output={run}.out", SCRIPT, f"--run={run}", FLAGFILE=flagfile)
         return out.strip()
 
     def job(self, number):
-        """Return what Slurm says of a job, {field: value}."""
+        """Return the fields of a job that Slurm shows: {field: value}."""
         return dict(re.findall(r"(\S+?)=(\S*)", self.call("scontrol", "show", "job", number)))
 
     def wait(self, number, condition):
-        """Wait for a condition on the job; returns what Slurm says of it."""
+        """Wait for a condition on the fields of a job; returns the fields."""
         deadline = time.monotonic() + running.TIMEOUT_S
         while time.monotonic() < deadline:
             job = self.job(number)
@@ -51,7 +51,7 @@ class Slurm:
 
 @pytest.fixture
 def slurm(request):
-    """A Slurm with as many nodes as the test's parameter says."""
+    """Start a Slurm with the number of nodes that the test's parameter gives."""
     conftest.need(
         ["sbatch", "slurmctld", "munged", "/usr/lib/x86_64-linux-gnu/libpmix.so"], "slurm-wlm munge libpmix-dev"
     )
@@ -61,11 +61,11 @@ def slurm(request):
             yield Slurm(root)
         finally:
             conftest.run_testbed("slurm_down.sh", root)
-            time.sleep(1)  # they end by a signal, and write to their folder until then
+            time.sleep(1)  # the daemons end after a signal, and write to their folder until then
 
 
 def mid_run(run):
-    """Return a condition: the run has a checkpoint and is not over."""
+    """Return a condition: the run is at step 100 or later, or the job has failed."""
     return lambda job: running.newest_step(run) >= 100 or job["JobState"] == "FAILED"
 
 
@@ -80,7 +80,7 @@ def test_two_ranks_under_srun_and_one_job_that_is_cancelled(slurm, flagfile, sam
     slurm.wait(number, mid_run(tmp_path / "cancelled"))
     slurm.call("scancel", number)
     job = slurm.finished(number)
-    time.sleep(2)  # for a requeue that must not come
+    time.sleep(2)  # in this time a requeue would show
     assert (job["JobState"], slurm.job(number)["JobState"], job["Restarts"]) == ("CANCELLED", "CANCELLED", "0")
 
 
@@ -97,5 +97,5 @@ def test_two_nodes_signal_checkpoint_requeue_and_the_same_weights(slurm, flagfil
     output = run.with_suffix(".out").read_text()
     assert (job["JobState"], job["Restarts"], job["NumNodes"]) == ("COMPLETED", "1", "2"), output
     assert "stopped early at step" in output
-    assert len(running.read_json(run, "provenance.json")) == 2  # two sessions, one after the other
+    assert len(running.read_json(run, "provenance.json")) == 2  # two sessions
     same_result(run)

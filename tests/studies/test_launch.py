@@ -1,4 +1,4 @@
-"""Which launcher starts the runs of a study: pure functions of the environment; and how they are ended."""
+"""The launcher that starts the runs of a study follows from the environment; and how runs are ended."""
 
 import signal
 import sys
@@ -38,7 +38,7 @@ def test_slurm():
 
 
 def test_one_rank_in_an_allocation_is_launched_too():
-    """The script may run on a login or service node, which has no compute cores."""
+    """The study itself may run on a login or service node, which has no compute cores."""
     assert "--ntasks=1 --nodes=1 --ntasks-per-node=1" in words(1, 2, 4, SLURM)
     assert words(1, 2, 4, PBS).startswith("mpiexec -n 1 --ppn 1")
     assert words(1, 2, 4, COBALT).startswith("aprun -n 1 -N 1")
@@ -59,7 +59,7 @@ def test_pbs_and_cobalt():
     ],
 )  # fmt: skip
 def test_threads(environ, expected):
-    """12 cores, and 4 ranks in the largest run: 3 threads in each run, the smallest too."""
+    """With 12 cores and 4 ranks in the largest run, every run has 3 threads per rank, also the smallest."""
     assert launch.threads(environ, most_ranks=4, cores=12) == expected
 
 

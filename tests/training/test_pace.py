@@ -1,4 +1,4 @@
-"""How long a call of the loop takes, and that all ranks make the same one."""
+"""A call of the loop takes about a second, and all ranks make the same call."""
 
 import numpy as np
 import oracles

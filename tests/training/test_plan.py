@@ -1,4 +1,4 @@
-"""The course of a run: every example once an epoch, calls that end where something is due."""
+"""A run uses every example once an epoch, and its calls end where something is due."""
 
 import numpy as np
 import pytest
@@ -35,7 +35,7 @@ def ends(plan: Plan, most_steps: int) -> list[int]:
 
 
 def test_calls_end_at_the_epoch():
-    assert make_plan().steps_per_epoch == 12  # 50 examples, 4 a step
+    assert make_plan().steps_per_epoch == 12  # of 50 examples, 4 a step
     assert ends(make_plan(), 100) == [12, 24, 36]
     assert ends(make_plan(), 5) == [5, 10, 12, 17, 22, 24, 29, 34, 36]
 
@@ -72,7 +72,7 @@ def test_evaluation_is_due_at_the_end_of_every_kth_epoch_and_of_the_run():
 
 
 def test_advance_counts_examples_of_all_ranks_and_drops_what_fills_no_batch():
-    plan = make_plan(size=3)  # 12 examples a step, 4 steps an epoch, 2 left over
+    plan = make_plan(size=3)  # 12 examples a step, 4 steps an epoch; 2 examples are left over
     assert plan.advance(Progress(), 3) == Progress(step=3, epoch=0, offset=36, examples_seen=36)
     assert plan.advance(Progress(), 4) == Progress(step=4, epoch=1, offset=0, examples_seen=48)
     assert plan.fractional_epoch(Progress(epoch=2, offset=25)) == 2.5
@@ -98,7 +98,7 @@ def test_a_run_does_not_depend_on_how_its_steps_are_cut_into_calls():
 
 
 def test_nor_on_a_number_of_steps_that_changes_from_call_to_call():
-    """As the time of a step does where --steps_per_call is 0."""
+    """With --steps_per_call=0, the number of steps in a call follows the time of a step, which varies."""
     plan, progress = make_plan(kl_warmup_epochs=2.0, checkpoint_every_steps=7), Progress()
     rng, calls = np.random.default_rng(0), []
     while not plan.finished(progress):
@@ -120,7 +120,7 @@ def test_each_rank_and_step_has_its_own_noise():
     size = 3
     plans = [make_plan(rank=rank, size=size, batch_size=2) for rank in range(size)]
     runs = [np.concatenate([call.seeds_T2 for _, call, _ in course(plan, 5)]) for plan in plans]
-    assert len(np.unique(np.concatenate(runs), axis=0)) == size * 24  # 8 steps an epoch
+    assert len(np.unique(np.concatenate(runs), axis=0)) == size * 24  # 3 epochs of 8 steps
     np.testing.assert_array_equal(runs[2][13], seeds.seed(5, "noise", 2, 13))
 
 
@@ -137,7 +137,7 @@ def test_step_sizes_follow_the_fraction_of_the_epoch():
 @pytest.mark.parametrize(("before", "after"), [(1, 2), (2, 1), (2, 3), (5, 1)])
 @pytest.mark.parametrize("steps_before", [1, 3])
 def test_another_number_of_ranks_goes_on_without_repeating_or_skipping_an_example(before, after, steps_before):
-    """Counted in steps instead of examples, the position in the epoch would jump."""
+    """If the position in the epoch were counted in steps instead of examples, it would jump."""
     num_train = 90
 
     def one_epoch(size: int, progress: Progress, most_steps: int) -> tuple[np.ndarray, Progress]:
@@ -156,7 +156,7 @@ def test_another_number_of_ranks_goes_on_without_repeating_or_skipping_an_exampl
 
 
 def test_a_rest_that_fills_no_batch_of_more_ranks_leads_to_the_next_epoch():
-    """38 of 50 examples used up by few ranks: the 12 that are left fill no batch of 5 ranks x 4."""
+    """Few ranks have used 38 of 50 examples; the other 12 do not fill a batch of 5 ranks x 4."""
     plan = make_plan(size=5)
     rest = Progress(step=9, offset=38, examples_seen=38)
     assert plan.advance(rest, 0) == Progress(step=9, epoch=1, offset=0, examples_seen=38)

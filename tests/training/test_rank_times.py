@@ -1,4 +1,4 @@
-"""Times of a step by rank, and who is a straggler."""
+"""The times of a step by rank, and the ranks that are stragglers."""
 
 import pytest
 
@@ -36,7 +36,7 @@ def test_a_straggler_is_above_the_median_by_the_factor():
 
 
 def test_many_slow_ranks_do_not_hide_each_other():
-    """Against the mean (7 / 4 = 1.75), ranks at 3 would be slow by 1.71 only."""
+    """Compared with the mean, 11 / 7, ranks at 3 would be slow by a factor of 1.91 only."""
     assert [rank for rank, _ in stragglers([1, 1, 1, 1, 1, 3, 3], 2.0)] == [5, 6]
 
 

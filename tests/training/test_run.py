@@ -1,4 +1,4 @@
-"""One process: what a run leaves, that it can be repeated, and that an interrupted one ends as if it never was."""
+"""One process: the files of a run, its repetition, and that an interrupted run ends with the same weights."""
 
 import re
 import shutil
@@ -14,7 +14,7 @@ from running import SLOW, TINY
 from bnn_hvd.data import shards
 from bnn_hvd.run import checkpoint, records
 
-EPOCHS, STEPS_PER_EPOCH = 12, 44  # digits, batches of 32
+EPOCHS, STEPS_PER_EPOCH = 12, 44  # of the digits, with a batch of 32
 STEPS = EPOCHS * STEPS_PER_EPOCH
 PERIODS = "--checkpoint_every_steps=50"
 SUMMARY = {
@@ -27,7 +27,7 @@ SUMMARY = {
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory) -> Path:
-    """Runs that nothing interrupted: `whole`, the same step by step, and one whose --epochs was raised."""
+    """Train uninterrupted runs: `whole`, `slow` (the same in calls of one step), `raised` (--epochs was raised)."""
     folder = tmp_path_factory.mktemp("runs")
     train = ["train", *TINY]
     outcomes = running.several(
@@ -43,7 +43,7 @@ def runs(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module")
 def repeated(runs) -> Path:
-    """`whole` from its own config.cfg, elsewhere and in a fresh process; then the finished run started again."""
+    """Repeat `whole` from its config.cfg, elsewhere and in a fresh process; start a copy of the finished run again."""
     flags = ["train", f"--flagfile={runs / 'whole' / records.CONFIG}", f"--run={runs / 'repeat'}"]
     shutil.copytree(runs / "whole", runs / "again")
     outcomes = running.several(runs / "second", flags, [*flags[:2], f"--run={runs / 'again'}"], fresh=True)
@@ -117,17 +117,17 @@ def test_metrics(runs):
 
 def test_posterior_histograms(runs):
     paths = sorted((runs / "whole" / records.POSTERIOR).glob("*.npz"))
-    assert len(paths) == 4  # at the start and at each evaluation
+    assert len(paths) == 4  # one at the start and one at each evaluation
     with np.load(paths[0]) as first:
         assert first["dense1/kernel/loc_counts"].sum() == first["dense1/kernel/scale_counts"].sum() == 64 * 64
         assert first["logits/kernel/loc_counts"].sum() == 640
-        assert "logits/kernel/scale_counts" not in first  # a point
+        assert "logits/kernel/scale_counts" not in first  # its weights are deterministic
         edges = first["dense1/kernel/scale_edges"]
-        assert edges[0] < 0.01 < edges[-1]  # --init_scale
+        assert edges[0] < 0.01 < edges[-1]  # the initial scale, --init_scale, lies between
 
 
 def test_one_row_per_step(runs):
-    """--log_every_steps=1: every step has its row; --checkpoint_every_steps=10, --keep=2: two are kept."""
+    """With --log_every_steps=1, every step has its row; with --keep=2, two checkpoints are kept."""
     assert [row["step"] for row in running.rows(runs / "slow", "train")] == list(range(1, STEPS + 1))
     kept = sorted(path.name[:15] for path in (runs / "slow" / records.CHECKPOINTS).iterdir())
     assert kept == [f"step-{STEPS - 8:010d}", f"step-{STEPS:010d}"]
@@ -162,7 +162,7 @@ def test_a_finished_run_started_again_changes_nothing(repeated):
 
 
 class Stage(NamedTuple):
-    """What one session of an interrupted run came to."""
+    """The state of an interrupted run after one of its sessions."""
 
     code: int
     newest_step: int
@@ -171,7 +171,10 @@ class Stage(NamedTuple):
 
 @pytest.fixture(scope="module")
 def interrupted(tmp_path_factory) -> tuple[Path, dict[str, Stage]]:
-    """One run, in five sessions: killed, stopped by two signals (each delivered twice), by the clock, and finished."""
+    """Train one run in five sessions.
+
+    It is killed, stopped by two signals (each sent twice), stopped by --max_runtime_s, and finished.
+    """
     run = tmp_path_factory.mktemp("interrupted") / "run"
     train = ["train", *TINY, *SLOW, f"--run={run}", f"--epochs={EPOCHS}"]
     stages = {}
@@ -223,13 +226,13 @@ def test_interrupted_run_ends_bit_for_bit_where_the_whole_one_ends(interrupted, 
 
 
 def test_interrupted_run_has_the_metrics_of_the_whole_one(interrupted, runs):
-    """Each step once, with the same numbers."""
+    """It has one row for each step, with the same numbers."""
     assert running.rows(interrupted[0]) == running.rows(runs / "slow")
 
 
 @pytest.fixture(scope="module")
 def failed(tmp_path_factory) -> dict[str, tuple[Path, running.Outcome]]:
-    """Runs that can't go on: an example that overflows in the third step, and a step that overflows the weights."""
+    """Run trainings that fail: an example overflows in the third step, or a step overflows the weights."""
     folder = tmp_path_factory.mktemp("failed")
     data = running.write_npz(folder / "data.npz")
     with np.load(data) as good:
@@ -255,7 +258,7 @@ def failed(tmp_path_factory) -> dict[str, tuple[Path, running.Outcome]]:
 @pytest.mark.parametrize(
     ("name", "message", "last_good"),
     [
-        ("loss", "the loss is not finite at step 3 on rank 0", 2),  # two steps were good
+        ("loss", "the loss is not finite at step 3 on rank 0", 2),  # step 2 was the last good one
         ("diverged", "the loss is not finite at step 2 on rank 0", 1),
         ("weights", "the weights are not finite after step 1", 0),
         ("end", "the weights are not finite after step 1", 0),

@@ -1,4 +1,4 @@
-"""What goes wrong around a run, on one rank: two jobs on one directory, a full disk, data that can't be staged.
+"""Faults around a run, on one rank: two jobs in one directory, a full disk, data that can't be staged.
 
 Damaged checkpoints are in test_checkpoint.py, killed and stalled ranks in parallel/test_rank_faults.py.
 """
@@ -47,9 +47,9 @@ def test_a_second_job_on_a_run_directory_is_refused_until_the_first_is_gone(tmp_
     finally:
         first.send_signal(signal.SIGKILL)
         first.wait()
-    with claimed(run, Solo()):  # a dead job keeps no lock
+    with claimed(run, Solo()):  # a job that was killed holds no lock
         pass
-    with claimed(run, Solo()):  # and neither does one that ended
+    with claimed(run, Solo()):  # neither does one that ended
         pass
 
 
@@ -110,7 +110,7 @@ def test_a_file_that_does_not_fit_on_the_disk_leaves_the_old_one_whole(tmp_path,
 
 
 class Gathered(Solo):
-    """Rank 0's view of several hosts, whose answers are given."""
+    """Rank 0 of several; `gather` returns the given answers."""
 
     def __init__(self, *answers):
         self.answers = list(answers)
@@ -136,7 +136,7 @@ def test_the_fingerprint_knows_code_flags_and_versions():
 
 
 def test_the_fingerprint_is_of_the_whole_package(tmp_path, monkeypatch):
-    """The file that hashes the code may move within the package: what is hashed may not shrink to its folder."""
+    """A change of any file changes the hash, whichever folder the file that computes it is in."""
     copy = tmp_path / "bnn_hvd"
     shutil.copytree(provenance.PACKAGE, copy, ignore=shutil.ignore_patterns("__pycache__"))
     monkeypatch.setattr(provenance, "PACKAGE", copy)
@@ -165,7 +165,7 @@ def test_a_full_disk_is_one_sentence_and_code_1(monkeypatch, capsys):
 
 @pytest.fixture
 def small_disk(tmp_path):
-    """A file system of 1 MB, where this user may mount one."""
+    """Mount a file system of 1 MB; skip the test where this user may not."""
     folder = tmp_path / "disk"
     folder.mkdir()
     mount = ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(folder)]
@@ -176,7 +176,7 @@ def small_disk(tmp_path):
 
 
 def test_training_on_a_full_disk_keeps_the_last_checkpoint(small_disk):
-    """A checkpoint of this network has 60 kB: about twelve fit beside the rest, thirty do not."""
+    """A checkpoint of this network has 60 kB: about twelve fit on the disk beside the other files, thirty do not."""
     run = small_disk / "run"
     flags = [
         "--model=CNN_FC",
@@ -203,7 +203,7 @@ def test_training_on_a_full_disk_keeps_the_last_checkpoint(small_disk):
     "flags", [["--dataset=sine", "--architecture=mlp", "--augment=flip"], ["--method=ivon", "--nudge_step=3"]]
 )
 def test_a_refused_command_writes_nothing(tmp_path, flags):
-    """So that the corrected command is not refused for what the first one left."""
+    """Otherwise the corrected command would be refused because of the files of the first one."""
     job = running.bnn_hvd("train", *flags, f"--run={tmp_path / 'run'}", "--steps=2", "--threads=1")
     assert job.returncode == 2, job.stderr
     assert not (tmp_path / "run").exists()

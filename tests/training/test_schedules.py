@@ -1,4 +1,4 @@
-"""Learning rate and KL weight over the epochs, by hand."""
+"""Learning rate and KL weight over the epochs, compared with values by hand."""
 
 import pytest
 

@@ -1,13 +1,13 @@
-"""Is it averaging the gradients at all? Run this, with any number of ranks, and see:
+"""Check that the ranks average their gradients; run with any number of ranks:
 
     horovodrun -np 2 python tests/parallel/scripts/averages_gradients.py
 
-Each rank gets its share of one batch and makes one step of plain gradient descent. If, and only if, the
-ranks average their gradients, that is the step which a single rank makes with the whole batch. It holds
-for a point estimate and for a Bayesian network whose ranks are given the same weight noise, and it holds
-for the KL divergence, which must be counted once, not once per rank (its weight here is so large that it
-is half of the gradient). Exit code 0 if it holds, 1 if not. Prints, for each method, the largest
-difference from the single rank's step, and from the step of a rank that kept its gradient for itself.
+Each rank gets its share of one batch and makes one step of plain gradient descent. If, and only if, the ranks average
+their gradients, this step equals the one that a single rank makes with the whole batch. That must be so for a point
+estimate and for a Bayesian network whose ranks are given the same weight noise. The KL divergence must be counted
+once, not once per rank; its weight here is so large that it is half of the gradient. For each method, the script
+prints the largest difference from the single rank's step, and from the step of a rank that averages nothing. The exit
+code is 0 if the steps are equal, 1 if not.
 """
 
 import sys
@@ -70,7 +70,7 @@ def step(model: str, ranks: Cluster, batch: Batch) -> np.ndarray:
     method = build_method(config, network, Classes(CLASSES), NUM_TRAIN, ranks)
     state = method.init(seeds.seed(0, "init"))
     before = state.params.numpy()
-    noise = tf.constant(seeds.seed(0, "noise", 0, 0))  # rank 0's, on every rank
+    noise = tf.constant(seeds.seed(0, "noise", 0, 0))  # the seed of rank 0, on every rank
     method.step(state, batch, Controls(noise, tf.constant(1.0), tf.constant(20.0)))
     return state.params.numpy() - before
 

@@ -1,4 +1,4 @@
-"""What the ranks say to each other, against numpy; run with any number of ranks:
+"""Check every collective operation against numpy; run with any number of ranks:
 
 horovodrun -np 2 python tests/parallel/scripts/collectives.py FOLDER
 """
@@ -27,7 +27,7 @@ from bnn_hvd.training.population import Population
 
 
 def check_mean(ranks: Cluster, folder: Path) -> None:
-    """In a graph, for tensors of several shapes, again and again."""
+    """The mean is right in a graph, repeatedly, and for tensors of several shapes."""
     values = [np.arange(5, dtype=np.float32) * (rank + 1) for rank in range(ranks.size)]
     mine = values[ranks.rank]
     for _ in range(3):
@@ -37,7 +37,7 @@ def check_mean(ranks: Cluster, folder: Path) -> None:
 
 
 def check_compressed_mean(ranks: Cluster, folder: Path) -> None:
-    """Within the bound that it states, over all sizes that gradients have; scalars are not rounded at all."""
+    """The error is within the stated bound for gradients of all magnitudes; scalars are not rounded at all."""
     half = copy.copy(ranks)
     half.compression = "fp16"
     mean = tf.function(lambda gradient, scalars: compression.mean(half, [gradient], scalars))
@@ -49,13 +49,13 @@ def check_compressed_mean(ranks: Cluster, folder: Path) -> None:
     exact, sizes = gradients.astype(np.float64).mean(0), np.abs(gradients).mean(0)
     bound = 1.01 * ranks.size * (2**-11 * sizes + 2**-25 / compression.SCALE)
     worst = float((np.abs(gradient - exact) / bound).max())
-    assert 0.1 < worst <= 1, worst  # and it is rounded
+    assert 0.1 < worst <= 1, worst  # the lower bound shows that it is rounded
     np.testing.assert_allclose(same, scalars, rtol=2e-7)
     assert len({found.tobytes() for found in ranks.gather(gradient)}) == 1
 
 
 def check_compressed_mean_of_what_is_not_finite(ranks: Cluster, folder: Path) -> None:
-    """On the last rank alone; the elements beside it are not touched."""
+    """An element that is not finite, or too large, on the last rank is not finite in the mean; the others are."""
     half = copy.copy(ranks)
     half.compression = "fp16"
     last = ranks.rank == ranks.size - 1
@@ -63,7 +63,7 @@ def check_compressed_mean_of_what_is_not_finite(ranks: Cluster, folder: Path) ->
     gradient, _ = compression.mean(half, [tf.constant(bad)], tf.constant([0.0]))
     assert np.isfinite(gradient).tolist() == [True] + [False] * 4, gradient
     together, _ = compression.mean(half, [tf.fill([2], 0.99 * compression.LARGEST)], tf.constant([0.0]))
-    np.testing.assert_allclose(together, 0.99 * compression.LARGEST, rtol=1e-3)  # of each rank: no overflow in the sum
+    np.testing.assert_allclose(together, 0.99 * compression.LARGEST, rtol=1e-3)  # the sum has no overflow
 
 
 def check_any(ranks: Cluster, folder: Path) -> None:
@@ -73,7 +73,7 @@ def check_any(ranks: Cluster, folder: Path) -> None:
 
 
 def check_join(ranks: Cluster, folder: Path) -> None:
-    """Rows of all ranks in their order, in a graph."""
+    """In a graph, `join` returns the rows of all ranks in order of rank."""
     rows, numbers = tf.function(ranks.join)([tf.fill([2, 3], float(ranks.rank)), tf.constant([ranks.rank + 0.5])])
     np.testing.assert_array_equal(rows[:, 1], np.repeat(np.arange(ranks.size), 2))
     np.testing.assert_array_equal(numbers, np.arange(ranks.size) + 0.5)
@@ -85,7 +85,7 @@ def check_max(ranks: Cluster, folder: Path) -> None:
 
 
 def check_gather(ranks: Cluster, folder: Path) -> None:
-    """Objects of different sizes, in order of rank."""
+    """`gather` returns the objects of all ranks, which differ in size, in order of rank."""
     gathered = ranks.gather({"rank": ranks.rank, "array": np.full(ranks.rank, 0.5)})
     assert [part["rank"] for part in gathered] == list(range(ranks.size))
     assert [part["array"].tolist() for part in gathered] == [[0.5] * rank for rank in range(ranks.size)]
@@ -96,7 +96,7 @@ def check_broadcast(ranks: Cluster, folder: Path) -> None:
 
 
 def check_weights_that_differ(ranks: Cluster, folder: Path) -> None:
-    """One weight on the last rank, by the last bit: the checkpoint is refused, and the rank is named."""
+    """If one weight of the last rank differs in its last bit, no checkpoint is written and the error names the rank."""
     config, state = compose(run=str(folder), keep=2), State(tf.ones([1000]), SGD(0.0))
     task = SimpleNamespace(config=config, ranks=ranks, state=state, population=Population(config, ranks))
     checkpoints = folder / records.CHECKPOINTS
@@ -123,8 +123,8 @@ def check_noise_differs_by_rank(ranks: Cluster, folder: Path) -> None:
     call = plan.next_call(Progress(), 3)
     eps = [noise.normals(tf.constant(seed), 50).numpy() for seed in call.seeds_T2]
     drawn = np.concatenate(ranks.gather(eps))
-    assert len(np.unique(drawn[:, 0])) == 3 * ranks.size  # every rank and step
-    assert np.abs(np.corrcoef(drawn) - np.eye(len(drawn))).max() < 0.8  # nor the same noise shifted or scaled
+    assert len(np.unique(drawn[:, 0])) == 3 * ranks.size  # different for every rank and step
+    assert np.abs(np.corrcoef(drawn) - np.eye(len(drawn))).max() < 0.8  # it is not the same noise shifted or scaled
     examples = np.concatenate(ranks.gather(call.index_TB), axis=None)
     assert len(np.unique(examples)) == 3 * 4 * ranks.size
 

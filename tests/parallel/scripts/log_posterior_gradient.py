@@ -1,10 +1,10 @@
-"""Is it the posterior of all the data? Run this, with any number of ranks, and see:
+"""Check that the log posterior is that of all the data; run with any number of ranks:
 
     horovodrun -np 2 python tests/parallel/scripts/log_posterior_gradient.py
 
-Each rank gets its share of the examples. Value and gradient of the log posterior must be those of a single rank that
-has all of them. The same is computed by differentiating through Horovod's own all-reduce, whose gradient is one more
-all-reduce: the value is right, and the gradient is not. Exit code 0 if both are so, 1 if not.
+Each rank gets its share of the examples. Value and gradient of the log posterior must equal those of a single rank
+that has all examples. The script also differentiates through Horovod's own all-reduce, whose gradient is one more
+all-reduce: there the value must be right and the gradient wrong. The exit code is 0 if both are as expected, 1 if not.
 """
 
 import sys

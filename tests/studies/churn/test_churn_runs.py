@@ -1,4 +1,4 @@
-"""A study of the digits from end to end: fixed seeds repeat bit for bit, and a planted fault is found."""
+"""A study of the digits from end to end: fixed seeds repeat bit for bit, and an inserted error is found."""
 
 import json
 import os
@@ -54,7 +54,7 @@ def test_one_ulp_in_one_gradient_is_found_with_its_step(study):
 
 
 def test_a_flipped_bit_of_one_weight_is_found_at_the_first_step(study):
-    row = rows_of(study)["bit"]  # bit 22 is the top of the mantissa: half of the weight
+    row = rows_of(study)["bit"]  # bit 22, the highest of the mantissa, is worth up to half of the weight
     assert row["first_difference_step"] == 1
     assert not row["bitwise_equal"]
 
@@ -88,7 +88,7 @@ def test_started_again_it_trains_nothing(study, tmp_path):
 @running.needs_horovodrun
 @pytest.mark.parallel
 def test_two_ranks_are_close_to_one_or_with_blocks_the_same(tmp_path):
-    """Two halves of a batch are summed in another order than the whole: equal up to rounding, not to the bit."""
+    """Two halves of a batch are summed in another order than the whole: they are equal up to rounding only."""
     job = running.bnn_hvd(*STUDY, "--regimes=ranks,blocks", "--ranks=1,2", f"--run={tmp_path}")
     assert job.returncode == 0, job.stderr
     apart, blocks = (rows_of(tmp_path)[regime] for regime in ("ranks", "blocks"))

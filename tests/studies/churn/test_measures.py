@@ -1,4 +1,4 @@
-"""The measures of churn, against cases by hand."""
+"""The measures of churn are compared with values computed by hand."""
 
 import numpy as np
 import pytest
@@ -6,13 +6,13 @@ import pytest
 from bnn_hvd.studies.churn import measures
 
 TRUTH = np.array([0, 1, 2, 0])
-LABELS = np.array([[0, 1, 2, 0], [0, 1, 1, 0], [0, 2, 0, 0]])  # 3 replicas: right 4, 3 and 2 of 4 times
+LABELS = np.array([[0, 1, 2, 0], [0, 1, 1, 0], [0, 2, 0, 0]])  # 3 replicas: 4, 3 and 2 of 4 are right
 
 
 def test_churn_and_disagreement():
     assert measures.differing(LABELS).tolist() == [False, True, True, False]
     assert measures.churn(LABELS) == 0.5
-    # pairs: 1 of 4, 2 of 4, 2 of 4
+    # the three pairs differ on 1, 2 and 2 of 4 examples
     assert measures.pairwise_disagreement(LABELS) == pytest.approx(5 / 12)
     assert measures.churn(LABELS[:1]) == 0
 
@@ -47,7 +47,7 @@ def test_the_most_divergent_first_and_none_that_all_agree_on():
     def probs(labels, confidence):
         return np.where(np.eye(3)[labels] > 0, confidence, (1 - confidence) / 2)
 
-    # example 1: three labels; 2: two, in doubt; 3: two, sure; 0: one
+    # Example 1 has three labels; 2 has two, with low confidence; 3 has two, with high confidence; 0 has one.
     probs_NKC = [probs([0, 0, 0], 0.4), probs([0, 1, 2], 0.9), probs([0, 1, 1], 0.5), probs([1, 1, 0], 0.9)]
     probs_KNC = np.stack(probs_NKC, axis=1)
     assert measures.most_divergent(probs_KNC, 10).tolist() == [1, 2, 3]

@@ -1,4 +1,4 @@
-"""The probe of operations: a table by hand, and that it tells what repeats from what does not."""
+"""The probe tells operations that repeat from those that do not; its table is compared with one made by hand."""
 
 import itertools
 

@@ -1,4 +1,4 @@
-"""Which runs a study has, and in what they differ."""
+"""The runs of a study, and the flags in which they differ."""
 
 import pytest
 
@@ -25,7 +25,7 @@ def test_the_default_is_four_regimes_with_and_without_determinism():
         for mode in (False, True)
     ]
     assert {len(cell.jobs) for cell in found} == {3}
-    # per learning rate and mode: the first run is everybody's, and each regime has two of its own
+    # per learning rate and mode: all regimes share the first run, and each has two of its own
     assert len(regimes.jobs(found)) == 2 * 2 * (1 + 4 * 2)
 
 
@@ -54,7 +54,7 @@ def test_settings_are_compared_at_the_same_global_batch():
     assert [(job.ranks, job.config.data.batch_size, job.config.machine.gradient_blocks) for job in cell.jobs] == [
         (1, 32, 4), (2, 16, 4), (4, 8, 4),
     ]  # fmt: skip
-    assert "base" not in {job.name.split("_")[-1] for job in cell.jobs}  # none of them is other regimes' first
+    assert "base" not in {job.name.split("_")[-1] for job in cell.jobs}  # none is the shared first run
     for regime, changes in {
         "threads": [{"threads": 2}],
         "bit": [{"flip_bit": 0}, {"flip_bit": 12}],

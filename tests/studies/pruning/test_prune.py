@@ -1,4 +1,4 @@
-"""`prune` on real runs: what it writes is what `predict` reads."""
+"""`prune` on real runs: `predict` can read the pruned run."""
 
 import shutil
 
@@ -17,7 +17,7 @@ NETWORK = ("--architecture=mlp", "--hidden=16", "--num_blocks=1", "--batch_size=
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """A vi run and a point run of the digits, pruned, and the pruned one predicted."""
+    """Train a `vi` and a `point` run of the digits, prune both, and predict with a pruned run."""
     folder = tmp_path_factory.mktemp("prune")
     train = ["train", *NETWORK, "--epochs=8", "--learning_rate=0.01"]
     runs = {name: f"--run={folder / name}" for name in ("vi", "point", "vi_pruned")}
@@ -53,7 +53,7 @@ def test_rows_of_both_criteria(folder):
     assert rows[0]["accuracy"] == rows[3]["accuracy"] > 0.8
     assert rows[1]["of_all_kernels"] == pytest.approx(0.5)
     assert rows[1]["accuracy"] > rows[0]["accuracy"] - 0.05
-    assert rows[2]["accuracy"] < rows[0]["accuracy"] - 0.05  # 5 % of 1,536 weights can't tell digits apart
+    assert rows[2]["accuracy"] < rows[0]["accuracy"] - 0.05  # 5 % of 1,536 weights are too few to classify digits
     assert (folder / "vi" / "plots" / "pruning.png").stat().st_size > 10_000
 
 

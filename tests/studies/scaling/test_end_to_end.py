@@ -1,4 +1,4 @@
-"""A whole study: two models on one rank and on two, interrupted, gone on with, and collected again."""
+"""A whole study: two models on one rank and on two, interrupted, resumed, and collected again."""
 
 import json
 import shutil
@@ -16,7 +16,7 @@ STUDY = (
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """The finished study, which was started again after one run had been lost."""
+    """Run a study, delete one run, and start the study again."""
     folder = tmp_path_factory.mktemp("study")
     first = running.bnn_hvd(*STUDY, f"--run={folder}")
     assert first.returncode == 0, first.stdout + first.stderr
@@ -54,7 +54,7 @@ def test_times_of_every_rank_are_in_the_summary(folder):
     summary = running.read_json(folder / "runs" / "BNN_FC_flip_2ranks_0")
     steps, work = summary["step_ms_by_rank"], summary["compute_ms_by_rank"]
     assert len(steps) == len(work) == len(summary["hosts"]) == 2
-    assert steps[0] == pytest.approx(steps[1], rel=0.3)  # they go in step
+    assert steps[0] == pytest.approx(steps[1], rel=0.3)  # the all-reduce keeps them at one pace
     waiting = [step - own for step, own in zip(steps, work, strict=True)]
     assert min(waiting) > 0
     assert summary["communication_ms"] == pytest.approx(sum(waiting) / 2)

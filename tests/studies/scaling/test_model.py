@@ -14,14 +14,14 @@ RANKS, BYTES = (column.ravel() for column in np.meshgrid([2, 4, 16, 64], [4, 1 <
 
 
 def test_ring_by_hand():
-    """Four ranks, 4,000 bytes: 3 + 3 messages of 1,000 bytes, 1 s + 1,000 * 1 ms each."""
+    """Four ranks with 4,000 bytes send 3 + 3 messages of 1,000 bytes, which take 1 s + 1,000 * 1 ms each."""
     assert model.ring_s(4, 4000, alpha_s=1.0, beta_s_per_byte=1e-3) == pytest.approx(6 * (1 + 1))
     assert model.ring_s(2, 500, 1.0, 0.0) == pytest.approx(2)
     assert model.ring_s(1, 500, 1.0, 1.0) == 0
 
 
 def test_bandwidth_does_not_depend_on_the_number_of_ranks():
-    """What makes the ring bandwidth-optimal (Patarasuk and Yuan 2009): volume per rank stays below 2 n."""
+    """The ring is bandwidth-optimal (Patarasuk and Yuan 2009), as a rank sends less than 2 n bytes to sum n."""
     volume = model.ring_s([2, 64, 1024], 10**6, 0.0, 1e-6)
     assert (np.diff(volume) > 0).all()
     assert (volume < 2).all()
@@ -32,14 +32,14 @@ def test_the_fit_finds_the_constants_exactly_on_exact_data():
 
 
 def test_the_fit_finds_the_constants_on_noisy_data():
-    """5 % noise, 20 points; the standard error of either constant is 2 % (simulated), so 10 % is five of them."""
+    """With 5 % noise on 20 points, both standard errors are 2 % (by simulation), so 10 % is five of them."""
     noise = np.random.default_rng(0).normal(1, 0.05, len(RANKS))
     fitted = model.fit(RANKS, BYTES, noise * model.ring_s(RANKS, BYTES, ALPHA, BETA))
     assert fitted == pytest.approx((ALPHA, BETA), rel=0.1)
 
 
 def test_small_messages_count_as_much_as_large_ones():
-    """Absolute errors would give the latency away: 3 % noise on 64 MB is a thousand latencies."""
+    """A fit of absolute errors would miss the latency: 3 % noise on 64 MB is more than a hundred latencies."""
     ranks, sizes = np.full(5, 2), np.array([4, 64, 1 << 10, 1 << 20, 1 << 26])
     seconds = model.ring_s(ranks, sizes, ALPHA, BETA) * [1, 1, 1, 1, 1.03]
     assert model.fit(ranks, sizes, seconds)[0] == pytest.approx(ALPHA, rel=0.02)
@@ -52,9 +52,9 @@ def test_constants_are_never_negative(sizes, seconds):
     assert max(fitted) > 0
 
 
-# Two ranks on one host, MPI, a cycle of 0.1 ms, fastest of several repetitions: (bytes, ms).
+# (bytes, ms) for two ranks on one host, with MPI and a cycle of 0.1 ms: the fastest of several repetitions.
 MEASURED = [(4, 0.180), (1 << 10, 0.177), (16 << 10, 0.180), (64 << 10, 0.249), (256 << 10, 0.405)]
-UNSEEN = (400_000, 0.35)  # on another day, when the machine was quiet
+UNSEEN = (400_000, 0.35)  # measured on another day, on a quiet machine
 
 
 def write(path, points, **changes):
@@ -67,7 +67,7 @@ def write(path, points, **changes):
 
 
 def test_the_fit_to_the_measured_two_ranks(tmp_path):
-    """It gives the measurements back to 15 %, and one that it has not seen, of a larger message, to a factor of 1.6."""
+    """It predicts the measurements to 15 %, and an unseen one, with a larger message, to a factor of 1.6."""
     link = model.measured(write(tmp_path / "allreduce.json", MEASURED))
     sizes, times_ms = np.array(MEASURED).T
     fitted_ms = 1e3 * model.ring_s(2, sizes, link.alpha_s, link.beta_s_per_byte)

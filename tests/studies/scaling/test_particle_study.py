@@ -1,4 +1,4 @@
-"""`scale --particles`: which runs it has, what it makes of them, and one whole study on one rank and two."""
+"""`scale --particles`: its runs, the rows that it makes of them, and a whole study on one rank and two."""
 
 import json
 
@@ -40,7 +40,7 @@ def run(folder, name, ranks, count, step_ms, **more):
 
 
 def test_an_epoch_is_as_many_steps_as_the_data_have_batches(tmp_path):
-    """Each rank has 64 examples a step of its own particles: 1437 / 64 steps are an epoch."""
+    """Each particle sees 64 examples a step, so an epoch has 1437 / 64 steps."""
     times = {"a": (1, 2, 10.0), "b": (1, 2, 14.0), "c": (1, 2, 11.0), "d": (1, 8, 25.0)}
     paths = [run(tmp_path, name, *case) for name, case in times.items()]
     two, eight = particles.rows(collect.read_all(paths))
@@ -68,7 +68,7 @@ def test_runs_that_do_not_belong_together_are_refused(tmp_path, more, said):
 @pytest.mark.parallel
 @running.needs_horovodrun
 def test_a_whole_study(tmp_path):
-    """Trained, collected, and drawn; that it can be gone on with is shown by test_end_to_end.py."""
+    """A study is trained, collected and plotted; test_end_to_end.py shows that it can be resumed."""
     study = (
         "scale", "--particles=2,4", "--ranks=1,2", "--repeats=1", "--architecture=mlp", "--hidden=8",
         "--method=ensemble", "--dataset=sine", "--steps=20", "--threads=1", "--steps_per_call=10", "--eval_draws=2",

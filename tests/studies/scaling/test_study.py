@@ -1,4 +1,4 @@
-"""From run directories to rows, predictions and figures, without TensorFlow; which runs a study has."""
+"""Rows, predictions and figures are made of run directories without TensorFlow; the runs of a study."""
 
 import csv
 import dataclasses
@@ -23,7 +23,7 @@ LINK = Link(1e-6, 1e-9, "test")
 def write_run(
     path: Path, ranks=1, step_ms=(10.0,), communication_ms=0.0, model="CNN_conv", batch_size=None, steps=101, **more
 ):
-    """Write what a training of 64 examples a step, shared by the ranks, leaves behind; the first step is not timed."""
+    """Write the files of a training run with a global batch of 64 by default; its first step is not timed."""
     batch_size = batch_size or 64 // ranks
     path.mkdir(parents=True)
     train = config.resolve(model=model, steps=steps, batch_size=batch_size, run=str(path))
@@ -43,7 +43,10 @@ def write_run(
 
 
 def strong(folder: Path, model="CNN_conv", **more):
-    """One rank: 10 ms; two ranks: 5.5 ms of work on half the batch (1 + 9 / 64 B) and 0.5 of communication."""
+    """Write runs on one rank with a median of 10 ms a step, and one on two ranks with 6 ms.
+
+    B examples take 1 + 9 B / 64 ms: two ranks need 5.5 ms for half the batch each, and 0.5 ms for communication.
+    """
     times = enumerate((10.0, 12.0, 9.0))
     one = [write_run(folder / f"{model}1_{i}", step_ms=(time,), model=model, **more) for i, time in times]
     return [*one, write_run(folder / f"{model}2", 2, (5.9, 6.1), 0.5, model=model, **more)]
@@ -60,14 +63,14 @@ def test_rows(tmp_path):
     assert (two.ranks, two.nodes, two.threads, two.repeats) == (2, 1, 1, 1)
     assert (two.step_ms, two.step_ms_min, two.step_ms_max) == (pytest.approx(6), 5.9, 6.1)
     assert two.train_wall_s == pytest.approx(0.61)
-    assert two.speed_up == pytest.approx(10 / 6.1)  # medians
+    assert two.speed_up == pytest.approx(10 / 6.1)  # the median of one rank
     assert two.efficiency == pytest.approx(10 / 6.1 / 2)
     assert two.communication_share == pytest.approx(0.5 / 6)
     assert two.allreduce_bytes_per_step == 4000
 
 
 def test_a_prediction_counts_the_bytes_that_were_sent(tmp_path):
-    """Compressed ones are half as many; one rank sends none, and is taken for uncompressed."""
+    """Compressed gradients have half the bytes; one rank sends nothing, and counts as uncompressed."""
     paths = [write_run(tmp_path / "1"), write_run(tmp_path / "2", 2, allreduce_bytes_per_step=2 * WEIGHTS)]
     one, two = rows_of(paths)
     found = [predict.step_model(rows, "strong", LINK).num_bytes for rows in ([one], [one, two])]
@@ -134,8 +137,8 @@ def test_a_run_of_one_step_has_no_time(tmp_path):
 def test_strong_prediction_goes_on_from_what_was_measured(tmp_path):
     rows = rows_of(strong(tmp_path))
     predictions = predict.predict(rows, "strong", LINK)
-    assert [each.ranks for each in predictions] == [2, 4, 8, 16, 32, 64]  # then a rank has no example left
-    assert predictions[0].step_ms == pytest.approx(6.1)  # of the slower rank
+    assert [each.ranks for each in predictions] == [2, 4, 8, 16, 32, 64]  # with more, a rank would have no example
+    assert predictions[0].step_ms == pytest.approx(6.1)  # the time of the slower rank
     assert predictions[0].speed_up == pytest.approx(rows[-1].speed_up)
     fixed, per_example = 1.0, 9 / 64  # 10 ms with 64 examples, 5.5 with 32
     rest_ms = 0.6 - 1e3 * float(ring_s(2, 4 * WEIGHTS, *LINK[:2]))
@@ -149,7 +152,7 @@ def test_weak_prediction_to_1024_nodes(tmp_path):
     predictions = predict.predict(rows_of([write_run(tmp_path / "1", batch_size=64), two]), "weak", LINK)
     assert predictions[-1].nodes == predictions[-1].ranks == 1024
     assert {each.batch_size for each in predictions} == {64}
-    assert predictions[-1].step_ms == pytest.approx(10.4 + 0.6 + 2 * 1022 * 1e-3, abs=0.01)  # the latencies
+    assert predictions[-1].step_ms == pytest.approx(10.4 + 0.6 + 2 * 1022 * 1e-3, abs=0.01)  # the last term: latencies
     assert predictions[-1].efficiency == pytest.approx(10 / predictions[-1].step_ms)
 
 
@@ -232,7 +235,7 @@ def test_runs_are_taken_in_turns():
 
 @pytest.mark.parametrize(("mode", "batches"), [("strong", {1: 64, 2: 32}), ("weak", {1: 64, 2: 64})])
 def test_the_learning_rate_goes_with_the_global_batch(mode, batches):
-    """A global batch that stays keeps its learning rate; `--lr_scaling` counts ranks."""
+    """`--lr_scaling`, which counts ranks, is not used where the global batch does not grow with them."""
     made = jobs(mode=mode, batch_size=64, lr_scaling="linear")
     assert {job.ranks: job.config.data.batch_size for job in made} == batches
     assert {job.config.schedule.lr_scaling for job in made} == {"none" if mode == "strong" else "linear"}
