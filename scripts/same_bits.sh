@@ -12,7 +12,12 @@ set -m  # each job in the background is a group of processes, which can be ended
 [ $# -ge 2 ] || { sed -n '2,8s/^# \{0,1\}//p' "$0" >&2; exit 2; }
 repository=$(cd -P "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 script=$repository/scripts/same_bits.py
-python=$(command -v python)
+python=$(command -v python || true)
+[ -x "${python%/*}/horovodrun" ] || {
+    echo "same_bits.sh: the python on PATH has no horovodrun beside it; activate the environment first:" \
+        "source .venv/bin/activate" >&2
+    exit 2
+}
 work=$(mktemp -d)
 export OMPI_MCA_mpi_yield_when_idle=1  # a rank that waits leaves its core to the other
 

@@ -1,6 +1,7 @@
 """scripts/same_bits.py: when it calls two revisions equal, and how it spells flags for each. Nothing is trained."""
 
 import importlib.util
+import subprocess
 import sys
 
 import pytest
@@ -89,3 +90,18 @@ def fails(argv):
 )
 def test_a_command_that_fails_says_why(cli, result):
     assert same_bits.attempt(cli, ["train", "--seed=7"]) == result
+
+
+def test_a_python_without_horovodrun_beside_it_is_refused_in_one_sentence(tmp_path):
+    (tmp_path / "python").symlink_to("/bin/false")
+    script = running.REPOSITORY / "scripts" / "same_bits.sh"
+    done = subprocess.run(
+        [str(script), "HEAD", "."],
+        env={"PATH": f"{tmp_path}:/usr/bin:/bin"},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.returncode == 2
+    assert len(done.stderr.splitlines()) == 1
+    assert "activate the environment first" in done.stderr
