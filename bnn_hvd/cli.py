@@ -128,7 +128,6 @@ def _flag_help(name: str, field: dataclasses.Field) -> list[str]:
 
 def _choices(choices: Collection[str]) -> list[str]:
     """Return a line per choice that the registry describes, else one line with all choices."""
-    rows = choices if isinstance(choices, Mapping) else {}
-    if all(isinstance(rows.get(choice), registry.Row) for choice in choices):
-        return [f"{choice:9} {rows[choice].help}" for choice in choices]
+    if isinstance(choices, Mapping) and all(isinstance(row, registry.Row) for row in choices.values()):
+        return [f"{name:9} {row.help}" for name, row in choices.items()]
     return ["one of: " + ", ".join(choices)]

@@ -4,9 +4,9 @@
 marks the flags that define a run: a run can be continued only with the same values of these.
 """
 
-from bnn_hvd.config.flagfile import from_flagfile, parse, to_flagfile
-from bnn_hvd.config.flags import Fields, check, fields_of, flag, sections
-from bnn_hvd.config.resolution import DEFAULT_PARTICLES, differences, fill, model_name, resolve
+from bnn_hvd.config.flagfile import from_flagfile, to_flagfile
+from bnn_hvd.config.flags import flag, sections
+from bnn_hvd.config.resolution import differences, fill, resolve
 from bnn_hvd.config.train import TrainConfig, compose, default_options, to_flags, train_flags
 from bnn_hvd.config.verbs import (
     ChurnConfig,
@@ -21,9 +21,7 @@ from bnn_hvd.config.verbs import (
 )
 
 __all__ = [
-    "DEFAULT_PARTICLES",
     "ChurnConfig",
-    "Fields",
     "JobConfig",
     "PlotConfig",
     "PredictConfig",
@@ -31,18 +29,14 @@ __all__ = [
     "PruneConfig",
     "ScaleConfig",
     "TrainConfig",
-    "check",
     "compose",
     "default_options",
     "differences",
-    "fields_of",
     "fill",
     "flag",
     "flags_of",
     "from_flagfile",
     "make",
-    "model_name",
-    "parse",
     "resolve",
     "sections",
     "to_flagfile",

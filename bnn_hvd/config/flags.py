@@ -42,6 +42,17 @@ def fields_of(config_type: type) -> Fields:
     return {field.metadata["name"] or field.name: field for field in fields}
 
 
+def with_defaults(fields: Fields, given: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the value of every flag: the given one, or its default.
+
+    Raises:
+      TypeError: an unknown flag.
+    """
+    if unknown := set(given) - set(fields):
+        raise TypeError(f"unknown flags: {', '.join(sorted(unknown))}")
+    return {name: field.default for name, field in fields.items()} | dict(given)
+
+
 def check(fields: Fields, values: Mapping[str, Any]) -> None:
     """Raise UserError unless every value is within the choices and bounds of its flag."""
     for name, field in fields.items():

@@ -1,8 +1,8 @@
 """What a method, a network and a data set say of themselves: facts (class attributes) and flags (fields).
 
 A row of the registry names the options class of a method, network or data set, which is in the same file as its code;
-what several share is here. TensorFlow takes seconds to
-import, and `--help` must not: `options_of` therefore reads the subclass out of its file without importing the file.
+what several share is here. TensorFlow takes seconds to import, and `--help` must not: `options_of` therefore reads the
+subclass out of its file without importing the file.
 """
 
 import ast
@@ -110,12 +110,17 @@ def options_of(row: Row) -> type[Options]:
     module, _, name = row.options.partition(":")
     if module.startswith(LIGHT):
         return cast("type[Options]", getattr(importlib.import_module(module), name))
+    return cast("type[Options]", _light_namespace(module)[name])
+
+
+@functools.cache
+def _light_namespace(module: str) -> dict[str, Any]:
     spec = importlib.util.find_spec(module)
-    assert spec is not None, f"{row.options} is nowhere"
-    assert spec.origin is not None, f"{row.options} is in no file"
+    assert spec is not None, f"{module} is nowhere"
+    assert spec.origin is not None, f"{module} is in no file"
     namespace: dict[str, Any] = {"__name__": module}
     exec(_light_part(Path(spec.origin)), namespace)
-    return cast("type[Options]", namespace[name])
+    return namespace
 
 
 def _light_part(file: Path) -> CodeType:

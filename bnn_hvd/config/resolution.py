@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from bnn_hvd import registry
-from bnn_hvd.config.flags import canonical, check, fields_of
+from bnn_hvd.config.flags import canonical, check, fields_of, with_defaults
 from bnn_hvd.config.options import DataOptions, MethodOptions, NetworkOptions, Values
 from bnn_hvd.config.train import CHOICES, TrainConfig, compose, options_types, to_flags, train_flags
 from bnn_hvd.errors import UserError
@@ -20,9 +20,10 @@ def resolve(**flags: Any) -> TrainConfig:
 
     Raises:
       UserError: a value out of bounds, or flags that contradict each other.
+      TypeError: an unknown flag.
     """
     fields = train_flags()
-    values = {name: field.default for name, field in fields.items()} | flags
+    values = with_defaults(fields, flags)
     check(fields, values)
     values = {name: canonical(fields[name], value) for name, value in values.items()}
     _check_length(values)
@@ -63,7 +64,7 @@ def _take_model(values: Values) -> None:
 
 def _fill_from_options(values: Values) -> None:
     """Let the data set, the network and the method fill in flags, in this order: ratings choose a network."""
-    options_types(values)["data"].fill(values)
+    CHOICES["data"].options_of(values["dataset"]).fill(values)
     fill(values, **{choice.flag: choice.default for choice in CHOICES.values()})
     chosen = options_types(values)
     data, network = cast("type[DataOptions]", chosen["data"]), cast("type[NetworkOptions]", chosen["network"])
@@ -97,8 +98,8 @@ def _check_ratings(
 
 def _check_exclusive(values: Values) -> None:
     """Refuse the exclusive flags of methods, networks and data sets that are not chosen."""
-    for part, choice in CHOICES.items():
-        mine = fields_of(options_types(values)[part])
+    for choice in CHOICES.values():
+        mine = fields_of(choice.options_of(values[choice.flag]))
         for row in choice.rows:
             for name, field in fields_of(choice.options_of(row)).items():
                 if field.metadata["exclusive"] and name not in mine and values[name] != field.default:
@@ -144,7 +145,7 @@ def model_name(values: Values) -> str:
     for name, row in registry.MODELS.items():
         if all(values[key] == value for key, value in row.items()):
             return name
-    method = cast("type[MethodOptions]", options_types(values)["method"])
+    method = cast("type[MethodOptions]", CHOICES["method"].options_of(values["method"]))
     return "_".join(filter(None, [values["architecture"], values["method"], method.variant(values)]))
 
 

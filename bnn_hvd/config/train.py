@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from bnn_hvd import registry
 from bnn_hvd.config.data import DataConfig
-from bnn_hvd.config.flags import Fields, fields_of
+from bnn_hvd.config.flags import Fields, fields_of, with_defaults
 from bnn_hvd.config.machine import MachineConfig
 from bnn_hvd.config.method import MethodConfig
 from bnn_hvd.config.network import NetworkConfig
@@ -97,10 +97,7 @@ def compose(**flags: Any) -> TrainConfig:
     Raises:
       TypeError: an unknown flag.
     """
-    known = train_flags()
-    if unknown := set(flags) - set(known):
-        raise TypeError(f"unknown flags: {', '.join(sorted(unknown))}")
-    values = {name: field.default for name, field in known.items()} | flags
+    values = with_defaults(train_flags(), flags)
     parts = {part: _take(part_type, values) for part, part_type in PARTS.items()}
     for part, options_type in options_types(values).items():
         parts[part] = dataclasses.replace(parts[part], options=_take(options_type, values))

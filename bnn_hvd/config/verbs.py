@@ -1,9 +1,10 @@
 """The configuration of every verb except `train`: one frozen dataclass each."""
 
+import copy
 import dataclasses
 from typing import Any
 
-from bnn_hvd.config.flags import Fields, check, fields_of, flag
+from bnn_hvd.config.flags import Fields, check, fields_of, flag, with_defaults
 from bnn_hvd.config.options import Values
 from bnn_hvd.config.resolution import resolve
 from bnn_hvd.config.train import TrainConfig, train_flags
@@ -33,9 +34,7 @@ def make(config_type: type, **given: Any) -> Any:
     if config_type is TrainConfig:
         return resolve(**given)
     fields = flags_of(config_type)
-    if unknown := set(given) - set(fields):
-        raise TypeError(f"unknown flags: {', '.join(sorted(unknown))}")
-    values = {name: field.default for name, field in fields.items()} | given
+    values = with_defaults(fields, given)
     check(fields, values)
     own = fields_of(config_type)
     runs = {name: value for name, value in values.items() if name not in own}
@@ -43,8 +42,8 @@ def make(config_type: type, **given: Any) -> Any:
 
 
 def _with_default(field: dataclasses.Field, default: Any) -> dataclasses.Field:
-    changed = dataclasses.field(default=default, metadata=field.metadata)
-    changed.name, changed.type = field.name, field.type
+    changed = copy.copy(field)
+    changed.default = default
     return changed
 
 

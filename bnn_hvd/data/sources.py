@@ -4,7 +4,6 @@ Adding a data set is one function here and one row in registry.DATASETS.
 """
 
 import dataclasses
-import inspect
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -71,10 +70,9 @@ def load(dataset: str, data_dir: str, **flags: Any) -> Arrays:
     Raises:
       UserError: a file is missing or broken, or the data can't be trained on.
     """
-    reader, options = registry.load(registry.DATASETS, dataset), default_options("data", dataset)
-    given = dataclasses.replace(options, **flags)
-    takes = [p.name for p in inspect.signature(reader).parameters.values() if p.kind is p.KEYWORD_ONLY]
-    arrays = reader(data_dir, **{name: getattr(given, name) for name in takes})
+    reader = registry.load(registry.DATASETS, dataset)
+    options = dataclasses.replace(default_options("data", dataset), **flags)
+    arrays = reader(data_dir, **dataclasses.asdict(options))
     checks.check(arrays, str(_absolute(data_dir)) if data_dir else dataset)
     return arrays
 
