@@ -242,7 +242,7 @@ class Hmc(Method):
             return self.ring.pick(state.slots[ring], now, chain_S, index_S, state.step)
 
         local = {"local": at("local_draws", state.slots["local"])} if self.network.local_parameters else {}
-        return Picked(at("draws", state.params), local, state.step)
+        return Picked(at("draws", state.params), local)
 
     def draw(self, state: State | Picked, draws: Draws) -> Forward:
         """Return the network with the S picked draws."""
@@ -253,7 +253,7 @@ class Hmc(Method):
         kept = int(self.ring.num_kept(state.step))
         draws = state.slots["draws"].numpy()[:, :kept].reshape(-1, self.network.num_parameters)
         if len(draws) < 2:
-            return Marginals(state.params.numpy().mean(0), np.zeros(0, np.float32))
+            return Marginals(state.params.numpy().mean(0))
         return Marginals(draws.mean(0), np.maximum(draws.std(0, ddof=1), TINY))
 
 

@@ -4,16 +4,15 @@ Legend: N examples, O outputs, C classes, I items. Outputs are [..., N, O], with
 """
 
 import math
-from collections.abc import Callable
 from typing import Protocol
 
 import tensorflow as tf
 
 from bnn_hvd.config.data import DataConfig
+from bnn_hvd.noise import Gradient
 from bnn_hvd.targets import RealValues, Target
 
 MAX_LOG_SCALE = 15.0
-Gradient = Callable[[tf.Tensor], tf.Tensor]
 
 
 class Likelihood(Protocol):
@@ -104,7 +103,7 @@ class Bernoulli(Likelihood):
 
 
 @tf.custom_gradient
-def log_loss(z: tf.Tensor, y: tf.Tensor) -> tuple[tf.Tensor, Callable[[tf.Tensor], tuple[tf.Tensor, None]]]:
+def log_loss(z: tf.Tensor, y: tf.Tensor) -> tuple[tf.Tensor, Gradient]:
     """Return log(1 + exp(-y z)), and 0 where y is 0: log odds z [..., N, I], y [N, I] of any dtype -> [..., N, I]."""
     sign = tf.cast(y, z.dtype)
     return tf.math.softplus(-sign * z) * tf.abs(sign), lambda upstream: (upstream * _slope(z, sign), None)

@@ -73,7 +73,7 @@ class LogPosterior:
         """
 
         @tf.custom_gradient
-        def value(q: tf.Tensor) -> tuple[tf.Tensor, Callable[[tf.Tensor], tf.Tensor]]:
+        def value(q: tf.Tensor) -> tuple[tf.Tensor, noise.Gradient]:
             found = self.evaluate(q)
             total = found.log_likelihood - tf.cast(self._half_squares(q), tf.float32)
             return total, lambda upstream: upstream[:, None] * found.gradient

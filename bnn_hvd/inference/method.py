@@ -62,18 +62,17 @@ class State(tf.Module):
 
 
 class Picked(NamedTuple):
-    """A state to draw from: as `State`, with the axis S instead of M: for each of S draws, its picked member."""
+    """What to draw from: as in `State`, with the axis S instead of M: for each of S draws, its picked member."""
 
     params: tf.Tensor
     slots: dict[str, tf.Tensor]
-    step: tf.Tensor
 
 
 class Marginals(NamedTuple):
     """Mean of each weight, and standard deviation of the first B weights; B = 0 for a method without scales."""
 
     loc_P: np.ndarray
-    scale_B: np.ndarray
+    scale_B: np.ndarray = np.zeros(0, np.float32)
 
 
 class Method(Protocol):
@@ -108,12 +107,12 @@ class Method(Protocol):
 
     def marginals(self, state: State) -> Marginals:
         """Return mean and standard deviation of the weights. The default is for methods without scales."""
-        return Marginals(state.params.numpy(), np.zeros(0, np.float32))
+        return Marginals(state.params.numpy())
 
     def picked(self, state: State, member_S: tf.Tensor, index_S: tf.Tensor) -> Picked:
         """Return the state to draw from: entry s is for draw index_S[s] of member member_S[s]."""
         slots = {name: tf.gather(slot, member_S) for name, slot in state.slots.items()}
-        return Picked(tf.gather(state.params, member_S), slots, state.step)
+        return Picked(tf.gather(state.params, member_S), slots)
 
     def alone(self) -> "Method":
         """Return the method for a gathered state, which has the local latents of all examples."""

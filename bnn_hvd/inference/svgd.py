@@ -76,7 +76,7 @@ class Svgd(Method):
         """Return the mean of the particles; with two or more, also their standard deviation."""
         theta = state.params.numpy()
         if len(theta) == 1:
-            return Marginals(theta[0], np.zeros(0, np.float32))
+            return Marginals(theta[0])
         return Marginals(theta.mean(0), np.maximum(theta.std(0, ddof=1), TINY))
 
     def _direction(self, theta: tf.Tensor, scores: tf.Tensor) -> tf.Tensor:

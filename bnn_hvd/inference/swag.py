@@ -94,7 +94,7 @@ class Swag(Method):
     def marginals(self, state: State) -> Marginals:
         mean, scale, deviations = self._normal(state)
         if not np.all(state.slots["swag_count"].numpy()):
-            return Marginals(mean.numpy(), np.zeros(0, np.float32))
+            return Marginals(mean.numpy())
         return Marginals(mean.numpy(), tf.sqrt(scale**2 + tf.reduce_sum(deviations**2, -2)).numpy())
 
     def _collect(self, state: State) -> tf.Tensor:

@@ -127,7 +127,7 @@ class Predictor:
     def score(self, x: np.ndarray, y_N: np.ndarray, num_draws: int) -> dict[str, Any]:
         """Return the scores of the predictive distribution, by name, on every rank."""
         if isinstance(self.target, Classes):
-            scores = classification.summary(self.predict(x, num_draws)["probs"].astype(np.float32), y_N)
+            scores = classification.summary(self.predict(x, num_draws)["probs"], y_N)
         elif isinstance(self.target, ImplicitRatings):
             scores = ratings.summary(self.means(ITEM_SUMS, num_draws, x)["probs"], y_N)
         else:

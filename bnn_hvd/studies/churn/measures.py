@@ -39,14 +39,15 @@ def agreement(labels_KN: np.ndarray, truth_N: np.ndarray) -> dict[str, Any]:
     """Return the measures that need labels alone; a measure that would divide by 0 is None."""
     accuracy = accuracies(labels_KN, truth_N)
     error, flips = 1 - float(np.mean(accuracy)), differing(labels_KN)
+    churned = churn(labels_KN)
     right_N = (labels_KN == truth_N).mean(axis=0)
     return {
-        "churn": churn(labels_KN),
+        "churn": churned,
         "pairwise_disagreement": pairwise_disagreement(labels_KN),
         "accuracy": accuracy,
         "accuracy_mean": 1 - error,
         "accuracy_spread": max(accuracy) - min(accuracy),
-        "churn_per_error": churn(labels_KN) / error if error > 0 else None,
+        "churn_per_error": churned / error if error > 0 else None,
         "accuracy_where_differing": float(right_N[flips].mean()) if flips.any() else None,
         "accuracy_elsewhere": float(right_N[~flips].mean()) if not flips.all() else None,
     }

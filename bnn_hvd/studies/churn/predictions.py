@@ -10,8 +10,7 @@ from bnn_hvd.config import TrainConfig
 from bnn_hvd.data.arrays import Arrays
 from bnn_hvd.distributed import machine
 from bnn_hvd.distributed.cluster import Solo
-from bnn_hvd.metrics import classification
-from bnn_hvd.prediction import predict
+from bnn_hvd.prediction import classes, predict
 from bnn_hvd.prediction.other_data import load_like
 from bnn_hvd.prediction.predictor import Predictor
 from bnn_hvd.run import checkpoint, records, rundir
@@ -54,8 +53,8 @@ def predict_all(configs: Sequence[TrainConfig], num_draws: int) -> Test:
 
 def made(predictor: Predictor, x: np.ndarray, num_draws: int) -> dict[str, np.ndarray]:
     """Return probs_NC, and epistemic_N in nats."""
-    means = predictor.predict(x, num_draws)
-    return {"probs_NC": means["probs"], "epistemic_N": classification.entropy(means["probs"]) - means["entropy"]}
+    found = classes.distribution(predictor.predict(x, num_draws))
+    return {"probs_NC": found["probs_NC"], "epistemic_N": found["mutual_information_N"]}
 
 
 def stored(run: Path, num_draws: int) -> dict[str, np.ndarray]:

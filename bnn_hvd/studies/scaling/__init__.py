@@ -4,11 +4,10 @@
 extrapolate to more ranks, `bnn_hvd.plots.scaling` draws. `particles` is the study of the number of particles.
 """
 
+import functools
 import glob
 from collections.abc import Sequence
 from pathlib import Path
-
-import matplotlib
 
 from bnn_hvd.config import ScaleConfig
 from bnn_hvd.errors import EXIT_INTERRUPTED, UserError
@@ -95,13 +94,13 @@ def draw(
     kind: str,
 ) -> None:
     """Write the two figures and print their paths; without a link, print which flags give one."""
-    with matplotlib.rc_context(style.RC):
-        drawn = {
-            "training_time": figures.training_time(folder, rows, caption),
-            "speed_up": figures.speed_up(folder, rows, predictions, caption, str(link)),
-        }
-        for name, figure in drawn.items():
-            style.save(figure, folder / f"{name}.{kind}")
-            print(folder / f"{name}.{kind}")
+    drawn = {
+        "training_time": functools.partial(figures.training_time, folder, rows, caption),
+        "speed_up": functools.partial(figures.speed_up, folder, rows, predictions, caption, str(link)),
+    }
+    for name, figure in drawn.items():
+        path = folder / f"{name}.{kind}"
+        style.draw(figure, path)
+        print(path)
     if not link:
         print("no prediction: --allreduce=FILE, --interconnect=NAME, or --alpha_us and --beta_gb_per_s give one")

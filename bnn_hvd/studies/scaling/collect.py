@@ -129,6 +129,14 @@ def read_all(paths: Sequence[Path]) -> list[Run]:
     return finished
 
 
+def check_comparable(runs: Sequence[Run], *names: str) -> None:
+    """Raise UserError if the runs differ in one of the named fields."""
+    for what in names:
+        different = sorted({str(getattr(run, what)) for run in runs})
+        if len(different) > 1:
+            raise UserError(f"the runs can't be compared: they differ in {what} ({'; '.join(different)})")
+
+
 def mode(runs: Sequence[Run], given: str = "strong") -> str:
     """Return whether the runs keep the global batch (strong scaling) or the batch of a rank (weak scaling).
 
@@ -137,10 +145,7 @@ def mode(runs: Sequence[Run], given: str = "strong") -> str:
     Raises:
       UserError: they keep neither, or they differ in data or length, so that their times can't be compared.
     """
-    for what in ("data", "length"):
-        different = sorted({getattr(run, what) for run in runs})
-        if len(different) > 1:
-            raise UserError(f"the runs can't be compared: they differ in {what} ({'; '.join(different)})")
+    check_comparable(runs, "data", "length")
     strong = len({run.global_batch_size for run in runs}) == 1
     weak = len({run.batch_size for run in runs}) == 1
     if not (strong or weak):

@@ -92,7 +92,7 @@ def _coefficients(ranks: ArrayLike, num_bytes: ArrayLike) -> tuple[np.ndarray, n
 def named(name: str) -> Link:
     """Return the link of an interconnect in INTERCONNECTS."""
     row = INTERCONNECTS[name]
-    return Link(1e-6 * row.alpha_us, 1e-9 / row.gb_per_s, row.source.split(";")[0])
+    return Link(1e-6 * row.alpha_us, 1e-9 / row.gb_per_s, row.source)
 
 
 def measured(path: Path) -> Link:

@@ -5,7 +5,6 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-import matplotlib
 import numpy as np
 
 from bnn_hvd import config as flags
@@ -63,10 +62,7 @@ def rows(runs: Sequence[collect.Run]) -> list[Row]:
     Raises:
       UserError: the runs differ in network, data, threads or batch size, or one has no particles.
     """
-    for what in ("model", "data", "threads", "batch_size", "num_weights"):
-        different = sorted({str(getattr(run, what)) for run in runs})
-        if len(different) > 1:
-            raise UserError(f"the runs can't be compared: they differ in {what} ({'; '.join(different)})")
+    collect.check_comparable(runs, "model", "data", "threads", "batch_size", "num_weights")
     if lone := [run for run in runs if not run.num_particles]:
         raise UserError(f"{lone[0].path} has no particles: leave it out of --runs")
     return [
@@ -102,6 +98,6 @@ def report(folder: Path, runs: Sequence[collect.Run], kind: str) -> None:
     print(table(found))
     caption = f"{found[0].model}, {runs[0].num_weights:,} weights each, {runs[0].data}, batch {found[0].batch_size}"
     print(caption)
-    with matplotlib.rc_context(style.RC):
-        style.save(figures.particles(folder, found, caption), folder / f"particles.{kind}")
-    print(folder / f"particles.{kind}")
+    path = folder / f"particles.{kind}"
+    style.draw(lambda: figures.particles(folder, found, caption), path)
+    print(path)
