@@ -1,7 +1,9 @@
 """Convergence and effective sample size of Markov chains; numpy and scipy only.
 
 R-hat is rank-normalised and split; effective sample sizes are those of the bulk and of the tails (Vehtari, Gelman,
-Simpson, Carpenter & Bürkner 2021). Legend: M chains, N draws of each; x_MN is one quantity.
+Simpson, Carpenter & Bürkner 2021). Each takes any number of draws, and is NaN for fewer than FEWEST of each chain, for
+draws that are not finite, and where all draws are equal.
+Legend: M chains, N draws of each; x_MN is one quantity.
 """
 
 import numpy as np
@@ -12,9 +14,9 @@ FEWEST = 4  # draws of a chain, before it is split
 
 
 def r_hat(x_MN: np.ndarray) -> float:
-    """Return the larger of the R-hats of location and spread: 1 if the chains agree, NaN for fewer than 4 draws."""
+    """Return the larger of the R-hats of location and spread: 1 if the chains agree."""
     halves = split(x_MN)
-    if halves.shape[1] < FEWEST // 2 or not np.isfinite(halves).all():
+    if not _enough(halves):
         return float("nan")
     folded = np.abs(halves - np.median(halves))
     return max(plain_r_hat(normal_scores(halves)), plain_r_hat(normal_scores(folded)))
@@ -22,12 +24,15 @@ def r_hat(x_MN: np.ndarray) -> float:
 
 def bulk_ess(x_MN: np.ndarray) -> float:
     """Return the effective sample size in the bulk: independent draws that estimate the centre equally well."""
-    return ess(normal_scores(split(x_MN)), halve=False)
+    halves = split(x_MN)
+    return ess(normal_scores(halves), halve=False) if _enough(halves) else float("nan")
 
 
 def tail_ess(x_MN: np.ndarray) -> float:
     """Return the smaller of the effective sample sizes of the 5 % and the 95 % quantile."""
     halves = split(x_MN)
+    if not _enough(halves):
+        return float("nan")
     return min(ess((halves <= np.quantile(halves, q)).astype(float), halve=False) for q in (TAIL, 1 - TAIL))
 
 
@@ -35,6 +40,11 @@ def split(x_MN: np.ndarray) -> np.ndarray:
     """Return the halves of each chain as chains [2 M, N // 2]: a chain that drifts then raises R-hat."""
     half = x_MN.shape[1] // 2
     return np.concatenate([x_MN[:, :half], x_MN[:, x_MN.shape[1] - half :]]).astype(np.float64)
+
+
+def _enough(halves: np.ndarray) -> bool:
+    """Return whether the halves of the chains have a variance each, and finite values."""
+    return halves.shape[1] >= FEWEST // 2 and bool(np.isfinite(halves).all())
 
 
 def normal_scores(x_MN: np.ndarray) -> np.ndarray:
@@ -45,6 +55,8 @@ def normal_scores(x_MN: np.ndarray) -> np.ndarray:
 
 def plain_r_hat(x_MN: np.ndarray) -> float:
     """Return sqrt of (variance of all draws, estimated from within and between chains) / (variance within)."""
+    if not _enough(x_MN):
+        return float("nan")
     within, total = _variances(x_MN)
     return float(np.sqrt(total / within)) if within > 0 else float("nan")
 
@@ -56,7 +68,7 @@ def ess(x_MN: np.ndarray, halve: bool = True) -> float:
     """
     x_MN = split(x_MN) if halve else x_MN
     chains, count = x_MN.shape
-    if count < FEWEST // 2 or not np.isfinite(x_MN).all():
+    if not _enough(x_MN):
         return float("nan")
     within, total = _variances(x_MN)
     if not total > 0:

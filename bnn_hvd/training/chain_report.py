@@ -4,6 +4,7 @@ Legend: M chains, T trajectories, K kept draws of each chain, P weights, V trace
 """
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -30,6 +31,7 @@ def write(plan: Plan, method: Hmc, state: Any) -> str:
     report = {
         "num_chains": len(draws_MKP), "trajectories": steps, "burn_in": method.ring.burn_in,
         "leapfrog_steps": method.leapfrog_steps, "kept_draws_per_chain": draws_MKP.shape[1],
+        "too_few_draws": draws_MKP.shape[1] < mcmc.FEWEST,
         **of_traces(traces, burn_in), "weights": of_weights(draws_MKP), "cost": cost(plan, method),
     }  # fmt: skip
     if method.network.local_parameters and draws_MKP.shape[1]:
@@ -57,15 +59,18 @@ def of_weights(draws_MKP: np.ndarray) -> dict[str, Any]:
     """Return the median and the worst R-hat and ESS of the weights."""
     chosen = np.unique(np.linspace(0, draws_MKP.shape[-1] - 1, MOST_WEIGHTS).round().astype(int))
     each = [quality(draws_MKP[..., index]) for index in chosen]
-    values = {name: np.array([one[name] for one in each]) for name in ("r_hat", "ess_bulk", "ess_tail")}
-    if np.isnan(values["r_hat"]).all():
-        return {}
+    known = {name: [one[name] for one in each if not math.isnan(one[name])] for name in each[0]}
     return {
         "examined": len(chosen),
-        "r_hat_median": float(np.nanmedian(values["r_hat"])), "r_hat_max": float(np.nanmax(values["r_hat"])),
-        "ess_bulk_median": float(np.nanmedian(values["ess_bulk"])),
-        "ess_bulk_min": float(np.nanmin(values["ess_bulk"])), "ess_tail_min": float(np.nanmin(values["ess_tail"])),
+        "r_hat_median": _of(np.median, known["r_hat"]), "r_hat_max": _of(np.max, known["r_hat"]),
+        "ess_bulk_median": _of(np.median, known["ess_bulk"]), "ess_bulk_min": _of(np.min, known["ess_bulk"]),
+        "ess_tail_min": _of(np.min, known["ess_tail"]),
     }  # fmt: skip
+
+
+def _of(statistic: Callable[..., Any], values: list[float]) -> float:
+    """Return a statistic of the values that could be computed; NaN if there are none."""
+    return float(statistic(values)) if values else math.nan
 
 
 def of_outputs(plan: Plan, method: Hmc, state: Any, draws_MKP: np.ndarray) -> dict[str, Any]:
@@ -89,7 +94,7 @@ def of_outputs(plan: Plan, method: Hmc, state: Any, draws_MKP: np.ndarray) -> di
 
 
 def quality(x_MN: np.ndarray) -> dict[str, float]:
-    """Return R-hat, bulk ESS and tail ESS of N values from each of M chains."""
+    """Return R-hat, bulk ESS and tail ESS of N values from each of M chains; NaN where there are too few."""
     return {
         "r_hat": mcmc.r_hat(x_MN),
         "ess_bulk": mcmc.bulk_ess(x_MN),
@@ -116,9 +121,12 @@ def text(report: dict[str, Any]) -> str:
     found, cost = report.get("log_posterior", {}), report["cost"]
     if not found:
         return "no draws yet: burn-in has not ended"
+    after = report["trajectories"] - report["burn_in"]
+    convergence = [f"R-hat of the log posterior {_shown(found['r_hat'])}", f"bulk ESS {_shown(found['ess_bulk'])}"]
+    if after < mcmc.FEWEST:
+        convergence = [f"too few draws for R-hat and ESS ({after} after burn-in, they need {mcmc.FEWEST})"]
     parts = [
-        f"R-hat of the log posterior {_shown(found['r_hat'])}", f"bulk ESS {_shown(found['ess_bulk'])}",
-        f"acceptance {np.mean(report['acceptance']):.2f}", f"{report['divergences']} divergences",
+        *convergence, f"acceptance {np.mean(report['acceptance']):.2f}", f"{report['divergences']} divergences",
     ]  # fmt: skip
     if cost:
         parts.append(f"{cost['leapfrog_steps_per_s']:.1f} leapfrog steps/s")
@@ -126,7 +134,7 @@ def text(report: dict[str, Any]) -> str:
 
 
 def _shown(value: float | None) -> str:
-    return "unknown" if value is None else f"{value:.4g}"
+    return "unknown (all draws are equal, or not finite)" if value is None else f"{value:.4g}"
 
 
 def _without_nan(value: Any) -> Any:

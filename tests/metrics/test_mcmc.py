@@ -75,3 +75,17 @@ def test_too_little_to_say_anything_is_no_number():
     assert np.isnan(mcmc.r_hat(np.zeros([2, 100])))
     assert np.isnan(mcmc.r_hat(np.zeros([2, 1])))
     assert np.isnan(mcmc.ess(np.full([2, 100], np.nan)))
+
+
+@pytest.mark.parametrize("chains", [1, 3])
+@pytest.mark.parametrize("count", range(9))
+@pytest.mark.parametrize("diagnostic", [mcmc.r_hat, mcmc.bulk_ess, mcmc.tail_ess, mcmc.ess, mcmc.plain_r_hat])
+def test_every_diagnostic_takes_any_number_of_draws(diagnostic, count, chains):
+    """A job that stops in burn-in has kept 0 draws, or 1: fewer than 4 are too few, 4 and more give a number."""
+    x = np.random.default_rng(0).normal(size=[chains, count])
+    needed = mcmc.FEWEST // 2 if diagnostic is mcmc.plain_r_hat else mcmc.FEWEST  # it does not split the chains
+    with np.errstate(all="raise"):
+        found = diagnostic(x)
+    assert np.isfinite(found) == (count >= needed)
+    for odd in (np.full_like(x, np.nan), np.full_like(x, np.inf), np.ones_like(x)):
+        assert np.isnan(diagnostic(odd))

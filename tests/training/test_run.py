@@ -276,3 +276,25 @@ def test_what_is_not_finite_stops_the_run(failed, name, message, last_good):
     for path in checkpoint.list_newest_first(run / records.CHECKPOINTS):
         with np.load(path) as arrays:
             assert all(np.isfinite(arrays[key]).all() for key in arrays), path
+
+
+def test_chains_that_are_stopped_in_burn_in_go_on(tmp_path):
+    """There are no draws yet, and then a single one: nothing can be said of the chains, and the job is requeued."""
+    run = tmp_path / "run"
+    train = [
+        "train", "--architecture=linear", "--method=hmc", "--hmc_leapfrog_steps=2", "--eval_every_epochs=0",
+        "--threads=1", "--steps_per_call=1", f"--run={run}",
+    ]  # fmt: skip
+    length = ["--hmc_burn_in_steps=2", "--hmc_kept_draws=5"]
+    outcomes = running.several(
+        tmp_path / "outcomes",
+        [*train, *length, "--steps=7", "--max_runtime_s=0.001"],
+        [*train, *length, "--steps=3"],
+        [*train, *length, "--steps=7"],
+    )
+    assert [ranks[0].code for ranks in outcomes] == [75, 0, 0], outcomes
+    stopped, one, all_of_them = (ranks[0].stdout for ranks in outcomes)
+    assert "no draws yet: burn-in has not ended" in stopped
+    assert "too few draws for R-hat and ESS (1 after burn-in, they need 4)" in one
+    assert "R-hat of the log posterior 1." in all_of_them or "R-hat of the log posterior 0." in all_of_them
+    assert running.read_json(run, records.DIAGNOSTICS)["too_few_draws"] is False
