@@ -14,6 +14,7 @@ from absl import flags
 from bnn_hvd import config, legacy, registry
 from bnn_hvd.distributed import launcher
 from bnn_hvd.errors import TrainingError, UserError
+from bnn_hvd.run import rundir
 
 
 class Verb(NamedTuple):
@@ -97,7 +98,8 @@ def parse(config_type: type, args: Sequence[str]) -> Any:
         raise UserError(str(error)) from None
     if len(rest) > 1:
         raise UserError(f"{rest[1]!r} is not a flag: flags begin with --")
-    return config.make(config_type, **{name: values[name].value for name in fields})
+    given = {name: values[name].value for name in fields if values[name].present}
+    return config.make(config_type, **(rundir.continued(given) if config_type is config.TrainConfig else given))
 
 
 def help_text(name: str) -> str:

@@ -224,7 +224,7 @@ def test_run_directory_of_another_configuration(job):
     folder, outcome, *_ = job
     error = the_error(outcome["other"])
     assert "(--seed: 0 there, 1 here; --batch_size: 32 there, 16 here)" in error
-    assert f"--flagfile={folder / 'run' / 'config.cfg'}" in error
+    assert f"`train --run={folder / 'run'}` without these flags" in error
     assert "another --run" in error
 
 

@@ -150,10 +150,16 @@ def model_name(values: Values) -> str:
 
 
 def differences(old: TrainConfig, new: TrainConfig) -> list[str]:
-    """Return `--flag: old -> new` for the flags that make a run what it is, where they differ."""
+    """Return `--flag: old there, new here` for the flags that make a run what it is, where they differ.
+
+    The number of particles may be raised, but a run without particles stays one.
+    """
     before, after = to_flags(old), to_flags(new)
+    defining = {name for name, field in train_flags().items() if field.metadata["identity"]}
+    if not (before.get("num_particles") and after.get("num_particles")):
+        defining.add("num_particles")
     return [
         f"--{name}: {before.get(name)} there, {after.get(name)} here"
-        for name, field in train_flags().items()
-        if field.metadata["identity"] and before.get(name) != after.get(name)
+        for name in train_flags()
+        if name in defining and before.get(name) != after.get(name)
     ]

@@ -5,8 +5,8 @@ read one copy in the memory or on the disk of the node.
 """
 
 import hashlib
-import os
 import shutil
+import tempfile
 from pathlib import Path
 
 from bnn_hvd.distributed.cluster import Cluster
@@ -37,19 +37,22 @@ def stage(data_dir: str, stage_dir: str, ranks: Cluster) -> str:
 
 
 def _copy(source: Path, target: Path) -> None:
-    """Copy under a temporary name, then rename: an interrupted copy is never taken for a complete one."""
+    """Copy under a temporary name, then rename: an interrupted copy is never taken for a complete one.
+
+    Of several jobs that copy at the same time, the first to be ready wins; the copies are equal.
+    """
     target.parent.mkdir(parents=True, exist_ok=True)
-    temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
-    try:
+    with tempfile.TemporaryDirectory(prefix=f".{target.name}.", dir=target.parent) as folder:
+        temporary = Path(folder) / source.name
         if source.is_dir():
             shutil.copytree(source, temporary)
         else:
             shutil.copyfile(source, temporary)
-        temporary.rename(target)
-    except BaseException:
-        shutil.rmtree(temporary, ignore_errors=True)
-        temporary.unlink(missing_ok=True)
-        raise
+        try:
+            temporary.rename(target)
+        except OSError:  # a folder can't take the place of another
+            if not target.exists():
+                raise
 
 
 def _identity(source: Path) -> str:

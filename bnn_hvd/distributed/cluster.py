@@ -255,7 +255,10 @@ def on_root(cluster: Cluster, action: Callable[[], object]) -> None:
         raise UserError(problem)
 
 
-def check_agreement(cluster: Cluster, facts: dict[str, str], host: str) -> None:
+def check_agreement(
+    cluster: Cluster, facts: dict[str, str], host: str,
+    way_out: str = "start all ranks from the same environment and with the same flags",
+) -> None:  # fmt: skip
     """Check that the facts (versions, code, flags) are the same on every rank.
 
     Raises:
@@ -267,7 +270,7 @@ def check_agreement(cluster: Cluster, facts: dict[str, str], host: str) -> None:
             if its_facts.get(name) != value:
                 raise UserError(
                     f"rank {rank} on {its_host} has {name} {its_facts.get(name)}, rank 0 on {everyone[0][0]} has "
-                    f"{value}: start all ranks from the same environment and with the same flags"
+                    f"{value}: {way_out}"
                 )
 
 

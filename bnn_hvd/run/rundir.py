@@ -1,12 +1,16 @@
-"""Reads a run directory, and checks that it fits a configuration."""
+"""Reads a run directory, and checks that a configuration and its data are those of the run."""
 
 from pathlib import Path
 from typing import Any
 
 from bnn_hvd import config
 from bnn_hvd.config import TrainConfig
+from bnn_hvd.config.options import Values
 from bnn_hvd.errors import UserError
 from bnn_hvd.run import checkpoint, records
+
+PATHS = ("data_dir", "init_from")  # flags; config.cfg has them in full, as it is read from other folders too
+ALTERNATIVES = (("epochs", "steps"), ("num_particles", "num_chains"))  # flags that say the same thing
 
 
 def check_same_run(train_config: TrainConfig) -> None:
@@ -14,18 +18,58 @@ def check_same_run(train_config: TrainConfig) -> None:
     run = train_config.folder
     if not (run / records.CONFIG).exists():
         return
-    differing = config.differences(read_config(run), train_config)
+    differing = config.differences(with_full_paths(read_config(run)), with_full_paths(train_config))
     if differing:
         raise UserError(
             f"{run.absolute()} belongs to another configuration ({'; '.join(differing)}): give another --run, "
-            f"or continue this run with --flagfile={run / records.CONFIG}"
+            f"or go on with this run by `train --run={run}` without these flags"
         )
+
+
+def check_same_data(run: Path, fingerprint: dict[str, str], source: str) -> None:
+    """Raise UserError if the run was trained on data with another fingerprint.
+
+    fingerprint: of each part of the data (data/fingerprint.py). source: what the message calls these data.
+    """
+    if not (run / records.DATA).exists():
+        return
+    trained = read_data(run)["fingerprint"]
+    differing = [part for part, digest in fingerprint.items() if trained[part] != digest]
+    if differing:
+        raise UserError(
+            f"{run.absolute()} was trained on other data than {source} (the fingerprint of the {differing[0]} part: "
+            f"{trained[differing[0]]} there, {fingerprint[differing[0]]} here): give the --data_dir of its data, or "
+            "another --run"
+        )
+
+
+def continued(flags: Values) -> Values:
+    """Return the flags of a `train` command; one that only names a run that is there gets the flags of that run.
+
+    A command with a flag that defines a run describes a run itself. One without, as `--run=R --epochs=20`, goes on with
+    R wherever R is now.
+    """
+    fields = config.train_flags()
+    if not flags.get("run") or not (Path(flags["run"]) / records.CONFIG).exists():
+        return flags
+    if flags.get("model") or any(fields[name].metadata["identity"] for name in flags):
+        return flags
+    replaced = {name for names in ALTERNATIVES if set(names) & set(flags) for name in names}
+    stored = config.to_flags(read_config(Path(flags["run"])))
+    return {name: value for name, value in stored.items() if name not in replaced | {"model"}} | flags
+
+
+def with_full_paths(train_config: TrainConfig) -> TrainConfig:
+    """Return the same with full paths, which mean the same in every folder."""
+    values = config.to_flags(train_config)
+    full = {name: str(Path(values[name]).expanduser().absolute()) for name in PATHS if values.get(name)}
+    return train_config.replace(**full)
 
 
 def describe(train_config: TrainConfig, data: dict[str, Any]) -> None:
     """Write the configuration and the description of the data into the run directory."""
     run = train_config.folder
-    records.write_text(run / records.CONFIG, config.to_flagfile(train_config))
+    records.write_text(run / records.CONFIG, config.to_flagfile(with_full_paths(train_config)))
     records.write_json(run / records.DATA, data)
 
 
@@ -39,11 +83,18 @@ def read_config(run: Path) -> TrainConfig:
 
 
 def read_data(run: Path) -> dict[str, Any]:
-    """Return the content of data.json; UserError if there is none."""
+    """Return the content of data.json.
+
+    Raises:
+      UserError: there is none, or it was written by a version that kept no fingerprint.
+    """
     path = run / records.DATA
     if not path.exists():
         raise UserError(f"{run.absolute()} has no {records.DATA}: run `train` on it first")
-    return records.read_json(path)
+    found = records.read_json(path)
+    if "fingerprint" not in found:
+        raise UserError(f"{path} is of another version: use the version in {records.PROVENANCE} beside it")
+    return found
 
 
 def read_checkpoint(run: Path) -> dict[str, Any]:

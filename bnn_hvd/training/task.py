@@ -1,17 +1,21 @@
 """What a run trains: the data, the plan, the method and its state."""
 
 import dataclasses
+import socket
 
 from bnn_hvd import seeds
 from bnn_hvd.config import TrainConfig
+from bnn_hvd.data import standardize
 from bnn_hvd.data.arrays import Arrays
+from bnn_hvd.data.description import Description
+from bnn_hvd.distributed import cluster
 from bnn_hvd.distributed.cluster import Cluster
 from bnn_hvd.inference import checksums
 from bnn_hvd.inference.build import build_method
 from bnn_hvd.inference.checksums import Step
 from bnn_hvd.inference.method import Method, State
 from bnn_hvd.models.network import build_network
-from bnn_hvd.targets import Target
+from bnn_hvd.run import rundir
 from bnn_hvd.training.plan import Plan
 from bnn_hvd.training.population import Population
 
@@ -21,13 +25,14 @@ class Task:
     """What a rank trains. All ranks have the same task, except that each has its own particles.
 
     Attributes:
+      description: of `arrays`.
       state: the initial or the restored state; training changes it, and nothing else here.
       threads: of this rank.
     """
 
     config: TrainConfig
     arrays: Arrays
-    target: Target
+    description: Description
     plan: Plan
     population: Population
     method: Method
@@ -42,18 +47,30 @@ class Task:
 
 
 def prepare(config: TrainConfig, arrays: Arrays, ranks: Cluster, threads: int) -> Task:
-    """Return what this rank trains, before the first step.
+    """Return what this rank trains, before the next step: the first one, or the one after the newest checkpoint.
 
     Raises:
-      UserError: the flags do not fit the data, the ranks or the run directory.
+      UserError: the flags do not fit the data, the ranks or the run directory, or the data are not those of the run.
     """
-    population = Population(config, ranks)
-    cluster = population.cluster
-    plan = Plan(config, len(arrays.x_train), cluster.rank, cluster.size)
     target = arrays.target(config.data.standardize_targets)
+    description = Description.of(arrays, target, standardize.fit(arrays.x_train, config.data.standardize))
+    check_same_data(config, description, ranks)
+    population = Population(config, ranks)
+    mine = population.cluster
+    plan = Plan(config, len(arrays.x_train), mine.rank, mine.size)
     network = build_network(config, arrays.x_train.shape[1:], target)
-    method = build_method(config, network, target, plan.num_train, cluster, population.members)
+    method = build_method(config, network, target, plan.num_train, mine, population.members)
     state = method.init(seeds.seed(config.run.root_seed("init"), "init"))
     checksums.flip_bit(state, config, network)
     step = checksums.with_checksums(method, config)
-    return Task(config, arrays, target, plan, population, method, step, state, threads)
+    population.restore(state)
+    return Task(config, arrays, description, plan, population, method, step, state, threads)
+
+
+def check_same_data(config: TrainConfig, description: Description, ranks: Cluster) -> None:
+    """Raise UserError unless all ranks have the same data, those that the run has been trained on so far."""
+    fingerprint = description.fingerprint._asdict()
+    facts = {f"a {part} part with the fingerprint": digest for part, digest in fingerprint.items()}
+    cluster.check_agreement(ranks, facts, socket.gethostname(), "give all ranks the same --data_dir")
+    source = config.data.data_dir or config.data.dataset
+    cluster.on_root(ranks, lambda: rundir.check_same_data(config.folder, fingerprint, source))

@@ -7,11 +7,9 @@ from collections.abc import Callable
 from typing import Any
 
 from bnn_hvd.config import TrainConfig, to_flagfile
-from bnn_hvd.data import sources, staging, standardize
+from bnn_hvd.data import sources, staging
 from bnn_hvd.data.arrays import Arrays
-from bnn_hvd.data.description import Description
 from bnn_hvd.data.pipeline import Examples, Shard
-from bnn_hvd.data.standardize import Standardizer
 from bnn_hvd.distributed import cluster, machine
 from bnn_hvd.distributed.cluster import Cluster, Communication
 from bnn_hvd.errors import EXIT_INTERRUPTED
@@ -60,15 +58,14 @@ def main(config: TrainConfig) -> int:
 
     config: resolved, so that no field is left to be filled.
     """
-    rundir.check_same_run(config)
     ranks, threads = connect(config)
-    task = prepare(config, load(config, ranks), ranks, threads)
     if config.run.dry_run:
+        task = open_task(config, ranks, threads)
         if ranks.is_root:
             print(report.plan_text(task))
         return 0
-    with claimed(config.folder, ranks):
-        return train(task)
+    with claimed(config.folder, ranks):  # before anything of the run directory is read
+        return train(open_task(config, ranks, threads))
 
 
 def connect(config: TrainConfig) -> tuple[Cluster, int]:
@@ -91,6 +88,12 @@ def connect(config: TrainConfig) -> tuple[Cluster, int]:
     return ranks, threads
 
 
+def open_task(config: TrainConfig, ranks: Cluster, threads: int) -> Task:
+    """Return what this rank trains. All that a command can be refused for is checked here, and nothing is written."""
+    cluster.on_root(ranks, lambda: rundir.check_same_run(config))
+    return prepare(config, load(config, ranks), ranks, threads)
+
+
 def load(config: TrainConfig, ranks: Cluster) -> Arrays:
     """Return the data. Every rank reads them, with --stage_dir from a copy on its own host."""
     return sources.load_configured(config.data, staging.stage(config.data.data_dir, config.data.stage_dir, ranks))
@@ -99,19 +102,17 @@ def load(config: TrainConfig, ranks: Cluster) -> Arrays:
 def train(task: Task) -> int:
     """Train to the end of the run, or until the job is told to stop; returns the exit code."""
     config, ranks, plan = task.config, task.ranks, task.plan
-    standardizer = standardize.fit(task.arrays.x_train, config.data.standardize)
-    write_start(task, standardizer)
-    task.population.restore(task.state)
     # With more ranks than before, the rest of the epoch may fill no batch.
     progress = plan.advance(task.population.progress, 0)
     gathered = GatheredState(task.method, task.state, task.population, config)
-    loop = make_loop(task, standardizer, progress)
+    write_start(task)
+    loop = make_loop(task, progress)
     with (
         Logbook(config.folder, plan, progress, ranks) as logbook,
         StopRequest(config.run.max_runtime_s) as stop,
         Watchdog(config.folder, ranks, config.machine.stall_timeout_s) as watchdog,
     ):
-        evaluate = make_evaluate(task, gathered, standardizer, logbook)
+        evaluate = make_evaluate(task, gathered, logbook)
         if config.run.verbose:
             logbook.say(task.method.network.table())
         if progress.step == 0:
@@ -127,10 +128,11 @@ def train(task: Task) -> int:
     return 0 if scores else EXIT_INTERRUPTED
 
 
-def make_loop(task: Task, standardizer: Standardizer, progress: Progress) -> Loop:
+def make_loop(task: Task, progress: Progress) -> Loop:
     """Return the compiled loop over this rank's examples; with --checksums it writes the checksums of each step."""
     config, plan = task.config, task.plan
-    part = (task.arrays.x_train, task.target.standardized(task.arrays.y_train), standardizer)
+    known = task.description
+    part = (task.arrays.x_train, known.target.standardized(task.arrays.y_train), known.standardizer)
     examples = Shard(*part, plan.shard) if plan.full_batch else Examples(*part, bool(config.data.augment))
     loop = compile_loop(task.step, task.state, examples, plan.batch_size)
     if not config.machine.checksums:
@@ -138,12 +140,10 @@ def make_loop(task: Task, standardizer: Standardizer, progress: Progress) -> Loo
     return checksums.writing(loop, config.folder, progress, task.ranks.is_root)
 
 
-def make_evaluate(
-    task: Task, gathered: GatheredState, standardizer: Standardizer, logbook: Logbook
-) -> Callable[[Progress], Scores]:
+def make_evaluate(task: Task, gathered: GatheredState, logbook: Logbook) -> Callable[[Progress], Scores]:
     """Return the function that evaluates the gathered state on the test part; every rank calls it."""
-    seed = task.config.run.seed
-    predictor = Predictor(gathered.method, gathered.state, task.target, standardizer, task.ranks, seed)
+    known, seed = task.description, task.config.run.seed
+    predictor = Predictor(gathered.method, gathered.state, known.target, known.standardizer, task.ranks, seed)
 
     def evaluate(progress: Progress) -> Scores:
         gathered.update()
@@ -235,11 +235,12 @@ def save(task: Task, progress: Progress) -> None:
         checkpoint.save(task.config.folder / records.CHECKPOINTS, arrays, progress, task.config.run.keep)
 
 
-def write_start(task: Task, standardizer: Standardizer) -> None:
+def write_start(task: Task) -> None:
     """Let rank 0 write the description of the run, and the provenance of this session: hosts, versions, threads."""
     config, ranks = task.config, task.ranks
     session = provenance.session(ranks.gather(socket.gethostname()), ranks.size, task.threads)
     if ranks.is_root:
-        rundir.describe(config, Description.of(task.arrays, task.target, standardizer).to_dict())
+        records.make_run_directory(config.folder)
+        rundir.describe(config, task.description.to_dict())
         path = config.folder / records.PROVENANCE
         records.write_json(path, [*(records.read_json(path) if path.exists() else []), session])

@@ -76,6 +76,26 @@ def test_a_folder_is_staged_whole(tmp_path):
     assert {path.name: path.read_text() for path in staged.iterdir()} == {"a": "1", "b": "2"}
 
 
+@pytest.mark.parametrize("kind", ["file", "folder"])
+def test_two_jobs_stage_the_same_data_at_once(tmp_path, monkeypatch, kind):
+    """The second one has begun to copy when the first one is ready: both train on the copy that is there."""
+    source, node = tmp_path / "data", tmp_path / "node"
+    if kind == "folder":
+        source.mkdir()
+    (source / "a" if kind == "folder" else source).write_text("1")
+    name = "copytree" if kind == "folder" else "copyfile"
+    copy, first = getattr(shutil, name), []
+
+    def after_the_other_job(*paths: Path) -> None:
+        monkeypatch.setattr(shutil, name, copy)
+        first.append(stage(str(source), str(node), Solo()))
+        copy(*paths)
+
+    monkeypatch.setattr(shutil, name, after_the_other_job)
+    assert [stage(str(source), str(node), Solo())] == first
+    assert [path.name for path in node.iterdir()] == [Path(first[0]).name]  # nothing is left of the other copy
+
+
 def test_an_interrupted_copy_is_never_taken_for_a_whole_one(tmp_path, monkeypatch):
     source, node = tmp_path / "data.npz", tmp_path / "node"
     source.write_bytes(b"x" * 1000)
