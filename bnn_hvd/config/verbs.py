@@ -52,6 +52,10 @@ class PredictConfig:
     """Write the predictive distribution of a trained run, and its uncertainty."""
 
     run: str = flag("", "run", "the directory that `train` wrote", required=True)
+    out: str = flag(
+        "", "run", "folder of the prediction (default: the run directory; for other data, a folder of their own in its "
+        "predictions/)",
+    )  # fmt: skip
     num_draws: int = flag(300, "run", "posterior draws", minimum=1)
     mode: str = flag(
         "mean", "run", "statistics to write, a,b, over the draws' probabilities (for real targets, over their means): "
@@ -103,6 +107,10 @@ class PlotConfig:
     """Draw the figures of a run from its files; needs no TensorFlow."""
 
     run: str = flag("", "run", "the directory that `train` wrote", required=True)
+    prediction: str = flag(
+        "", "run", "draw this prediction: a folder that `predict` wrote, or its name in predictions/ of the run "
+        "(default: the run, and the prediction of its own data)",
+    )  # fmt: skip
     format: str = flag("png", "run", "file format of the figures", choices=("png", "pdf", "svg"))
 
 

@@ -53,14 +53,15 @@ def main(config: PlotConfig) -> int:
     Raises:
       UserError: --run is no run directory, has nothing to plot, has a damaged file, or can't be written to.
     """
-    run = Path(config.run)
+    run = find_prediction(config) if config.prediction else Path(config.run)
     check_run(run)
     records.make_writable("the folder of the figures", run / records.PLOTS)
+    figures = {name: row for name, row in FIGURES.items() if row.written_by == "predict" or not config.prediction}
     with matplotlib.rc_context(style.RC):
-        for source, verb in dict.fromkeys((r.source, r.written_by) for r in FIGURES.values() if not r.optional):
+        for source, verb in dict.fromkeys((r.source, r.written_by) for r in figures.values() if not r.optional):
             if not has_content(run / source):
                 print(f"some figures are skipped: no {source}; `python -m bnn_hvd {verb} --run={run}` makes it")
-        for name, row in FIGURES.items():
+        for name, row in figures.items():
             if not has_content(run / row.source):
                 continue
             if row.needs and not has_array(run / row.source, row.needs):
@@ -69,6 +70,22 @@ def main(config: PlotConfig) -> int:
             style.save(row.draw(run), path)
             print(path, flush=True)
     return 0
+
+
+def find_prediction(config: PlotConfig) -> Path:
+    """Return the folder of --prediction: a path, or a name in `predictions` of the run.
+
+    Raises:
+      UserError: it has no prediction.
+    """
+    inside = Path(config.run) / records.PREDICTIONS
+    for folder in (inside / config.prediction, Path(config.prediction)):
+        if has_content(folder / records.PREDICTIVE):
+            return folder
+    known = ", ".join(sorted(path.name for path in inside.glob("*"))) or "none"
+    raise UserError(
+        f"--prediction={config.prediction} is no folder with a {records.PREDICTIVE}: those of {config.run} are {known}"
+    )
 
 
 def check_run(run: Path) -> None:

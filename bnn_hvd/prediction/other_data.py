@@ -4,6 +4,7 @@ from bnn_hvd.config import TrainConfig
 from bnn_hvd.data import sources
 from bnn_hvd.data.arrays import Arrays
 from bnn_hvd.data.description import Description
+from bnn_hvd.data.fingerprint import Fingerprint
 from bnn_hvd.errors import UserError
 from bnn_hvd.targets import Classes, ImplicitRatings
 
@@ -16,7 +17,7 @@ def load_like(trained: TrainConfig, known: Description, data_dir: str, same_clas
 
     Raises:
       UserError: examples of another shape, another number of users or items, columns in another order, or labels
-        beyond the run's classes.
+        beyond the run's classes; or the run's data have changed since.
     """
     if data_dir and trained.data.dataset == "digits":  # digits are built in: other data come as an .npz
         arrays = sources.load("npz", data_dir)
@@ -28,7 +29,17 @@ def load_like(trained: TrainConfig, known: Description, data_dir: str, same_clas
     _check_columns(arrays, known, source)
     if same_classes:
         _check_labels(arrays, known, source)
+    if not data_dir:
+        _check_unchanged(arrays, known, source or trained.data.dataset)
     return arrays
+
+
+def _check_unchanged(arrays: Arrays, known: Description, source: str) -> None:
+    if Fingerprint.of(arrays) != known.fingerprint:
+        raise UserError(
+            f"{source} has changed since the run was trained on it: name the run's data by --data_dir, or these, as "
+            "other data"
+        )
 
 
 def _check_shape(arrays: Arrays, known: Description, source: str) -> None:

@@ -2,10 +2,12 @@
 
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 from bnn_hvd import seeds
 from bnn_hvd.config import PredictConfig, TrainConfig
 from bnn_hvd.data.description import Description
+from bnn_hvd.data.fingerprint import Fingerprint
 from bnn_hvd.distributed import cluster, machine
 from bnn_hvd.distributed.cluster import Cluster, Solo
 from bnn_hvd.errors import UserError
@@ -14,9 +16,11 @@ from bnn_hvd.metrics import fidelity
 from bnn_hvd.models.network import build_network
 from bnn_hvd.prediction import classes, ratings, reals
 from bnn_hvd.prediction.other_data import load_like
-from bnn_hvd.prediction.predictor import Predictor
+from bnn_hvd.prediction.place import Origin, choose_folder
+from bnn_hvd.prediction.predictor import Found, Predictor
 from bnn_hvd.prediction.reference import read_reference
 from bnn_hvd.run import checkpoint, records, rundir
+from bnn_hvd.run.checkpoint import Arrays
 from bnn_hvd.run.records import Stopwatch
 from bnn_hvd.targets import Classes, ImplicitRatings, RealValues, Target
 
@@ -30,14 +34,20 @@ def main(config: PredictConfig) -> int:
     check_kind(config, known.target)
     arrays = load_like(trained, known, config.data_dir)
     ood = load_like(trained, known, config.ood_data_dir, same_classes=False) if config.ood_data_dir else None
-    reference_NC = read_reference(Path(config.reference), arrays.y_test) if config.reference else None
+    fingerprint = Fingerprint.of(arrays) if config.data_dir else known.fingerprint
+    folder = choose_folder(config, known, fingerprint)
+    reference_NC = read_reference(Path(config.reference), fingerprint.test) if config.reference else None
 
     ranks = cluster.connect()
     threads = machine.set_up(config.threads, ranks)
-    predictor, kind = restore(trained, known, ranks), KINDS[type(known.target)]
+    stored, kind = rundir.read_checkpoint(run), KINDS[type(known.target)]
+    predictor, progress = restore_from(stored, trained, known, ranks), checkpoint.read_progress(stored)
+    source = config.data_dir or trained.data.data_dir
+    origin = Origin.of(trained, progress, source, fingerprint.test, own_data=fingerprint == known.fingerprint)
     watch = Stopwatch()
     found, report = kind.predict(predictor, arrays, config)
-    report |= {
+    recommended = report.pop(records.RECOMMENDATIONS, None)
+    report |= origin.report() | {
         "num_draws": predictor.method.num_draws(config.num_draws), "num_examples": len(arrays.x_test),
         "predict_wall_s": watch.elapsed_s(), "ranks": ranks.size, "threads": threads,
     }  # fmt: skip
@@ -45,15 +55,28 @@ def main(config: PredictConfig) -> int:
         report["reference"] = {"run": config.reference, **fidelity.compare(found["probs_NC"], reference_NC)}
     if ood:
         ood_found, report["ood"] = kind.predict_ood(predictor, ood, config, found)
-        report["ood"] |= {"data_dir": config.ood_data_dir, "num_examples": len(ood.x_test)}
+        report["ood"] |= {
+            "data_dir": config.ood_data_dir, "fingerprint": Fingerprint.of(ood).test, "num_examples": len(ood.x_test)
+        }  # fmt: skip
         found |= ood_found
     if ranks.is_root:
-        records.write_npz(run / records.PREDICTIVE, found)
-        records.write_json(run / records.UNCERTAINTY, report)
-        lines = [*kind.text(report), f"written: {run / records.PREDICTIVE}, {run / records.UNCERTAINTY}"]
+        write(folder, found | origin.arrays(), report, recommended)
+        state = "" if origin.run_finished else f"at step {origin.step} of a run that has not finished\n"
+        lines = [*kind.text(report), f"{state}written: {folder / records.PREDICTIVE}, {folder / records.UNCERTAINTY}"]
+        if folder != run:
+            lines.append(f"figures: python -m bnn_hvd plot --run={run} --prediction={folder}")
         print("\n".join(lines))
     ranks.barrier()
     return 0
+
+
+def write(folder: Path, found: Found, report: dict[str, Any], recommended: dict[str, Any] | None) -> None:
+    """Write the files of a prediction."""
+    folder.mkdir(parents=True, exist_ok=True)
+    records.write_npz(folder / records.PREDICTIVE, found)
+    records.write_json(folder / records.UNCERTAINTY, report)
+    if recommended is not None:
+        records.write_json(folder / records.RECOMMENDATIONS, recommended)
 
 
 def read_description(run: Path) -> Description:
@@ -70,8 +93,12 @@ def check_kind(config: PredictConfig, target: Target) -> None:
 
 
 def restore(trained: TrainConfig, known: Description, ranks: Cluster) -> Predictor:
-    """Return the predictor of the newest checkpoint of a run, with as many particles as the checkpoint has."""
-    stored = rundir.read_checkpoint(trained.folder)
+    """Return the predictor of the newest checkpoint of a run."""
+    return restore_from(rundir.read_checkpoint(trained.folder), trained, known, ranks)
+
+
+def restore_from(stored: Arrays, trained: TrainConfig, known: Description, ranks: Cluster) -> Predictor:
+    """Return the predictor of a checkpoint, with as many particles as it has."""
     if trained.method.num_particles:
         trained = trained.replace(num_particles=checkpoint.num_particles(stored))
     trained = trained.replace(init_from="")  # that run may be gone, and the checkpoint has all weights

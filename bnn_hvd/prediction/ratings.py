@@ -3,7 +3,6 @@
 Legend: S draws, U users, N users of a chunk, I items, K chosen users, E held-out entries.
 """
 
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -23,7 +22,7 @@ Result = tuple[Found, dict[str, Any]]  # arrays for predictive.npz, and content 
 def predict(predictor: Predictor, arrays: Arrays, config: PredictConfig) -> Result:
     """Return the arrays of predictive.npz and the content of uncertainty.json, on every rank.
 
-    It also writes recommendations.json.
+    The latter has the content of recommendations.json too, under that name.
 
     Raises:
       UserError: a flag does not apply to ratings, or a user is not in the data.
@@ -45,9 +44,8 @@ def predict(predictor: Predictor, arrays: Arrays, config: PredictConfig) -> Resu
         "held_out_watched_E": arrays.y_test[held_out_UI] > 0,
     }
     more, recommended = recommend(predictor, arrays, chosen, config.num_draws)
-    if predictor.ranks.is_root:
-        records.write_json(Path(config.run) / records.RECOMMENDATIONS, recommended)
-    return found | more, report | {"num_held_out": int(held_out_UI.sum())}
+    report |= {"num_held_out": int(held_out_UI.sum()), records.RECOMMENDATIONS: recommended}
+    return found | more, report
 
 
 def choose_users(arrays: Arrays, users: str) -> dict[int, str]:

@@ -31,6 +31,7 @@ DIAGNOSTICS = "diagnostics.json"  # of the chains of hmc: R-hat, effective sampl
 CHAINS = "chains.npz"  # their traces
 PREDICTIVE = "predictive.npz"
 UNCERTAINTY = "uncertainty.json"
+PREDICTIONS = "predictions"  # a folder for the prediction of each other data set
 RECOMMENDATIONS = "recommendations.json"  # for ratings: how many draws rank which item first for which user
 PRUNING = "pruning.json"  # scores for each fraction of the weights that `prune` removed
 PRUNED_FROM = "pruned_from.json"  # in the run that `prune` wrote
@@ -124,6 +125,22 @@ def make_writable(what: str, folder: Path, *inside: str) -> None:
         raise UserError(
             f"{what} {folder.absolute()} can't be written ({error}): make it writable, or give another --run"
         ) from None
+
+
+def check_writable(what: str, folder: Path, flag: str) -> None:
+    """Check that a folder can be written, or can be made; nothing is written.
+
+    what: the name of the folder in the message. flag: the one that names another folder.
+
+    Raises:
+      UserError: it can't.
+    """
+    there = next(path for path in (folder.absolute(), *folder.absolute().parents) if path.exists())
+    if not (there.is_dir() and os.access(there, os.W_OK | os.X_OK)):
+        why = "can't be written" if there.is_dir() else "is a file"
+        raise UserError(
+            f"{what} {folder.absolute()} can't be written ({there} {why}): make it writable, or give another {flag}"
+        )
 
 
 def make_run_directory(run: Path) -> None:

@@ -8,6 +8,7 @@ from bnn_hvd.config import TrainConfig
 from bnn_hvd.config.options import Values
 from bnn_hvd.errors import UserError
 from bnn_hvd.run import checkpoint, records
+from bnn_hvd.run.checkpoint import Progress
 
 PATHS = ("data_dir", "init_from")  # flags; config.cfg has them in full, as it is read from other folders too
 ALTERNATIVES = (("epochs", "steps"), ("num_particles", "num_chains"))  # flags that say the same thing
@@ -71,6 +72,12 @@ def describe(train_config: TrainConfig, data: dict[str, Any]) -> None:
     run = train_config.folder
     records.write_text(run / records.CONFIG, config.to_flagfile(with_full_paths(train_config)))
     records.write_json(run / records.DATA, data)
+
+
+def finished(train_config: TrainConfig, progress: Progress) -> bool:
+    """Return whether a run has made all its --steps or --epochs."""
+    steps, epochs = train_config.run.steps, train_config.run.epochs
+    return progress.step >= steps if steps is not None else progress.epoch >= (epochs or 0)
 
 
 def read_config(run: Path) -> TrainConfig:

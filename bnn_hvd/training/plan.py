@@ -13,6 +13,7 @@ from bnn_hvd import seeds
 from bnn_hvd.config import TrainConfig
 from bnn_hvd.data import augment, shards
 from bnn_hvd.errors import UserError
+from bnn_hvd.run import rundir
 from bnn_hvd.run.checkpoint import Progress
 from bnn_hvd.training import schedules
 
@@ -29,12 +30,6 @@ class Call(NamedTuple):
     @property
     def steps(self) -> int:
         return len(self.index_TB)
-
-
-def finished(config: TrainConfig, progress: Progress) -> bool:
-    """Return whether a run has made all its --steps or --epochs."""
-    steps, epochs = config.run.steps, config.run.epochs
-    return progress.step >= steps if steps is not None else progress.epoch >= (epochs or 0)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -92,7 +87,7 @@ class Plan:
         return self.config.run.steps or (self.config.run.epochs or 0) * self.steps_per_epoch
 
     def finished(self, progress: Progress) -> bool:
-        return finished(self.config, progress)
+        return rundir.finished(self.config, progress)
 
     def fractional_epoch(self, progress: Progress) -> float:
         return progress.epoch + progress.offset / self.num_train

@@ -15,9 +15,8 @@ from bnn_hvd.distributed import cluster, particles
 from bnn_hvd.distributed.cluster import Cluster
 from bnn_hvd.errors import UserError
 from bnn_hvd.inference.method import Method, State
-from bnn_hvd.run import checkpoint, records
+from bnn_hvd.run import checkpoint, records, rundir
 from bnn_hvd.run.checkpoint import Arrays, Progress
-from bnn_hvd.training import plan
 
 
 class Population:
@@ -97,7 +96,7 @@ class Population:
             raise UserError(f"{run} has {stored} particles already: --num_particles={wanted} can only add to them")
         if self.config.method.options.interacting:
             raise UserError(f"{run} has {stored} particles, which have moved together: start a new run for {wanted}")
-        if not plan.finished(self.config, self.progress):
+        if not rundir.finished(self.config, self.progress):
             raise UserError(
                 f"{run} has not finished its {stored} particles: go on with --num_particles={stored} before adding more"
             )

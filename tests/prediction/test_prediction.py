@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 import running
 
-from bnn_hvd import plots
+from bnn_hvd import config, plots
+from bnn_hvd.errors import UserError
 from bnn_hvd.metrics import classification
 from bnn_hvd.run import records
 
@@ -46,11 +47,24 @@ def job(tmp_path_factory) -> tuple[Path, dict[str, running.Outcome]]:
     done = run_all(folder / "first", first)
     shutil.copytree(folder / "digits", folder / "again")
     shutil.copytree(folder / "own", folder / "other")
+    shutil.copytree(folder / "own", folder / "kept")
+    flagfile = folder / "other" / records.CONFIG
+    flagfile.write_text(flagfile.read_text().replace("--epochs=20\n", "--epochs=21\n"))  # then it has not finished
+    (folder / "elsewhere").mkdir()
+    shutil.copy(data, folder / "elsewhere" / "many.npz")
     other = ["predict", f"--run={folder / 'other'}", f"--data_dir={many}", "--threads=1"]
     second = {
         "again": ["predict", f"--run={folder / 'again'}", f"--num_draws={DRAWS}", "--threads=1"],
         "few": [*other, f"--num_draws={DRAWS}"],
         "many": [*other, f"--num_draws={MANY_DRAWS}"],
+        "far": ["predict", f"--run={folder / 'other'}", f"--data_dir={far}", "--threads=1", f"--out={folder / 'out'}"],
+        "copy": ["predict", f"--run={folder / 'again'}", "--threads=1", f"--out={folder / 'copy'}"],
+        "moved": [
+            "predict",
+            f"--run={folder / 'kept'}",
+            f"--data_dir={folder / 'elsewhere' / 'many.npz'}",
+            "--threads=1",
+        ],
     }
     return folder, done | run_all(folder / "second", second)
 
@@ -126,12 +140,56 @@ def test_predict_twice_gives_the_same_bytes(job):
     }
 
 
-def test_other_data_takes_the_place_of_the_test_part(job):
-    assert predictive(job[0] / "own")["probs_NC"].shape == (40, CLASSES)
-    assert predictive(job[0] / "other")["probs_NC"].shape == (MANY_EXAMPLES, CLASSES)
-    report = running.read_json(job[0] / "other", records.UNCERTAINTY)
+def test_the_prediction_of_other_data_has_its_own_place(job):
+    """The run keeps the prediction of its own test part, which does not depend on where its file is."""
+    folder = job[0]
+    assert predictive(folder / "own")["probs_NC"].shape == (40, CLASSES)
+    assert predictive(folder / "other")["probs_NC"].shape == (40, CLASSES)
+    assert "ood" in running.read_json(folder / "other", records.UNCERTAINTY)  # it was copied with the run
+    (place,) = (folder / "other" / records.PREDICTIONS).iterdir()
+    assert predictive(place)["probs_NC"].shape == (MANY_EXAMPLES, CLASSES)
+    report = running.read_json(place, records.UNCERTAINTY)
     assert report["num_examples"] == MANY_EXAMPLES
     assert report["accuracy"] > 0.6
+    assert not (folder / "kept" / records.PREDICTIONS).exists()
+
+
+def test_a_prediction_says_of_which_run_step_and_data_it_is(job):
+    folder = job[0]
+    (many,) = (folder / "other" / records.PREDICTIONS).iterdir()
+    own = running.read_json(folder / "kept", records.DATA)["fingerprint"]
+    origins = {}
+    for name, place in {"own": folder / "kept", "other": many, "out": folder / "out", "copy": folder / "copy"}.items():
+        origins[name] = running.read_json(place, records.UNCERTAINTY)["origin"]
+        found = predictive(place)
+        for key in ("fingerprint", "own_data", "step", "run_finished"):
+            assert found[f"origin_{key}"].item() == origins[name][key]
+    assert many.name == f"many-{origins['other']['fingerprint'][:8]}"
+    assert len({origin["fingerprint"] for origin in origins.values()}) == 4
+    assert origins["own"] == {
+        "run": str(folder / "kept"), "data_dir": str(folder / "elsewhere" / "many.npz"), "fingerprint": own["test"],
+        "own_data": True, "step": 60, "run_finished": True,
+    }  # fmt: skip
+    assert origins["other"] | {"fingerprint": ""} == {
+        "run": str(folder / "other"), "data_dir": str(folder / "many.npz"), "fingerprint": "",
+        "own_data": False, "step": 60, "run_finished": False,
+    }  # fmt: skip
+    assert origins["copy"]["data_dir"] == ""
+    assert "at step 60 of a run that has not finished" in job[1]["many"].stdout
+    assert "not finished" not in job[1]["moved"].stdout
+
+
+def test_plot_draws_the_prediction_that_is_asked_for(job):
+    folder = job[0]
+    (many,) = (folder / "other" / records.PREDICTIONS).iterdir()
+    for name in (many.name, str(many)):
+        assert plots.main(config.make(config.PlotConfig, run=str(folder / "other"), prediction=name)) == 0
+    assert {path.stem for path in (many / records.PLOTS).iterdir()} == {
+        name for name, row in plots.FIGURES.items() if row.needs == "probs_NC"
+    }
+    assert not (folder / "other" / records.PLOTS).exists()
+    with pytest.raises(UserError, match=f"--prediction=far is no folder .* of .*other are {many.name}"):
+        plots.main(config.make(config.PlotConfig, run=str(folder / "other"), prediction="far"))
 
 
 def test_out_of_distribution(job):
