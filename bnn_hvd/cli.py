@@ -13,7 +13,7 @@ from absl import flags
 
 from bnn_hvd import config, legacy, registry
 from bnn_hvd.distributed import launcher
-from bnn_hvd.errors import TrainingError, UserError
+from bnn_hvd.errors import EXIT_CTRL_C, TrainingError, UserError
 from bnn_hvd.run import rundir
 
 
@@ -28,8 +28,8 @@ class Verb(NamedTuple):
     word: str = ""
 
 
-class KeptFlagfile(flags.FlagValues):
-    """Flags of a verb whose own flag `--flagfile` names a file: it is not read here."""
+class PlainFlags(flags.FlagValues):
+    """Flags without --flagfile: `config.expand` has put the flags of the files in its place."""
 
     def read_flags_from_files(self, argv: Sequence[str], force_gnu: bool = True) -> list[str]:
         return list(argv)
@@ -74,7 +74,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         where = f" on rank {rank}" if rank else ""
         print(f"bnn_hvd: error{where}: {error}", file=sys.stderr, flush=True)
         return error.exit_code
+    except KeyboardInterrupt:
+        print("bnn_hvd: interrupted; all files that were written are whole", file=sys.stderr)
+        return EXIT_CTRL_C
     except OSError as error:
+        if error.errno in (errno.EROFS, errno.EACCES):
+            print(f"bnn_hvd: error: {error}: change the permissions, or name another folder", file=sys.stderr)
+            return UserError.exit_code
         if error.errno not in (errno.ENOSPC, errno.EDQUOT):
             raise
         print(f"bnn_hvd: error: {error}: make room and start again; the last checkpoint is kept", file=sys.stderr)
@@ -88,13 +94,13 @@ def parse(config_type: type, args: Sequence[str]) -> Any:
       UserError: a flag is unknown, or has a wrong value.
     """
     fields = config.flags_of(config_type)
-    values = KeptFlagfile() if "flagfile" in fields else flags.FlagValues()
+    values = PlainFlags()
     for name, field in fields.items():
         DEFINE[field.type](name, field.default, field.metadata["help"], flag_values=values)
     try:
-        plain = values.read_flags_from_files(list(args), force_gnu=True)
+        plain = list(args) if "flagfile" in fields else config.expand(args)  # `job` has a --flagfile of its own
         rest = values(["bnn_hvd", *legacy.translate(plain)])
-    except (flags.Error, OSError) as error:
+    except flags.Error as error:
         raise UserError(str(error)) from None
     if len(rest) > 1:
         raise UserError(f"{rest[1]!r} is not a flag: flags begin with --")

@@ -16,3 +16,6 @@ class TrainingError(RuntimeError):
 # EX_TEMPFAIL of sysexits.h: "try again later". A run that stops early at a checkpoint, on a signal or at
 # --max_runtime_s, exits with this code; a job script then requeues the job.
 EXIT_INTERRUPTED = 75
+
+# 128 + SIGINT, as a shell reports it: Ctrl-C where there is no checkpoint to stop at.
+EXIT_CTRL_C = 130

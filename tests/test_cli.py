@@ -3,7 +3,9 @@
 The tests of --dry_run are here too.
 """
 
+import errno
 import json
+import os
 import re
 import shutil
 from pathlib import Path
@@ -12,7 +14,7 @@ import numpy as np
 import pytest
 import running
 
-from bnn_hvd import cli, registry
+from bnn_hvd import cli, config, registry
 
 
 @pytest.fixture
@@ -91,7 +93,10 @@ def test_unknown_name_with_the_list(refused, flag, known):
         (["--seed=-1"], "--seed=-1 must be at least 0"),
         (["--model=CNN_FC", "--architecture=conv"], "contradicts --model=CNN_FC"),
         (["--steps=3", "more"], "'more' is not a flag"),
-        (["--flagfile=missing.cfg"], "missing.cfg"),
+        (["--flagfile=missing.cfg"], "missing.cfg can't be read (No such file or directory)"),
+        (["--flagfile=/"], "--flagfile=/ can't be read (Is a directory)"),
+        (["--steps=3", "--flagfile"], "--flagfile has no value"),
+        (["--flagfile="], "--flagfile has no value"),
         (["predict"], "--run is required"),
         (["plot"], "--run is required"),
         (["predict", "--run=x", "--num_draws=0"], "--num_draws=0 must be at least 1"),
@@ -99,6 +104,53 @@ def test_unknown_name_with_the_list(refused, flag, known):
 )
 def test_bad_flags(refused, words, message):
     assert message in refused(*words)
+
+
+@pytest.mark.parametrize("content", [b"PK\x03\x04\xff\xfe data", b"text\0with zeros"])
+def test_a_flagfile_that_is_no_text(refused, here, content):
+    """--flagfile=mnist.npz, where --data_dir=mnist.npz was meant."""
+    (here / "mnist.npz").write_bytes(content)
+    assert f"--flagfile={here / 'mnist.npz'} can't be read (it is no text)" in refused("--flagfile=mnist.npz")
+
+
+def test_a_flagfile_that_includes_itself(refused, here):
+    (here / "a.cfg").write_text("--flagfile=b.cfg\n")
+    (here / "b.cfg").write_text("--flagfile=a.cfg\n")
+    assert f"{here / 'a.cfg'} includes itself, by {here / 'b.cfg'}" in refused("--flagfile=a.cfg")
+
+
+def test_flagfiles_in_a_flagfile_are_beside_it(here):
+    """Wherever the command is given; later flags win, and `~` is the home directory."""
+    for folder in ("configs", "configs/common"):
+        (here / folder).mkdir()
+    (here / "configs" / "mine.cfg").write_text("# comment\n\n--seed=1\n  --flagfile=common/base.cfg\n--epochs=3\n")
+    (here / "configs" / "common" / "base.cfg").write_text("--seed=2\n--epochs=2\n--flagfile=../more.cfg\n")
+    (here / "configs" / "more.cfg").write_text("// comment\n--batch_size=5\n")
+    (here / "more.cfg").write_text("--batch_size=7\n")  # of the working directory: not meant
+    words = ["--flagfile=configs/mine.cfg", "--keep=4"]
+    found = cli.parse(config.TrainConfig, words)
+    assert (found.run.seed, found.run.epochs, found.data.batch_size, found.run.keep) == (2, 3, 5, 4)
+    assert cli.parse(config.TrainConfig, ["--flagfile", str(here / "configs" / "mine.cfg"), "--keep=4"]) == found
+    assert cli.parse(config.JobConfig, ["--flagfile=configs/new.cfg"]).flagfile == "configs/new.cfg"
+
+
+@pytest.mark.parametrize("number", [errno.EROFS, errno.EACCES])
+def test_a_file_that_can_not_be_written_is_one_sentence(refused, monkeypatch, number):
+    def forbidden(config: object) -> int:
+        raise OSError(number, os.strerror(number), "runs/a/predictive.npz")
+
+    monkeypatch.setattr("pkgutil.resolve_name", lambda name: forbidden)
+    message = refused("predict", "--run=runs/a")
+    assert f"{os.strerror(number)}: 'runs/a/predictive.npz': change the permissions" in message
+
+
+def test_ctrl_c_has_no_traceback(here, monkeypatch, capfd):
+    def pressed(config: object) -> int:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("pkgutil.resolve_name", lambda name: pressed)
+    assert cli.main(["bnn_hvd", "predict", "--run=runs/a"]) == 130
+    assert capfd.readouterr().err == "bnn_hvd: interrupted; all files that were written are whole\n"
 
 
 @pytest.mark.parametrize("verb", ["predict", "plot"])

@@ -4,7 +4,7 @@
 marks the flags that define a run: a run can be continued only with the same values of these.
 """
 
-from bnn_hvd.config.flagfile import from_flagfile, to_flagfile
+from bnn_hvd.config.flagfile import expand, from_flagfile, to_flagfile
 from bnn_hvd.config.flags import flag, sections
 from bnn_hvd.config.resolution import differences, fill, resolve
 from bnn_hvd.config.train import TrainConfig, compose, default_options, to_flags, train_flags
@@ -32,6 +32,7 @@ __all__ = [
     "compose",
     "default_options",
     "differences",
+    "expand",
     "fill",
     "flag",
     "flags_of",

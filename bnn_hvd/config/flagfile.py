@@ -1,5 +1,6 @@
-"""A configuration as the text of a flagfile, and back."""
+"""Flagfiles: a flag per line. A configuration as the text of one, and back; and those among the words of a command."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -40,3 +41,45 @@ def parse(kind: Any, text: str) -> Any:
         if kind in (number, number | None):
             return number(text)
     return text
+
+
+def expand(words: Sequence[str], inside: tuple[Path, ...] = ()) -> list[str]:
+    """Return the words of a command, with the flags in each --flagfile=FILE in its place.
+
+    inside: the flagfiles that these words are in. A path in a flagfile is relative to the folder of that file; `#` and
+    `//` begin a comment line.
+
+    Raises:
+      UserError: a flagfile can't be read, is no text, or is among the flagfiles that it includes.
+    """
+    plain: list[str] = []
+    waiting = list(words)
+    while waiting:
+        word = waiting.pop(0)
+        name, equals, value = word.partition("=")
+        if name not in ("--flagfile", "-flagfile"):
+            plain.append(word)
+            continue
+        if not equals:
+            value = waiting.pop(0) if waiting else ""
+        path = Path(inside[-1].parent if inside else "", Path(value.strip()).expanduser()).absolute()
+        if not value.strip():
+            raise UserError("--flagfile has no value: give --flagfile=FILE, or leave it out")
+        if path in inside:
+            raise UserError(f"--flagfile={path} includes itself, by {inside[-1]}: remove that line")
+        lines = [line.strip() for line in _read(path).splitlines()]
+        plain += expand([line for line in lines if line and not line.startswith(("#", "//"))], (*inside, path))
+    return plain
+
+
+def _read(path: Path) -> str:
+    try:
+        text = path.read_text(encoding="utf-8")
+        if "\0" not in text:
+            return text
+        why = "it is no text"
+    except UnicodeDecodeError:
+        why = "it is no text"
+    except OSError as error:
+        why = error.strerror or str(error)
+    raise UserError(f"--flagfile={path} can't be read ({why}): give a text file with a flag per line, as in configs/")

@@ -1,18 +1,20 @@
-"""Why a job ends early: a signal of the batch system, or --max_runtime_s."""
+"""Why a job ends early: a signal of the batch system, Ctrl-C, or --max_runtime_s."""
 
 import signal
 import time
 from types import FrameType
 from typing import Any
 
-SIGNALS = (signal.SIGTERM, signal.SIGUSR1)
+from bnn_hvd.distributed import launcher
+
+SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT)
 
 
 class StopRequest:
-    """While entered, SIGTERM and SIGUSR1 do not end the process: they request that training stops.
+    """While entered, SIGTERM, SIGUSR1 and SIGINT (Ctrl-C) do not end the process: they request that training stops.
 
     Ranks see a signal at different steps. `requested` is true on a rank that has seen it; the loop stops when the ranks
-    have agreed.
+    have agreed. A second Ctrl-C ends the process at once, except under a launcher, which passes on signals of its own.
     """
 
     def __init__(self, max_runtime_s: float):
@@ -21,7 +23,10 @@ class StopRequest:
         self._handlers: dict[int, Any] = {}
 
     def __enter__(self) -> "StopRequest":
-        self._handlers = {number: signal.signal(number, self._note) for number in SIGNALS}
+        for number in SIGNALS:
+            # A shell lets its jobs in the background ignore SIGINT.
+            if number != signal.SIGINT or signal.getsignal(number) != signal.SIG_IGN:
+                self._handlers[number] = signal.signal(number, self._note)
         return self
 
     def __exit__(self, *error: object) -> None:
@@ -33,3 +38,5 @@ class StopRequest:
 
     def _note(self, number: int, frame: FrameType | None) -> None:
         self._signalled = True
+        if number == signal.SIGINT and not launcher.started_by_launcher():
+            signal.signal(signal.SIGINT, signal.SIG_DFL)

@@ -1,5 +1,6 @@
 """One process: the files of a run, its repetition, and that an interrupted run ends with the same weights."""
 
+import os
 import re
 import shutil
 import signal
@@ -12,7 +13,9 @@ import running
 from running import SLOW, TINY
 
 from bnn_hvd.data import shards
+from bnn_hvd.distributed import launcher
 from bnn_hvd.run import checkpoint, records
+from bnn_hvd.training.stopping import StopRequest
 
 EPOCHS, STEPS_PER_EPOCH = 12, 44  # of the digits, with a batch of 32
 STEPS = EPOCHS * STEPS_PER_EPOCH
@@ -298,3 +301,58 @@ def test_chains_that_are_stopped_in_burn_in_go_on(tmp_path):
     assert "too few draws for R-hat and ESS (1 after burn-in, they need 4)" in one
     assert "R-hat of the log posterior 1." in all_of_them or "R-hat of the log posterior 0." in all_of_them
     assert running.read_json(run, records.DIAGNOSTICS)["too_few_draws"] is False
+
+
+CTRL_C = """
+import os, signal, sys
+from bnn_hvd import cli
+from bnn_hvd.training.logbook import Logbook
+
+steps = Logbook.steps
+
+def steps_with_ctrl_c(self, progress, *rest):
+    if progress.step == 5:
+        os.kill(os.getpid(), signal.SIGINT)
+    steps(self, progress, *rest)
+
+Logbook.steps = steps_with_ctrl_c
+sys.exit(cli.main(["bnn_hvd", *sys.argv[1:]]))
+"""
+
+
+def test_ctrl_c_stops_at_a_checkpoint(tmp_path):
+    train = [
+        "train", "--architecture=linear", "--method=point", "--threads=1", "--steps=20", "--steps_per_call=1",
+        f"--run={tmp_path / 'run'}",
+    ]  # fmt: skip
+    job = running.python("-c", CTRL_C, *train)
+    assert (job.returncode, job.stderr) == (75, "")
+    stopped_at = running.newest_step(tmp_path / "run")
+    assert 5 <= stopped_at < 20
+    assert f"stopped early at step {stopped_at}" in job.stdout
+
+
+@pytest.mark.parametrize("launched", [False, True])
+def test_a_second_ctrl_c_ends_the_process(monkeypatch, launched):
+    """It has the default action then, by which the system ends a process; a rank leaves that to its launcher."""
+    for name in (*launcher.SIZE, *launcher.RANK):
+        monkeypatch.delenv(name, raising=False)
+    if launched:
+        monkeypatch.setenv(launcher.SIZE[0], "2")
+    before = signal.getsignal(signal.SIGINT)
+    with StopRequest(0) as stop:
+        assert not stop.requested()
+        os.kill(os.getpid(), signal.SIGINT)
+        assert stop.requested()
+        assert (signal.getsignal(signal.SIGINT) == signal.SIG_DFL) == (not launched)
+    assert signal.getsignal(signal.SIGINT) == before
+
+
+def test_a_job_in_the_background_goes_on_ignoring_ctrl_c():
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        with StopRequest(0) as stop:
+            os.kill(os.getpid(), signal.SIGINT)
+            assert not stop.requested()
+    finally:
+        signal.signal(signal.SIGINT, before)
