@@ -19,7 +19,10 @@ def check_same_run(train_config: TrainConfig) -> None:
     run = train_config.folder
     if not (run / records.CONFIG).exists():
         return
-    differing = config.differences(with_full_paths(read_config(run)), with_full_paths(train_config))
+    there, here = with_full_paths(read_config(run)), with_full_paths(train_config)
+    if there.method.init_from and not Path(there.method.init_from).exists():  # it was moved: its new place is taken
+        there = there.replace(init_from=here.method.init_from)
+    differing = config.differences(there, here)
     if differing:
         raise UserError(
             f"{run.absolute()} belongs to another configuration ({'; '.join(differing)}): give another --run, "
@@ -53,7 +56,7 @@ def continued(flags: Values) -> Values:
     fields = config.train_flags()
     if not flags.get("run") or not (Path(flags["run"]) / records.CONFIG).exists():
         return flags
-    if flags.get("model") or any(fields[name].metadata["identity"] for name in flags):
+    if flags.get("model") or any(fields[name].metadata["identity"] and name not in PATHS for name in flags):
         return flags
     replaced = {name for names in ALTERNATIVES if set(names) & set(flags) for name in names}
     stored = config.to_flags(read_config(Path(flags["run"])))

@@ -100,7 +100,7 @@ def finished(job: Job) -> bool:
     if not (path / records.CONFIG).exists():
         return False
     stored = rundir.read_config(path)
-    here, there = (flags.to_flags(one) for one in (job.config, stored))
+    here, there = (flags.to_flags(one) for one in map(rundir.with_full_paths, (job.config, stored)))
     differing = [
         f"--{name}: {there.get(name)} there, {value} here"
         for name, value in here.items()

@@ -105,8 +105,10 @@ def train(task: Task) -> int:
     # With more ranks than before, the rest of the epoch may fill no batch.
     progress = plan.advance(task.population.progress, 0)
     gathered = GatheredState(task.method, task.state, task.population, config)
+    loop = make_loop(task)
     write_start(task)
-    loop = make_loop(task, progress)
+    if config.machine.checksums:
+        loop = checksums.writing(loop, config.folder, progress, ranks.is_root)
     with (
         Logbook(config.folder, plan, progress, ranks) as logbook,
         StopRequest(config.run.max_runtime_s) as stop,
@@ -128,16 +130,13 @@ def train(task: Task) -> int:
     return 0 if scores else EXIT_INTERRUPTED
 
 
-def make_loop(task: Task, progress: Progress) -> Loop:
-    """Return the compiled loop over this rank's examples; with --checksums it writes the checksums of each step."""
+def make_loop(task: Task) -> Loop:
+    """Return the compiled loop over this rank's examples."""
     config, plan = task.config, task.plan
     known = task.description
     part = (task.arrays.x_train, known.target.standardized(task.arrays.y_train), known.standardizer)
     examples = Shard(*part, plan.shard) if plan.full_batch else Examples(*part, bool(config.data.augment))
-    loop = compile_loop(task.step, task.state, examples, plan.batch_size)
-    if not config.machine.checksums:
-        return loop
-    return checksums.writing(loop, config.folder, progress, task.ranks.is_root)
+    return compile_loop(task.step, task.state, examples, plan.batch_size)
 
 
 def make_evaluate(task: Task, gathered: GatheredState, logbook: Logbook) -> Callable[[Progress], Scores]:

@@ -16,12 +16,15 @@ import pytest
 import running
 
 import bnn_hvd
-from bnn_hvd import cli
+from bnn_hvd import cli, config
+from bnn_hvd.data import sources, standardize
+from bnn_hvd.data.description import Description
 from bnn_hvd.data.staging import stage
 from bnn_hvd.distributed.cluster import Solo, check_agreement
 from bnn_hvd.errors import UserError
 from bnn_hvd.run import provenance, records
 from bnn_hvd.run.lock import claimed
+from bnn_hvd.training import task
 
 HOLD = """
 import sys, time
@@ -146,6 +149,19 @@ def test_ranks_that_do_not_agree_are_named_by_host():
         other = facts | {name: "something else"}
         with pytest.raises(UserError, match=rf"rank 1 on n2 has {name} something else, rank 0 on n1 has"):
             check_agreement(Gathered(("n1", facts), ("n2", other)), facts, "n1")
+
+
+def test_a_rank_with_other_data_is_named():
+    arrays = sources.load("digits", "")
+    here = Description.of(arrays, arrays.target(), standardize.fit(arrays.x_train, "channel"))
+    facts = {f"a {part} part with the fingerprint": digest for part, digest in here.fingerprint._asdict().items()}
+    trained = config.resolve(run="nowhere")
+    task.check_same_data(trained, here, Gathered(("n1", facts), ("n2", dict(facts))))
+    other = facts | {"a train part with the fingerprint": "0123"}
+    with pytest.raises(
+        UserError, match=r"rank 1 on n2 has a train part with the fingerprint 0123, rank 0 .* same --data"
+    ):
+        task.check_same_data(trained, here, Gathered(("n1", facts), ("n2", other)))
 
 
 def test_the_fingerprint_knows_code_flags_and_versions():

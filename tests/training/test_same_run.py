@@ -13,6 +13,7 @@ from bnn_hvd.distributed.cluster import Solo
 from bnn_hvd.errors import UserError
 from bnn_hvd.run import lock, records, rundir
 from bnn_hvd.run.lock import claimed
+from bnn_hvd.studies import runs
 from bnn_hvd.training import train
 
 FAST = ("--architecture=linear", "--method=point", "--batch_size=32", "--threads=1")
@@ -115,6 +116,11 @@ def test_the_flags_of_a_run_are_found_in_every_folder(tmp_path, monkeypatch):
     records.make_run_directory(first.folder)
     rundir.describe(first, {})
     rundir.check_same_run(first)
+    (tmp_path / "here" / "point").mkdir()
+    with pytest.raises(UserError, match=f"--init_from: {tmp_path}/here/point there, {tmp_path}/here/other here"):
+        rundir.check_same_run(cli.parse(config.TrainConfig, ["--run=runs/a", "--init_from=other"]))
+    (tmp_path / "here" / "point").rmdir()
+    rundir.check_same_run(cli.parse(config.TrainConfig, ["--run=runs/a", "--init_from=moved_too"]))
     shutil.move("runs", "../there/moved")
     monkeypatch.chdir(tmp_path / "there")
     again = cli.parse(config.TrainConfig, ["--run=moved/a"])
@@ -129,6 +135,18 @@ def test_the_flags_of_a_run_are_found_in_every_folder(tmp_path, monkeypatch):
         rundir.check_same_run(cli.parse(config.TrainConfig, ["--run=moved/a", "--architecture=conv"]))
     fresh = cli.parse(config.TrainConfig, ["--run=new"])
     assert fresh == config.resolve(run="new")
+
+
+def test_a_study_finds_its_runs_by_full_paths(tmp_path, monkeypatch):
+    """config.cfg has --init_from in full, the flags of the study may not."""
+    monkeypatch.chdir(tmp_path)
+    train = config.resolve(method="laplace", init_from="point", run="study/runs/a")
+    records.make_run_directory(train.folder)
+    rundir.describe(train, {})
+    records.write_json(train.folder / records.SUMMARY, {"status": "done"})
+    assert runs.finished(runs.Job(1, train))
+    with pytest.raises(UserError, match="belongs to another study"):
+        runs.finished(runs.Job(1, config.resolve(method="laplace", init_from="other", run="study/runs/a")))
 
 
 def test_the_number_of_particles_and_of_chains_may_be_raised_on_a_moved_run(tmp_path):
