@@ -7,7 +7,7 @@
 
 # The name in the queue
 #PBS -N bnn_hvd
-# Nodes
+# Nodes, without GPUs; `select=2:ngpus=4` asks for 4 on each
 #PBS -l select=2
 # One job at a time on a node, each chunk on a node of its own
 #PBS -l place=scatter:excl
@@ -32,6 +32,7 @@ VENV=${VENV:-.venv}
 # How often the job may put itself into the queue again
 MAX_RESTARTS=${MAX_RESTARTS:-20}
 
+# `module load` and the like stand here; `job --setup=FILE` fills them in
 if [ -f "$VENV/bin/activate" ]; then
     . "$VENV/bin/activate"
 fi

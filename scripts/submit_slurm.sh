@@ -13,6 +13,7 @@
 #SBATCH --ntasks-per-node=4
 # Cores for each rank: its threads
 #SBATCH --cpus-per-task=8
+# GPUs on each node: none; ask for 4 by `--gpus-per-node=4` here or at submission
 # Time after which the job is killed
 #SBATCH --time=01:00:00
 # The partition: the scheduler's default; give another by `--partition=...` here or at submission
@@ -32,6 +33,7 @@ VENV=${VENV:-.venv}
 # How often the job may put itself into the queue again
 MAX_RESTARTS=${MAX_RESTARTS:-20}
 
+# `module load` and the like stand here; `job --setup=FILE` fills them in
 if [ -f "$VENV/bin/activate" ]; then
     . "$VENV/bin/activate"
 fi

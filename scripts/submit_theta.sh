@@ -20,6 +20,7 @@ VENV=${VENV:-.venv}
 # How often the job may put itself into the queue again
 MAX_RESTARTS=${MAX_RESTARTS:-20}
 
+# `module load` and the like stand here; `job --setup=FILE` fills them in
 if [ -f "$VENV/bin/activate" ]; then
     . "$VENV/bin/activate"
 fi

@@ -137,10 +137,14 @@ class JobConfig:
     nodes: int = flag(2, "size", "nodes", minimum=1)
     ranks_per_node: int = flag(4, "size", "ranks on each node: one per GPU, or per few cores", minimum=1)
     threads_per_rank: int = flag(8, "size", "threads of each rank", minimum=1)
+    gpus_per_node: int = flag(0, "size", "GPUs on each node, for slurm and pbs; 0: the job asks for none", minimum=0)
     walltime: str = flag("01:00:00", "size", "time after which the job is stopped, HH:MM:SS or minutes")
     queue: str = flag("", "site", "queue or partition")
     account: str = flag("", "site", "project to charge")
     filesystems: str = flag("home:eagle", "site", "file systems that theta and pbs wait for, a:b; empty for none")
+    setup: str = flag(
+        "", "site", "a file of bash lines (module load ...) that the script runs before it starts Python"
+    )
 
 
 @dataclasses.dataclass(frozen=True)

@@ -29,5 +29,11 @@ balsam queue submit --num-nodes=@NODES@ --wall-time-min=@MINUTES@ --job-mode=mpi
 
 
 def script(spec: JobSpec) -> str:
-    """Return the text of a script that submits one run through the `balsam` command."""
+    """Return the text of a script that submits one run through the `balsam` command.
+
+    Raises:
+      UserError: GPUs or setup lines are asked for.
+    """
+    spec.refuse("gpus_per_node", "this script asks for whole nodes, with what is in them")
+    spec.refuse("setup", "jobs of Balsam get their environment from the application: see scripts/balsam/app.py")
     return fill(TEMPLATE, spec, QUEUE=spec.queue or "default", ACCOUNT=spec.account or "local")

@@ -19,6 +19,7 @@ VENV=${VENV:-.venv}
 # How often the job may put itself into the queue again
 MAX_RESTARTS=${MAX_RESTARTS:-20}
 
+@SETUP@
 if [ -f "$VENV/bin/activate" ]; then
     . "$VENV/bin/activate"
 fi
@@ -80,7 +81,15 @@ def values(spec: JobSpec) -> dict[str, str]:
         "NAME": spec.name,
         "FLAGFILE": shlex.quote(spec.flagfile),
         "COMMAND": spec.command,
+        "SETUP": setup(spec),
     }
+
+
+def setup(spec: JobSpec) -> str:
+    """Return the lines of the setup file below a comment; without a file, a comment that says how to give one."""
+    if not spec.setup:
+        return "# `module load` and the like stand here; `job --setup=FILE` fills them in"
+    return "\n".join([f"# From {spec.setup}:", *spec.setup_lines, ""])
 
 
 def directive(prefix: str, option: str, value: str, meaning: str) -> str:

@@ -13,8 +13,7 @@ TEMPLATE = """\
 
 # The name in the queue
 #PBS -N @NAME@
-# Nodes
-#PBS -l select=@NODES@
+@SELECT@
 # One job at a time on a node, each chunk on a node of its own
 #PBS -l place=scatter:excl
 # Time after which the job is killed
@@ -66,6 +65,7 @@ def script(spec: JobSpec) -> str:
     """Return the text of the PBS script."""
     return fill(
         TEMPLATE, spec, LAUNCH=LAUNCH,
+        SELECT=select(spec),
         FILESYSTEMS=directive(
             "#PBS", "-l filesystems=", spec.filesystems,
             "The file systems that must be up (Polaris: home:eagle, Aurora: home:flare)",
@@ -73,3 +73,10 @@ def script(spec: JobSpec) -> str:
         QUEUE=directive("#PBS", "-q ", spec.queue, "The queue"),
         ACCOUNT=directive("#PBS", "-A ", spec.account, "The project that pays"),
     )  # fmt: skip
+
+
+def select(spec: JobSpec) -> str:
+    """Return the directive that asks for the nodes, each a chunk, and for the GPUs of each."""
+    if spec.gpus_per_node:
+        return f"# Nodes, and GPUs on each; its ranks take one each, in turn\n#PBS -l select=@NODES@:ngpus={spec.gpus_per_node}"
+    return "# Nodes, without GPUs; `select=@NODES@:ngpus=4` asks for 4 on each\n#PBS -l select=@NODES@"

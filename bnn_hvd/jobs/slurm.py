@@ -19,6 +19,7 @@ TEMPLATE = """\
 #SBATCH --ntasks-per-node=@PPN@
 # Cores for each rank: its threads
 #SBATCH --cpus-per-task=@THREADS@
+@GPUS@
 # Time after which the job is killed
 #SBATCH --time=@WALLTIME@
 @QUEUE@
@@ -61,6 +62,14 @@ def script(spec: JobSpec) -> str:
     """Return the text of the sbatch script."""
     return fill(
         TEMPLATE, spec, LAUNCH=LAUNCH,
+        GPUS=gpus(spec),
         QUEUE=directive("#SBATCH", "--partition=", spec.queue, "The partition"),
         ACCOUNT=directive("#SBATCH", "--account=", spec.account, "The project that pays"),
     )  # fmt: skip
+
+
+def gpus(spec: JobSpec) -> str:
+    """Return the directive that asks for GPUs, or a comment that says how to ask for them."""
+    if spec.gpus_per_node:
+        return f"# GPUs on each node; its ranks take one each, in turn\n#SBATCH --gpus-per-node={spec.gpus_per_node}"
+    return "# GPUs on each node: none; ask for 4 by `--gpus-per-node=4` here or at submission"

@@ -52,7 +52,12 @@ aprun -n $((COBALT_JOBSIZE*PPN)) -N $PPN -cc depth -d $T -j 2 -e OMP_NUM_THREADS
 
 
 def script(spec: JobSpec) -> str:
-    """Return the text of the Cobalt script."""
+    """Return the text of the Cobalt script.
+
+    Raises:
+      UserError: GPUs are asked for.
+    """
+    spec.refuse("gpus_per_node", "Cobalt gives the GPUs of a node with its queue, --queue")
     return fill(TEMPLATE, spec, LAUNCH=LAUNCH, DIRECTIVES="\n".join(directives(spec)))
 
 

@@ -85,6 +85,68 @@ def test_what_the_spec_says_is_in_the_script(scheduler, lines):
     assert [line for line in lines if line not in text] == []
 
 
+SETUP = """module load cuda/12  # of @NODES@
+export SITE="$HOME/`hostname`"
+"""
+
+
+@pytest.fixture
+def setup_file(tmp_path):
+    path = tmp_path / "modules.sh"
+    path.write_text(SETUP)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("scheduler", "line"), [("slurm", "#SBATCH --gpus-per-node=4"), ("pbs", "#PBS -l select=2:ngpus=4")]
+)
+def test_gpus_are_asked_for_only_where_they_are_given(capsys, scheduler, line):
+    with_gpus = printed(capsys, scheduler, "--gpus_per_node=4")[1].splitlines()
+    directives = [line for line in with_gpus if line.startswith(("#SBATCH", "#PBS"))]
+    assert line in directives
+    without = printed(capsys, scheduler)[1].splitlines()
+    assert not [line for line in without if line.startswith(("#SBATCH", "#PBS")) and "gpu" in line]
+
+
+@pytest.mark.parametrize("scheduler", QUEUED)
+def test_setup_lines_run_unchanged_before_python(capsys, setup_file, scheduler):
+    code, text, _ = printed(capsys, scheduler, f"--setup={setup_file}")
+    assert (code, text.count(SETUP)) == (0, 1)
+    assert text.index(SETUP) < text.index("bin/activate")
+    assert max(text.rindex(line) for line in re.findall(r"^#(?:SBATCH|PBS|COBALT) .*", text, re.M)) < text.index(SETUP)
+    checked = subprocess.run(["bash", "-n"], input=text, text=True, capture_output=True, check=False)
+    assert (checked.returncode, checked.stderr) == (0, "")
+    command = re.search(r"python -m bnn_hvd job (.*)", text)[1]
+    assert printed(capsys, *shlex.split(command)) == (0, text, "")
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (None, "modules.sh can't be read: No such file"),
+        (b"\xff\xfe", "modules.sh is not a text file"),
+        (b"module load x\n#SBATCH --gpus-per-node=4\n", "line 2: '#SBATCH --gpus-per-node=4' has no effect so far down"),
+    ],
+)
+def test_a_bad_setup_file_is_refused_and_nothing_is_printed(capsys, tmp_path, content, message):
+    path = tmp_path / "modules.sh"
+    if content is not None:
+        path.write_bytes(content)
+    code, out, err = printed(capsys, "slurm", f"--setup={path}")
+    assert (code, out) == (2, "")
+    assert message in err
+
+
+@pytest.mark.parametrize(
+    "words", [("theta", "--gpus_per_node=4"), ("balsam", "--gpus_per_node=4"), ("balsam", "--setup=modules.sh")]
+)
+def test_what_a_scheduler_has_no_place_for_is_refused(capsys, words):
+    code, out, err = printed(capsys, *words)
+    assert (code, out) == (2, "")
+    assert f"error: {words[1]}: " in err
+    assert "leave it out" in err
+
+
 @pytest.mark.parametrize("scheduler", jobs.SCHEDULERS)
 def test_directives_stand_before_the_first_command(scheduler):
     lines = jobs.SCHEDULERS[scheduler](JobSpec()).splitlines()
@@ -161,6 +223,8 @@ def test_default_spec_is_the_default_of_the_flags():
         ({"name": "1st"}, "--name='1st' must begin with a letter"),
         ({"flagfile": ""}, "--flagfile is required"),
         ({"flagfile": "a\nb"}, "--flagfile"),
+        ({"gpus_per_node": -1}, "--gpus_per_node=-1 must be at least 0"),
+        ({"setup": "a\nb"}, "--setup='a\\nb' must be the path of a file"),
     ],
 )
 def test_bad_specs(changes, message):
