@@ -142,9 +142,7 @@ class JobConfig:
     queue: str = flag("", "site", "queue or partition")
     account: str = flag("", "site", "project to charge")
     filesystems: str = flag("home:eagle", "site", "file systems that theta and pbs wait for, a:b; empty for none")
-    setup: str = flag(
-        "", "site", "a file of bash lines (module load ...) that the script runs before it starts Python"
-    )
+    setup: str = flag("", "site", "a file of bash lines (module load ...) that the script runs before it starts Python")
 
 
 @dataclasses.dataclass(frozen=True)

@@ -78,5 +78,6 @@ def script(spec: JobSpec) -> str:
 def select(spec: JobSpec) -> str:
     """Return the directive that asks for the nodes, each a chunk, and for the GPUs of each."""
     if spec.gpus_per_node:
-        return f"# Nodes, and GPUs on each; its ranks take one each, in turn\n#PBS -l select=@NODES@:ngpus={spec.gpus_per_node}"
+        chunk = f"@NODES@:ngpus={spec.gpus_per_node}"
+        return f"# Nodes, and GPUs on each; its ranks take one each, in turn\n#PBS -l select={chunk}"
     return "# Nodes, without GPUs; `select=@NODES@:ngpus=4` asks for 4 on each\n#PBS -l select=@NODES@"

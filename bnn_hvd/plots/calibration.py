@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter
 
 from bnn_hvd.metrics import classification
 from bnn_hvd.plots import style
@@ -15,6 +16,8 @@ from bnn_hvd.run import records
 
 NUM_BINS = 15  # of the reliability diagram and the ECE
 MAX_HISTOGRAM_BINS = 40
+HEADROOM = 1.35  # of the axis above the histograms, for the legend
+SMALLEST = 1e-6  # nats; what is smaller is rounding of float32, and is drawn as this
 
 
 def reliability(run: Path) -> Figure:
@@ -29,6 +32,7 @@ def reliability(run: Path) -> Figure:
     upper.set_title(_verdict(probs_NC, labels_N))
     lower.stairs(bins.count_B, edges, baseline=0.5, fill=True, color=style.SKY)
     lower.set_yscale("log")
+    lower.yaxis.set_major_formatter(FuncFormatter(lambda value, _: style.number(value)))
     lower.set(xlabel="confidence (largest mean probability)", ylabel="test examples", ylim=(0.5, None))
     lowest = edges[np.searchsorted(edges, 1 / probs_NC.shape[1], side="right") - 1]
     lower.set_xlim(lowest, 1)  # the largest of C probabilities is at least 1 / C
@@ -55,7 +59,7 @@ def _accuracy_over_confidence(axes: Axes, bins: classification.Reliability) -> N
         confidence, accuracy, np.clip((accuracy - low, high - accuracy), 0, None), color=style.BLUE,
         marker="o", markersize=5, linewidth=1.4, capsize=3, label="accuracy, 95 % interval",
     )  # fmt: skip
-    axes.set(ylabel="accuracy", ylim=(0, 1.02))
+    axes.set(ylabel="accuracy", ylim=(-0.02, 1.02))
 
 
 def wilson(fraction: np.ndarray, count: np.ndarray, z: float = 1.96) -> tuple[np.ndarray, np.ndarray]:
@@ -89,23 +93,27 @@ def _in_against_out(axes: Axes, title: str, scores_N: np.ndarray, ood_scores_M: 
     area = classification.auroc(scores_N, ood_scores_M)
     parts = {"in-distribution (test data)": scores_N, "out-of-distribution": ood_scores_M}
     _histograms(axes, f"{title}, in- against out-of-distribution", parts, (style.BLUE, style.VERMILION))
-    axes.legend(loc="best", title=f"AUROC {area:.3f}", alignment="left", title_fontproperties={"weight": "bold"})
+    axes.legend(loc="upper left", title=f"AUROC {area:.3f}", alignment="left", title_fontproperties={"weight": "bold"})
     axes.set_xlabel(f"{title.lower()} uncertainty [nats]")
 
 
 def _histograms(axes: Axes, title: str, parts: dict[str, np.ndarray], colours: tuple[str, ...]) -> None:
-    """Draw histograms over each other in the same bins, on a log axis because most examples are near 0."""
-    top = max(float(values.max()) for values in parts.values())
+    """Draw histograms over each other, in bins of equal ratio: the parts differ by orders of magnitude."""
+    some = {name: np.maximum(values, SMALLEST) for name, values in parts.items() if values.max() > SMALLEST}
+    drawn = np.concatenate([*some.values(), [SMALLEST] * (not some)])
     num_bins = min(MAX_HISTOGRAM_BINS, *(style.rice(len(values)) for values in parts.values()))
-    edges = np.linspace(0, max(top, 1e-3), num_bins + 1)
-    smallest = min(1 / len(values) for values in parts.values())
-    styles = ("-", "--", ":")
-    for (name, values), colour, line in zip(parts.items(), colours, styles, strict=False):
-        fraction_B = np.histogram(np.maximum(values, 0), edges)[0] / len(values)
-        label = f"{name}, mean {values.mean():.3f}"
+    edges = np.geomspace(drawn.min(), max(1.001 * drawn.max(), 10 * drawn.min()), num_bins + 1)
+    for (name, values), colour, line in zip(parts.items(), colours, ("-", "--", "-."), strict=False):
+        if name not in some:  # of a point network, or of draws that all agree
+            axes.plot([], [], color=colour, linestyle=line, label=f"{name}, 0 everywhere")
+            continue
+        fraction_B = np.histogram(some[name], edges)[0] / len(values)
         if len(parts) == 2:
-            axes.stairs(fraction_B, edges, baseline=smallest / 2, color=colour, alpha=0.18, fill=True)
-        axes.stairs(fraction_B, edges, baseline=smallest / 2, color=colour, linestyle=line, linewidth=1.8, label=label)
-    axes.set_yscale("log")
-    axes.set(title=title, ylabel="fraction of examples", xlim=(0, edges[-1]), ylim=(smallest / 2, 1.5))
-    axes.legend(loc="best")
+            axes.stairs(fraction_B, edges, color=colour, alpha=0.18, fill=True)
+        label = f"{name}, mean {values.mean():.3g}"
+        axes.stairs(fraction_B, edges, color=colour, linestyle=line, linewidth=1.8, label=label)
+    axes.set_xscale("log")
+    style.log_axis(axes.xaxis, edges[0], edges[-1])
+    axes.set(title=title, ylabel="fraction of examples", xlim=(edges[0], edges[-1]))
+    axes.set_ylim(0, HEADROOM * axes.get_ylim()[1])
+    axes.legend(loc="upper left")

@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter
 
 from bnn_hvd.plots import style
@@ -29,7 +30,10 @@ def traces(run: Path) -> Figure:
     figure = style.figure("Chains", run, 11, 1 + 2.9 * ((len(panels) + 1) // 2))
     for axes, name in zip(style.grid(figure, len(panels), 2), panels, strict=True):
         _trace(axes, name, arrays)
-    figure.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncols=8)
+    handles = axes.get_legend_handles_labels()[0]
+    if arrays["divergent_MT"].any():
+        handles.append(Line2D([], [], color=style.BLACK, marker="x", markersize=5, linestyle="", label="divergent"))
+    figure.legend(handles=handles, loc="outside lower center", ncols=8)
     return figure
 
 
@@ -60,4 +64,4 @@ def _focus(axes: Axes, values_MT: np.ndarray, burn_in: int) -> None:
     low, high = float(late_MT.min()), float(late_MT.max())
     margin = 0.3 * (high - low) or 1e-3
     axes.set_ylim(low - margin, high + margin)
-    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.10g}"))
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: style.number(value)))

@@ -82,7 +82,8 @@ def groups(study: Path) -> Figure:
 
 def _bars(study: Path, key: str, title: str) -> Figure:
     rows = _first_of_each_regime(read(study))
-    names = list(dict.fromkeys(part["group"] for row in rows for part in row[key]))[:MAX_CLASSES]
+    names = most_churned(rows, key)
+    few = f"{key}: the {MAX_CLASSES} with the most churn" if len(names) == MAX_CLASSES else key
     figure = style.figure(title, study, max(7.5, 0.55 * len(names) + 2), 6.2)
     for axes, (measure, label) in zip(
         style.grid(figure, 2, 1), (("churn", "churn"), ("accuracy_spread", "spread of accuracy")), strict=True
@@ -99,9 +100,19 @@ def _bars(study: Path, key: str, title: str) -> Figure:
                 label=row["regime"],
             )
         axes.set(ylabel=label, xticks=range(len(names)), xticklabels=names)
+        axes.set_xlabel(few)
         axes.grid(visible=False, axis="x")
     figure.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncols=4)
     return figure
+
+
+def most_churned(rows: Sequence[Row], key: str) -> list[Any]:
+    """Return the classes or groups to draw, in their order: all, or of many those with the most churn of all rows."""
+    churn: dict[Any, float] = {}
+    for part in (part for row in rows for part in row[key]):
+        churn[part["group"]] = churn.get(part["group"], 0.0) + part["churn"]
+    most = sorted(churn, key=lambda name: -churn[name])[:MAX_CLASSES]
+    return [name for name in churn if name in most]
 
 
 def divergence(study: Path) -> Figure:

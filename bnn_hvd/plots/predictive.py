@@ -14,47 +14,57 @@ from matplotlib.figure import Figure
 from matplotlib.gridspec import GridSpec
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
+from matplotlib.ticker import NullLocator
 
 from bnn_hvd.plots import style
 from bnn_hvd.run import records
 
-ENTROPIES = ("predictive_entropy", "expected_entropy", "mutual_information")  # total, aleatoric, epistemic
+ENTROPIES = ("expected_entropy", "mutual_information")  # aleatoric, epistemic
 KEYS = ("draws_SKC", "example_index_K", "examples_K", "class_names", "labels_N", *(f"{e}_N" for e in ENTROPIES))
 MAX_SHARED_CLASSES = 12  # with more, each panel shows its own most probable ones
 MAX_SHOWN_CLASSES = 8
 MAX_LEVEL_CHARACTERS = 45  # of all class names of a panel; longer ones are rotated, so that they do not overlap
+# Ends of the axis of probabilities: the first that holds all draws, else 1
+TOPS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5)
+SMALLEST = 1e-6  # probability on a logarithmic axis; a smaller one is drawn as this
+LOG_ENDS = {  # lower ends of that axis, with the labels of its two lower ticks
+    1e-2: ("$10^{-2}$", "$10^{-1}$"), 1e-4: ("$10^{-4}$", "$10^{-2}$"), SMALLEST: (r"$\leq 10^{-6}$", "$10^{-3}$"),
+}  # fmt: skip
 JITTER = 0.32  # half the width, in classes, over which the dots of the draws are spread
 
 
 class Chosen(NamedTuple):
-    """A chosen test example: its draws, input, index in the test part, label, and uncertainties in nats."""
+    """A chosen test example: its draws, input, index in the test part, label, and parts of its uncertainty in nats."""
 
     draws_SC: np.ndarray
     example: np.ndarray
     test_index: int
     label: int
-    total: float
     aleatoric: float
     epistemic: float
 
 
 def confident(run: Path) -> Figure:
-    """Draw the test example of each class whose prediction is most confident."""
-    return _predictive_draws(run, "Most confident test example of each class", half=0)
+    """Draw the test example of each class whose prediction is most confident.
+
+    The axis is logarithmic: of a probability near 1, the others say what it is taken from.
+    """
+    return _predictive_draws(run, "Most confident test example of each class", half=0, log=True)
 
 
 def doubtful(run: Path) -> Figure:
     """Draw the test example of each class whose prediction is most doubtful."""
-    return _predictive_draws(run, "Most doubtful test example of each class", half=1)
+    return _predictive_draws(run, "Most doubtful test example of each class", half=1, log=False)
 
 
-def _predictive_draws(run: Path, title: str, half: int) -> Figure:
+def _predictive_draws(run: Path, title: str, half: int, log: bool) -> Figure:
     arrays = style.read_npz(run / records.PREDICTIVE, *KEYS)
     names = [shorten(name) for name in arrays["class_names"]]
     chosen = _chosen(arrays, half)
     columns = 1 if len(chosen) <= 3 else 2
     rows = math.ceil(len(chosen) / columns)
     shared = len(names) <= MAX_SHARED_CLASSES
+    top = next((top for top in TOPS if top >= max(example.draws_SC.max() for example in chosen)), 1.0)
     figure = style.figure(title, run, 6.5 * columns, 1.4 + (1.6 if shared else 1.85) * rows)
     spec = GridSpec(rows, 2 * columns, figure=figure, width_ratios=[1, 4] * columns)
     for i, example in enumerate(chosen):
@@ -64,12 +74,22 @@ def _predictive_draws(run: Path, title: str, half: int) -> Figure:
         shown = shown_classes(example)
         _draw_probabilities(axes, example, shown)
         _caption(axes, example, names)
+        _log_axis(axes, chosen) if log else axes.set(ylim=(-0.02 * top, 1.02 * top), yticks=(0, top / 2, top))
         axes.set_ylabel("probability" if column == 0 else "")
         is_last = i + columns >= len(chosen)
         _label_classes(axes, [names[c] for c in shown], full=is_last or not shared)
         axes.set_xlabel("class" if is_last else "")
     _legend(figure, len(arrays["draws_SKC"]), 2 * columns)
     return figure
+
+
+def _log_axis(axes: Axes, chosen: list[Chosen]) -> None:
+    """Make the axis of probabilities logarithmic; its lower end is the first of LOG_ENDS that is below all draws."""
+    least = min(example.draws_SC[:, shown_classes(example)].min() for example in chosen)
+    end = next((end for end in LOG_ENDS if end <= least), SMALLEST)
+    axes.set(yscale="log", ylim=(0.5 * end, 2))
+    axes.set_yticks((end, end**0.5, 1), (*LOG_ENDS[end], "1"))
+    axes.yaxis.set_minor_locator(NullLocator())
 
 
 def _chosen(arrays: dict[str, np.ndarray], half: int) -> list[Chosen]:
@@ -96,7 +116,7 @@ def shown_classes(example: Chosen) -> list[int]:
 
 def _draw_probabilities(axes: Axes, example: Chosen, shown: list[int]) -> None:
     """Draw a dot per draw and class, a bar at the mean of the draws, and a shaded band behind the true class."""
-    draws = example.draws_SC[:, shown]
+    draws = np.maximum(example.draws_SC[:, shown], SMALLEST)
     offsets = JITTER * spread(len(draws))
     alpha = min(0.9, max(0.15, 30 / len(draws)))
     for i, c in enumerate(shown):
@@ -106,7 +126,7 @@ def _draw_probabilities(axes: Axes, example: Chosen, shown: list[int]) -> None:
         if len(draws) > 1:  # a single draw is its own mean
             axes.scatter(i + offsets, draws[:, i], s=7, color=colour, alpha=alpha, lw=0, rasterized=True, clip_on=False)
         axes.hlines(draws[:, i].mean(), i - 0.42, i + 0.42, color=style.BLACK, linewidth=2, zorder=3)
-    axes.set(xlim=(-0.5, len(shown) - 0.5), ylim=(-0.02, 1.02), yticks=(0, 0.5, 1))
+    axes.set_xlim(-0.5, len(shown) - 0.5)
     axes.grid(False, axis="x")
 
 
@@ -120,8 +140,13 @@ def _caption(axes: Axes, example: Chosen, names: list[str]) -> None:
     predicted = int(example.draws_SC.mean(axis=0).argmax())
     colour = style.BLACK if predicted == example.label else style.VERMILION
     axes.set_title(f"predicted {names[predicted]}", loc="left", fontsize=9, color=colour)
-    sure = f"{example.total:.2f} = {example.aleatoric:.2f} aleatoric + {example.epistemic:.2f} epistemic nats"
-    axes.set_title(sure, loc="right", fontsize=8)
+    axes.set_title(sum_of_parts(example.aleatoric, example.epistemic), loc="right", fontsize=8)
+
+
+def sum_of_parts(aleatoric: float, epistemic: float) -> str:
+    """Return the uncertainties as a sum that is right as it is written: that of the rounded parts."""
+    aleatoric, epistemic = round(aleatoric, 3), round(epistemic, 3)
+    return f"{aleatoric + epistemic:.3f} = {aleatoric:.3f} aleatoric + {epistemic:.3f} epistemic nats"
 
 
 def _label_classes(axes: Axes, labels: list[str], full: bool) -> None:

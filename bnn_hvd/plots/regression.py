@@ -4,6 +4,7 @@ Shapes: T training examples, N test examples, G points of the grid, S draws or p
 """
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -17,32 +18,43 @@ CURVE = ("x_train_T", "y_train_T", "grid_x_G", "grid_mean_G", "grid_aleatoric_st
          "grid_total_std_G", "grid_draws_SG")  # fmt: skip
 COUNTS = (2, 4, 8)  # draws of each panel
 MAX_POINTS = 1000
+MAX_BARS = 200  # points with error bars; more are one blot
 MAX_LINES = 12
-# Limits of the axes, as multiples of the range of the data and the curve: far from the data the bands can be wide.
-MOST_STD = 2.0
-HEADROOM = 0.6  # above and below
+WIDEST = 2.0  # from the middle of the data to an end of the y axis, in ranges of the data: bands can be far wider
+LOG_FROM = 10.0  # ratio of the largest to the smallest standard deviation from which their axis is logarithmic
+BESIDE: Any = {"loc": "center left", "bbox_to_anchor": (1.0, 0.5)}  # a legend where no curve can cross it
 
 
 def curve(run: Path) -> Figure:
     """Draw the data, the truth, the mean, and bands of one and two standard deviations, over the inputs."""
     found = style.read_npz(run / records.PREDICTIVE, *CURVE, optional=("grid_truth_G",))
-    figure = style.figure("Prediction and its uncertainty", run, 10, 7.5)
+    figure = style.figure("Prediction and its uncertainty", run, 12, 7.5)
     upper, lower = style.grid(figure, 2, 1)
     _data_and_truth(upper, found)
     _bands(upper, found["grid_x_G"], found["grid_mean_G"], found["grid_total_std_G"])
     upper.set(title="bands: one and two standard deviations in total", xlabel="x", ylabel="y")
-    upper.legend(loc="upper center", ncols=5)
-    for name, label, colour in (
-        ("total", "total", style.BLACK), ("aleatoric", "aleatoric: noise in the data", style.ORANGE),
-        ("epistemic", "epistemic: disagreement of draws", style.BLUE),
+    upper.legend(**BESIDE)
+    for name, label, colour, width in (
+        ("total", "total", style.GREY, 5), ("aleatoric", "aleatoric:\nnoise in the data", style.ORANGE, 1.8),
+        ("epistemic", "epistemic:\ndisagreement of draws", style.BLUE, 1.8),
     ):  # fmt: skip
-        lower.plot(found["grid_x_G"], found[f"grid_{name}_std_G"], color=colour, label=label)
+        lower.plot(found["grid_x_G"], found[f"grid_{name}_std_G"], color=colour, linewidth=width, label=label)
     _edges(lower, found["x_train_T"])
     lower.set(title="standard deviation: the total and its two parts", xlabel="x", ylabel="standard deviation of y")
-    largest = min(found["grid_total_std_G"].max(), MOST_STD * np.ptp(_values(found)))
-    lower.set_ylim(0, 1.25 * largest)  # room for the legend
-    lower.legend(loc="upper center", ncols=4, fontsize=8)
+    _axis_of_deviations(lower, *(found[f"grid_{name}_std_G"] for name in ("aleatoric", "epistemic")))
+    lower.legend(**BESIDE)
     return figure
+
+
+def _axis_of_deviations(axes: Axes, *parts_G: np.ndarray) -> None:
+    """Begin the y axis at 0; if the parts differ by orders of magnitude, make it logarithmic."""
+    largest = max(float(part_G.max()) for part_G in parts_G)
+    smallest = min(float(part_G.max()) for part_G in parts_G)
+    if 0 < LOG_FROM * smallest < largest:
+        axes.set(yscale="log", ylim=(0.1 * smallest, 2 * largest))
+        style.log_axis(axes.yaxis, *axes.get_ylim())
+    else:
+        axes.set_ylim(bottom=0)
 
 
 def particles(run: Path) -> Figure:
@@ -54,8 +66,8 @@ def particles(run: Path) -> Figure:
     for axes, count in zip(style.grid(figure, len(counts), len(counts)), counts, strict=True):
         first_SG = draws_SG[:count]
         _data_and_truth(axes, found)
-        _bands(axes, found["grid_x_G"], first_SG.mean(0), first_SG.std(0))
         axes.plot(found["grid_x_G"], first_SG[:MAX_LINES].T, color=style.VERMILION, linewidth=0.6, alpha=0.7)
+        _bands(axes, found["grid_x_G"], first_SG.mean(0), first_SG.std(0))
         axes.set(title=f"{count} draws", xlabel="x", ylabel="y")
     figure.supxlabel("bands: one and two epistemic standard deviations; thin lines: single draws", fontsize=9)
     return figure
@@ -74,13 +86,13 @@ def calibration(run: Path) -> Figure:
         title=f"calibration error {error:.3f}", xlabel="predicted quantile", ylabel="fraction of targets below it",
         aspect="equal",
     )  # fmt: skip
-    left.legend(loc="upper left")
-    shown = style.evenly(len(found["y_N"]), MAX_POINTS)
+    left.legend(loc="best")
+    shown = style.evenly(len(found["y_N"]), MAX_BARS)
     right.errorbar(
         found["y_N"][shown], found["mean_N"][shown], found["total_std_N"][shown], fmt="o", markersize=2.5,
         linewidth=0.5, color=style.BLUE, ecolor=style.SKY,
     )  # fmt: skip
-    right.axline((found["y_N"][0], found["y_N"][0]), slope=1, color=style.GREY, linestyle="--")
+    right.axline((found["y_N"][0], found["y_N"][0]), slope=1, color=style.BLACK, linestyle="--", zorder=3)
     rmse = regression.rmse(found["mean_N"], found["y_N"])
     right.set(title=f"RMSE {rmse:.3g}; bars: one standard deviation", xlabel="target", ylabel="prediction")
     return figure
@@ -97,13 +109,17 @@ def _data_and_truth(axes: Axes, found: dict[str, np.ndarray]) -> None:
             found["grid_x_G"], found["grid_truth_G"], color=style.BLACK, linestyle="--", linewidth=1, label="truth"
         )
     _edges(axes, found["x_train_T"])
-    low, high = float(_values(found).min()), float(_values(found).max())
-    axes.set_ylim(low - HEADROOM * (high - low), high + HEADROOM * (high - low))
+    axes.set_ylim(*limits(found))
 
 
-def _values(found: dict[str, np.ndarray]) -> np.ndarray:
-    """Return the values that must be visible: the data and the curve."""
-    return np.concatenate([found["y_train_T"], found["grid_mean_G"]])
+def limits(found: dict[str, np.ndarray]) -> tuple[float, float]:
+    """Return the ends of the y axis: data, truth and bands are inside, but no end is far from the data."""
+    data = np.concatenate([found["y_train_T"], found.get("grid_truth_G", found["y_train_T"])])
+    band_G = 2 * found["grid_total_std_G"]
+    drawn = np.concatenate([data, found["grid_mean_G"] - band_G, found["grid_mean_G"] + band_G])
+    middle, most = (data.min() + data.max()) / 2, WIDEST * np.ptp(data)
+    margin = 0.05 * np.ptp(drawn)
+    return max(drawn.min() - margin, middle - most), min(drawn.max() + margin, middle + most)
 
 
 def _bands(axes: Axes, x_G: np.ndarray, mean_G: np.ndarray, std_G: np.ndarray) -> None:

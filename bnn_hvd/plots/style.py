@@ -13,8 +13,10 @@ from typing import Any
 
 import matplotlib
 import numpy as np
+from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 from matplotlib.gridspec import GridSpec
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from bnn_hvd.errors import UserError
 from bnn_hvd.run import records
@@ -85,6 +87,19 @@ def opened(path: Path) -> Iterator[Any]:
         raise UserError(f"{path.absolute()} can't be plotted: {error.args[0]}; write it again") from None
     except (OSError, EOFError, ValueError, zipfile.BadZipFile) as error:
         raise UserError(f"{path.absolute()} is damaged ({error}): copy it again, or write it again") from None
+
+
+def number(value: float) -> str:
+    """Return a number as an axis shows it: thousands have commas, and the sign is a minus, not a hyphen."""
+    return f"{value:,.10g}".replace("-", "\N{MINUS SIGN}")
+
+
+def log_axis(axis: Axis, low: float, high: float) -> None:
+    """Label a logarithmic axis: with plain numbers if it spans less than three powers of ten, else with these."""
+    axis.set_minor_formatter(NullFormatter())
+    if high < 1000 * low:
+        axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
 
 
 def rice(count: float) -> int:

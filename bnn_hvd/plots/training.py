@@ -10,8 +10,10 @@ from typing import Any, NamedTuple
 import numpy as np
 from matplotlib import colormaps
 from matplotlib.axes import Axes
+from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
+from matplotlib.lines import Line2D
+from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from bnn_hvd.errors import UserError
 from bnn_hvd.plots import style
@@ -63,11 +65,10 @@ def _curves(axes: Axes, panel: Panel, rows: list[dict[str, Any]]) -> None:
     axes.set(title=panel.title, xlabel="epoch", ylabel=panel.unit)
     if panel.key == "nll":
         _log_axis(axes, series(rows, "nll")[1])
-    elif panel.key == "accuracy":
-        _focus(axes, series(rows, "accuracy")[1])
-    else:
+    elif panel.key != "accuracy":
         _shade_warmup(axes, train)
-        axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.10g}"))
+        axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: style.number(value)))
+    axes.set_xlim(left=0)
     axes.legend(loc="best")
 
 
@@ -79,15 +80,23 @@ def series(rows: list[dict[str, Any]], key: str) -> tuple[np.ndarray, np.ndarray
 
 
 def _train_curve(axes: Axes, epochs_R: np.ndarray, values_R: np.ndarray) -> None:
-    window = len(values_R) // 30 if len(values_R) > SMOOTH_FROM_ROWS else 1
+    half = len(values_R) // 60 if len(values_R) > SMOOTH_FROM_ROWS else 0
     if not len(values_R):
         return
-    if window > 1:
+    if half:
         axes.plot(epochs_R, values_R, color=style.SKY, linewidth=0.7, alpha=0.6)
-    mean_R = np.convolve(values_R, np.ones(window) / window, "valid")
-    label = f"train (running mean of {window} rows)" if window > 1 else "train"
+    label = f"train (running mean of {2 * half + 1} rows)" if half else "train"
     marker = "." if len(values_R) <= FEW_ROWS else None
-    axes.plot(epochs_R[window // 2 :][: len(mean_R)], mean_R, color=style.BLUE, label=label, marker=marker)
+    axes.plot(epochs_R, running_mean(values_R, half), color=style.BLUE, label=label, marker=marker)
+
+
+def running_mean(values_R: np.ndarray, half: int) -> np.ndarray:
+    """Return the means over `half` rows on either side; near the ends over as few on either side as there are.
+
+    So it has a value for every row, and the first and the last are those of the log.
+    """
+    width_R = np.minimum(half, np.minimum(np.arange(len(values_R)), np.arange(len(values_R))[::-1]))
+    return np.array([values_R[row - width : row + width + 1].mean() for row, width in enumerate(width_R)])
 
 
 def _test_curve(axes: Axes, epochs_R: np.ndarray, values_R: np.ndarray, rows: list[dict[str, Any]]) -> None:
@@ -101,16 +110,7 @@ def _log_axis(axes: Axes, values_R: np.ndarray) -> None:
     """Make the y axis logarithmic if the largest value is more than five times the smallest."""
     if values_R.min() > 0 and values_R.max() > 5 * values_R.min():
         axes.set_yscale("log")
-        axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-        axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-        axes.yaxis.set_minor_formatter(NullFormatter())
-
-
-def _focus(axes: Axes, values_R: np.ndarray) -> None:
-    """Fit the y axis to all but the lowest 5 % of the values, so that the end of the curve is readable."""
-    low, high = float(np.quantile(values_R, 0.05)), float(values_R.max())
-    margin = max(0.06 * (high - low), 1e-3)
-    axes.set_ylim(max(0.0, low - margin), high + margin)
+        style.log_axis(axes.yaxis, values_R.min(), values_R.max())
 
 
 def _shade_warmup(axes: Axes, train: list[dict[str, Any]]) -> None:
@@ -136,19 +136,22 @@ def weight_posteriors(run: Path) -> Figure:
     bayesian = any(key == "scale" for _, key in panels)
     title = "Weight posteriors" if bayesian else "Weights"
     figure = style.figure(title, run, 9 if columns == 2 else 12, 1.3 + (2.6 if columns == 2 else 2.1) * rows)
+    colours = [to_hex(colour) for colour in colormaps["viridis"](np.linspace(0.9, 0.05, len(snapshots)))]
     for i, (axes, (layer, key)) in enumerate(zip(style.grid(figure, len(panels), columns), panels, strict=True)):
         name = f"{layer}/{key}"  # early files of swag have no scale: it has collected no moments yet
-        _overlay(axes, [(time, arrays, name) for time, arrays in snapshots.items() if f"{name}_counts" in arrays])
+        coloured = zip(colours, snapshots.values(), strict=True)
+        _overlay(axes, [(colour, arrays) for colour, arrays in coloured if f"{name}_counts" in arrays], name)
         axes.set(title=layer, xlabel=HISTOGRAMS[key] if bayesian else "weight")
         axes.set_ylabel("density (peak = 1)" if i % columns == 0 else "")
-    figure.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncols=len(snapshots))
+    lines = [Line2D([], [], color=colour, label=time) for colour, time in zip(colours, snapshots, strict=True)]
+    figure.legend(handles=lines, loc="outside lower center", ncols=len(lines))
     return figure
 
 
 def _times(run: Path, files: list[Path]) -> list[str]:
     """Return `epoch 3` for each file, or `step 123` if the log has no row of this step."""
     steps = [int(file.stem.split("_")[1]) for file in files]
-    epochs = {row["step"]: row["epoch"] for row in records.read_jsonl(run / records.METRICS)}
+    epochs = {0: 0.0} | {row["step"]: row["epoch"] for row in records.read_jsonl(run / records.METRICS)}
     return [f"epoch {epochs[step]:.3g}" if step in epochs else f"step {step}" for step in steps]
 
 
@@ -163,16 +166,15 @@ def _histograms(arrays: dict[str, np.ndarray]) -> list[tuple[str, str]]:
     return [(bayesian[i], key) for i in most for key in keys]
 
 
-def _overlay(axes: Axes, histograms: list[tuple[str, dict[str, np.ndarray], str]]) -> None:
-    """Draw one histogram per time, each scaled to a peak of 1: early weights with equal values have a huge density."""
-    colours = colormaps["viridis"](np.linspace(0.9, 0.05, len(histograms)))
+def _overlay(axes: Axes, histograms: list[tuple[str, dict[str, np.ndarray]]], name: str) -> None:
+    """Draw one histogram per colour, each scaled to a peak of 1: weights that hardly differ have a huge density."""
     ranges = []
-    for i, (time, arrays, name) in enumerate(histograms):
+    for i, (colour, arrays) in enumerate(histograms):
         counts_B, edges = arrays[f"{name}_counts"], arrays[f"{name}_edges"].astype(np.float64)
         values, heights = _density(counts_B, edges)
         if i in (0, len(histograms) - 1):
-            axes.fill_between(values, heights, color=colours[i], alpha=0.25, lw=0)
-        axes.plot(values, heights, color=colours[i], label=time)
+            axes.fill_between(values, heights, color=colour, alpha=0.25, lw=0)
+        axes.plot(values, heights, color=colour)
         ranges.append(_bulk(values, heights))
     low, high = min(low for low, _ in ranges), max(high for _, high in ranges)
     margin = 0.05 * (high - low) or 1e-3
@@ -182,7 +184,12 @@ def _overlay(axes: Axes, histograms: list[tuple[str, dict[str, np.ndarray], str]
 
 
 def _density(counts_B: np.ndarray, edges: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return (values, heights) of a smoothed curve through the bins, with a peak of 1 and both ends at 0."""
+    """Return (values, heights) of a smoothed curve through the bins, with a peak of 1 and both ends at 0.
+
+    Weights that are all equal are a vertical line: the width of their bins is np.histogram's choice, not theirs.
+    """
+    if np.count_nonzero(counts_B) == 1:
+        return np.full(3, edges[[0, -1]].mean()), np.array([0.0, 1.0, 0.0])
     size = max(1, len(counts_B) // style.rice(counts_B.sum()))  # merge bins if there are few weights, as of biases
     counts_B = np.add.reduceat(counts_B, np.arange(0, len(counts_B), size))
     edges = np.append(edges[:-1:size], edges[-1])

@@ -125,7 +125,7 @@ def test_setup_lines_run_unchanged_before_python(capsys, setup_file, scheduler):
     [
         (None, "modules.sh can't be read: No such file"),
         (b"\xff\xfe", "modules.sh is not a text file"),
-        (b"module load x\n#SBATCH --gpus-per-node=4\n", "line 2: '#SBATCH --gpus-per-node=4' has no effect so far down"),
+        (b"module load x\n#SBATCH --gpus-per-node=4\n", "line 2: '#SBATCH --gpus-per-node=4' has no effect"),
     ],
 )
 def test_a_bad_setup_file_is_refused_and_nothing_is_printed(capsys, tmp_path, content, message):

@@ -8,14 +8,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 from matplotlib import image
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.collections import LineCollection
+from matplotlib.colors import to_hex
 from matplotlib.text import Text
 
 from bnn_hvd import plots
 from bnn_hvd.config import PlotConfig
 from bnn_hvd.errors import UserError
 from bnn_hvd.metrics import classification
-from bnn_hvd.plots import recommendations
+from bnn_hvd.plots import churn, predictive, recommendations, training
 from bnn_hvd.run import records
 
 FROM_TRAIN = ["learning_curves", "weight_posteriors"]
@@ -317,7 +319,8 @@ def test_the_traces_of_chains_have_a_panel_for_each_quantity(tmp_path, chains):
     ]  # fmt: skip
     assert all(axes.get_xlabel() == "trajectory" and axes.get_ylabel() for axes in figure.axes)
     labels = [text.get_text() for text in figure.legends[0].get_texts()]
-    assert labels == ["burn-in", *(f"chain {chain}" for chain in range(chains))]
+    marked = ["divergent"] * bool(arrays["divergent_MT"].any())
+    assert labels == ["burn-in", *(f"chain {chain}" for chain in range(chains)), *marked]
 
 
 def recommended(run: Path, genres: list[str]) -> Path:
@@ -361,3 +364,198 @@ def test_damaged_recommendations_are_named(tmp_path):
     (tmp_path / records.RECOMMENDATIONS).write_text("{}")
     with pytest.raises(UserError, match=r"recommendations\.json is damaged"):
         plot(tmp_path)
+
+
+def metrics_run(run: Path, rows: list[dict]) -> Path:
+    run.mkdir()
+    records.append_jsonl(run / records.METRICS, *rows)
+    return run
+
+
+@pytest.mark.parametrize("num_rows", [1, 2, 20, 90, 1000])
+def test_learning_curves_show_every_row_from_the_first_on(num_rows, tmp_path):
+    """A curve that rises fast at first keeps its first rows on the axis, also where it is drawn as a running mean."""
+    epochs = np.arange(1, num_rows + 1) / 10
+    rows = [
+        {"kind": kind, "step": i, "epoch": epoch, "nll": 3 * np.exp(-epoch), "accuracy": 1 - 0.9 * np.exp(-9 * epoch)}
+        for i, epoch in enumerate(epochs)
+        for kind in ("train", "eval")
+    ]  # fmt: skip
+    figure = training.learning_curves(metrics_run(tmp_path / "run", rows))
+    for axes, key in zip(figure.axes, ("nll", "accuracy"), strict=True):
+        low, high = axes.get_ylim()
+        labelled = [line for line in axes.get_lines() if not line.get_label().startswith("_")]
+        assert len(labelled) == 2
+        for line in labelled:
+            values = np.asarray(line.get_ydata())
+            assert (line.get_xdata()[[0, -1]] == epochs[[0, -1]]).all()
+            assert values[[0, -1]] == pytest.approx([rows[0][key], rows[-1][key]], abs=1e-9)
+            assert low < values.min()
+            assert values.max() < high
+
+
+def test_the_running_mean_of_a_line_is_the_line_and_that_of_noise_is_the_mean_of_its_window():
+    line = 3.0 - 2.0 * np.arange(101)
+    np.testing.assert_allclose(training.running_mean(line, 7), line, atol=1e-9)
+    noise = np.random.default_rng(0).normal(size=50)
+    assert training.running_mean(noise, 3)[20] == pytest.approx(noise[17:24].mean())
+    np.testing.assert_array_equal(training.running_mean(noise, 0), noise)
+
+
+def posterior_run(run: Path, snapshots: list[dict[str, np.ndarray]]) -> Path:
+    """Write a run whose files of weights, one per epoch from 0 on, have the histograms of these values."""
+    (run / records.POSTERIOR).mkdir(parents=True)
+    for epoch, values in enumerate(snapshots):
+        records.append_jsonl(run / records.METRICS, {"kind": "eval", "step": 10 * epoch, "epoch": epoch})
+        arrays = {}
+        for name, value in values.items():
+            arrays[f"{name}_counts"], arrays[f"{name}_edges"] = np.histogram(value, 80)
+        records.write_npz(run / records.POSTERIOR / f"step_{10 * epoch:08d}.npz", arrays)
+    return run
+
+
+def test_equal_standard_deviations_are_a_line_where_they_are(tmp_path):
+    rng = np.random.default_rng(0)
+    loc = rng.normal(0, 0.1, 144)
+    scales = [np.full(144, 0.01, np.float32), rng.normal(0.012, 0.0002, 144), rng.normal(0.015, 0.0004, 144)]
+    run = posterior_run(tmp_path / "run", [{"conv/kernel/loc": loc, "conv/kernel/scale": scale} for scale in scales])
+    axes = training.weight_posteriors(run).axes[1]
+    first = axes.get_lines()[0]
+    assert np.ptp(first.get_xdata()) == 0
+    assert first.get_xdata()[0] == pytest.approx(0.01)
+    low, high = axes.get_xlim()
+    assert 0.009 < low < 0.01
+    assert 0.0155 < high < 0.018
+
+
+def test_the_legend_of_weights_has_the_colours_of_every_panel(tmp_path):
+    """Methods that collect moments late have no deviations at first: the same epoch has the same colour everywhere."""
+    rng = np.random.default_rng(0)
+    snapshots = [{"fc/kernel/loc": rng.normal(0, 1, 400)} for _ in range(5)]
+    for late in snapshots[3:]:
+        late["fc/kernel/scale"] = rng.gamma(2, 1, 400)
+    figure = training.weight_posteriors(posterior_run(tmp_path / "run", snapshots))
+    legend = {text.get_text(): line.get_color() for text, line in
+              zip(figure.legends[0].get_texts(), figure.legends[0].get_lines(), strict=True)}  # fmt: skip
+    assert list(legend) == [f"epoch {epoch}" for epoch in range(5)]
+    colours = [[to_hex(line.get_color()) for line in axes.get_lines()] for axes in figure.axes]
+    assert colours == [list(legend.values()), list(legend.values())[3:]]
+
+
+def test_small_epistemic_uncertainty_is_spread_over_many_bins(tmp_path):
+    """Uncertainties differ by orders of magnitude: each part keeps its own shape on the axis they share."""
+    rng = np.random.default_rng(0)
+    expected, mutual = rng.lognormal(-2, 1.5, 1000), rng.lognormal(-8, 1, 1000)
+    arrays = {"expected_entropy_N": expected, "mutual_information_N": mutual, "predictive_entropy_N": expected + mutual}
+    records.write_npz(tmp_path / records.PREDICTIVE, arrays)
+    figure = plots.FIGURES["uncertainty_histogram"].draw(tmp_path)
+    for patch in figure.axes[0].patches:
+        values = patch.get_data().values
+        assert values.sum() == pytest.approx(1)
+        assert values.max() < 0.5
+        assert np.count_nonzero(values) >= 8
+
+
+def test_without_epistemic_uncertainty_the_legend_says_so(tmp_path):
+    expected = np.random.default_rng(0).gamma(1, 1, 100)
+    arrays = {
+        "expected_entropy_N": expected,
+        "mutual_information_N": np.full(100, -1e-8),
+        "predictive_entropy_N": expected,
+    }
+    records.write_npz(tmp_path / records.PREDICTIVE, arrays)
+    figure = plots.FIGURES["uncertainty_histogram"].draw(tmp_path)
+    assert "epistemic, 0 everywhere" in texts(figure)
+    assert len(figure.axes[0].patches) == 2
+
+
+def test_a_written_sum_of_uncertainties_is_right_as_written():
+    for aleatoric, epistemic in np.random.default_rng(0).uniform(0, 3, (1000, 2)):
+        total, parts = predictive.sum_of_parts(aleatoric, epistemic).split(" = ")
+        words = parts.split()
+        assert round(float(words[0]) + float(words[3]), 3) == float(total)
+        assert float(total) == pytest.approx(aleatoric + epistemic, abs=0.00101)
+
+
+def test_confident_predictions_show_the_small_probabilities_of_the_other_classes(tmp_path, monkeypatch):
+    """Without a logarithmic axis all of these panels are the same: one bar at 1, and nine at 0."""
+
+    def sharp(rng, num_draws, num_examples, num_classes, signal):
+        labels_N = rng.integers(num_classes, size=num_examples)
+        logits_NC = rng.normal(0, 2, (num_examples, num_classes))
+        logits_NC[np.arange(num_examples), labels_N] = 12
+        probs_SNC = np.exp(logits_NC + rng.normal(0, 0.1, (num_draws, num_examples, num_classes)))
+        return (probs_SNC / probs_SNC.sum(-1, keepdims=True)).astype(np.float32), labels_N
+
+    monkeypatch.setattr(sys.modules[__name__], "_draws", sharp)
+    figure = drawn(synthetic_run(tmp_path / "run"), monkeypatch)["predictive_draws_confident"]
+    for axes in figure.axes[1::2]:
+        bars = [c.get_segments()[0][0] for c in axes.collections if isinstance(c, LineCollection)]
+        height = axes.transAxes.inverted().transform(axes.transData.transform(bars))[:, 1]
+        assert len(np.unique(height.round(2))) >= 5
+
+
+def test_bars_of_200_unlikely_classes_are_above_the_axis(tmp_path, monkeypatch):
+    def flat(rng, num_draws, num_examples, num_classes, signal):
+        probs_SNC = rng.uniform(0.9, 1.1, (num_draws, num_examples, num_classes))
+        return (probs_SNC / probs_SNC.sum(-1, keepdims=True)).astype(np.float32), np.arange(num_examples) % num_classes
+
+    monkeypatch.setattr(sys.modules[__name__], "_draws", flat)
+    figures = drawn(synthetic_run(tmp_path / "run", num_classes=200), monkeypatch)
+    for axes in figures["predictive_draws_doubtful"].axes[1::2]:
+        bars = [c.get_segments()[0][0] for c in axes.collections if isinstance(c, LineCollection)]
+        height = axes.transAxes.inverted().transform(axes.transData.transform(bars))[:, 1]
+        assert height.min() > 0.25
+
+
+def curve_arrays(mean_G: np.ndarray, aleatoric: float, epistemic_G: np.ndarray) -> dict[str, np.ndarray]:
+    rng = np.random.default_rng(0)
+    grid, x = np.linspace(-12, 12, len(mean_G)), rng.uniform(-1.5, 1.5, 200)
+    return {
+        "x_train_T": x, "y_train_T": np.sin(x) + 0.1 * rng.normal(size=200), "grid_x_G": grid, "grid_mean_G": mean_G,
+        "grid_truth_G": np.sin(grid), "grid_aleatoric_std_G": np.full(len(grid), aleatoric),
+        "grid_epistemic_std_G": epistemic_G, "grid_total_std_G": np.hypot(aleatoric, epistemic_G),
+        "grid_draws_SG": mean_G + epistemic_G * rng.normal(size=(8, 1)), "pit_N": x, "mean_N": x, "y_N": x,
+        "total_std_N": x,
+    }  # fmt: skip
+
+
+GRID = np.linspace(-12, 12, 101)
+CURVES = {
+    "wild": (-0.3 * GRID**2, 0.1, 0.01 + 0.05 * GRID**4),
+    "tilted": (0.4 * GRID, 0.3, 0.02 * np.abs(GRID)),
+    "flat": (np.zeros(101), 0.3, np.full(101, 0.01)),
+    "one_particle": (np.sin(GRID), 0.1, np.zeros(101)),
+}
+
+
+@pytest.mark.parametrize("case", CURVES)
+def test_a_curve_shows_the_data_in_the_middle_and_no_line_crosses_a_legend(case, tmp_path):
+    arrays = curve_arrays(*CURVES[case])
+    records.write_npz(tmp_path / records.PREDICTIVE, arrays)
+    figure = plots.FIGURES["curve"].draw(tmp_path)
+    upper, lower = figure.axes
+    low, high = upper.get_ylim()
+    visible = np.concatenate([arrays["y_train_T"], arrays["grid_truth_G"]])
+    assert low < visible.min() < visible.max() < high
+    assert high - low <= 4.001 * np.ptp(visible)  # else the data are a flat line
+    middle = (visible.min() + visible.max()) / 2
+    assert low + 0.25 * (high - low) < middle < high - 0.25 * (high - low)
+    FigureCanvasAgg(figure).draw()
+    for axes in (upper, lower):
+        assert axes.get_legend().get_window_extent().x0 >= axes.bbox.x1
+    for name in ("aleatoric", "epistemic"):  # the larger end of each part is inside, and not on the axis
+        top = lower.transAxes.inverted().transform(
+            lower.transData.transform((0, arrays[f"grid_{name}_std_G"].max())))[1]  # fmt: skip
+        assert top < 1
+        assert top > 0.02 or not arrays[f"grid_{name}_std_G"].any()
+
+
+def test_bars_by_class_are_of_the_classes_with_the_most_churn(tmp_path):
+    classes = [{"group": str(i), "churn": (7 * i % 200) / 200, "accuracy_spread": 0.1} for i in range(200)]
+    row = {"method": "point", "regime": "init", "learning_rate": 0.1, "classes": classes}
+    records.write_json(tmp_path / records.CHURN, [row])
+    figure = churn.classes(tmp_path)
+    heights = [bar.get_height() for bar in figure.axes[0].patches]
+    assert sorted(heights) == sorted(part["churn"] for part in classes)[-20:]
+    assert [axes.get_xlabel() for axes in figure.axes] == ["classes: the 20 with the most churn"] * 2
