@@ -2,6 +2,8 @@
 
 import dataclasses
 import errno
+import inspect
+import io
 import os
 import pkgutil
 import sys
@@ -46,6 +48,8 @@ VERBS = {
     "job": Verb(config.JobConfig, "bnn_hvd.jobs:main", word="scheduler"),
 }
 
+HELP = {"--help", "-h", "--helpfull", "-help"}
+
 DEFINE: dict[Any, Any] = {  # by the type of the field
     str: flags.DEFINE_string, bool: flags.DEFINE_bool,
     int: flags.DEFINE_integer, int | None: flags.DEFINE_integer, float: flags.DEFINE_float,
@@ -55,13 +59,18 @@ DEFINE: dict[Any, Any] = {  # by the type of the field
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one verb; returns the exit code: 0 done, 1 training failed, 2 user's mistake, 75 stopped early."""
     args = list(sys.argv if argv is None else argv)
+    write_whole_lines()
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # no notes of TensorFlow about the machine
     os.environ.setdefault("XLA_FLAGS", "--xla_cpu_prefer_vector_width=512")  # makes noise.py 1.7 times as fast
     try:
+        if not set(args[1:]) - HELP:
+            print(overview())
+            return 0 if args[1:] else UserError.exit_code
+        # Without a verb, flags are those of `train`: flagfiles of the original scripts run unchanged.
         name = args.pop(1) if len(args) > 1 and not args[1].startswith("-") else "train"
         if name not in VERBS:
             raise UserError(f"unknown verb {name!r}; known: {', '.join(VERBS)}")
-        if {"--help", "-h", "--helpfull", "-help"} & set(args[1:]):
+        if HELP & set(args[1:]):
             print(help_text(name))
             return 0
         if VERBS[name].word and len(args) > 1 and not args[1].startswith("-"):
@@ -85,6 +94,27 @@ def main(argv: Sequence[str] | None = None) -> int:
             raise
         print(f"bnn_hvd: error: {error}: make room and start again; the last checkpoint is kept", file=sys.stderr)
         return TrainingError.exit_code
+
+
+def write_whole_lines() -> None:
+    """Write each line to a pipe at once and whole: launchers put the number of the rank before each piece they read.
+
+    Under PYTHONUNBUFFERED, which job scripts set, `print` writes the end of a line as a piece of its own.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(line_buffering=True, write_through=False)
+
+
+def overview() -> str:
+    """Return the verbs, and what each does."""
+    purposes = {name: inspect.getdoc(verb.config_type) or "" for name, verb in VERBS.items()}
+    rows = [f"  {name:13} {purpose.splitlines()[0]}" for name, purpose in purposes.items()]
+    return "\n".join([
+        "python -m bnn_hvd <verb> --flags: Bayesian neural networks, trained data-parallel", "", *rows, "",
+        "`<verb> --help` lists the flags of a verb. For a first run:",
+        "  python -m bnn_hvd train --flagfile=configs/quickstart.cfg",
+    ])  # fmt: skip
 
 
 def parse(config_type: type, args: Sequence[str]) -> Any:

@@ -4,6 +4,7 @@ The tests of --dry_run are here too.
 """
 
 import errno
+import io
 import json
 import os
 import re
@@ -15,6 +16,8 @@ import pytest
 import running
 
 from bnn_hvd import cli, config, registry
+from bnn_hvd.run.heartbeat import Heartbeat
+from bnn_hvd.training.logbook import Logbook
 
 
 @pytest.fixture
@@ -49,6 +52,53 @@ def the_error(outcome: running.Outcome) -> str:
     assert len(lines) == 1, lines
     assert lines[0].startswith("bnn_hvd: error: "), lines
     return lines[0]
+
+
+@pytest.mark.parametrize(("words", "code"), [([], 2), (["--help"], 0), (["-h"], 0)])
+def test_without_a_verb_the_verbs_are_printed_and_nothing_is_trained(here, capsys, words, code):
+    assert cli.main(["bnn_hvd", *words]) == code
+    printed = capsys.readouterr().out
+    for name, verb in cli.VERBS.items():
+        assert re.search(rf"^  {name} +{re.escape(verb.config_type.__doc__.splitlines()[0])}$", printed, re.MULTILINE)
+    assert list(here.iterdir()) == []
+
+
+class Pieces(io.RawIOBase):
+    """A pipe that keeps every piece that is written to it."""
+
+    def __init__(self):
+        self.pieces: list[bytes] = []
+
+    def writable(self):
+        return True
+
+    def write(self, piece):
+        self.pieces.append(bytes(piece))
+        return len(piece)
+
+
+def test_a_line_reaches_a_launcher_in_one_piece(here, monkeypatch):
+    """horovodrun marks every piece it reads with its rank; under PYTHONUNBUFFERED the end of a line was one more."""
+    pipe = Pieces()
+    monkeypatch.setattr("sys.stdout", io.TextIOWrapper(pipe, write_through=True))
+    cli.main(["bnn_hvd", "job", "slurm", "--nodes=0"])
+    print("step", 1)
+    logbook = Logbook.__new__(Logbook)
+    logbook.quiet, logbook._heartbeat = False, Heartbeat(print)
+    logbook.say("two\nlines")
+    assert pipe.pieces == [b"step 1\n", b"two\n", b"lines\n"]
+
+
+def test_a_quiet_loop_gives_a_sign_of_life(monkeypatch):
+    now, said = [100.0], []
+    monkeypatch.setattr("bnn_hvd.run.heartbeat.time.monotonic", lambda: now[0])
+    heartbeat = Heartbeat(said.append)
+    for now[0], text in ((109.0, "too early"), (110.0, "a"), (119.0, "too early"), (120.5, "b")):
+        heartbeat.beat(text)
+    heartbeat.said()
+    now[0] = 130.0
+    heartbeat.beat("too early, for something else was said")
+    assert said == ["a", "b"]
 
 
 def test_unknown_verb_with_the_list(refused):

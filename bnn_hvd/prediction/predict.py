@@ -1,5 +1,6 @@
 """`predict`: posterior draws -> the predictive distribution and its uncertainty."""
 
+import shlex
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -21,6 +22,7 @@ from bnn_hvd.prediction.predictor import Found, Predictor
 from bnn_hvd.prediction.reference import read_reference
 from bnn_hvd.run import checkpoint, records, rundir
 from bnn_hvd.run.checkpoint import Arrays
+from bnn_hvd.run.heartbeat import Heartbeat
 from bnn_hvd.run.records import Stopwatch
 from bnn_hvd.targets import Classes, ImplicitRatings, RealValues, Target
 
@@ -44,6 +46,8 @@ def main(config: PredictConfig) -> int:
     predictor, progress = restore_from(stored, trained, known, ranks), checkpoint.read_progress(stored)
     source = config.data_dir or trained.data.data_dir
     origin = Origin.of(trained, progress, source, fingerprint.test, own_data=fingerprint == known.fingerprint)
+    if ranks.is_root:
+        say_progress(config, predictor, len(arrays.x_test))
     watch = Stopwatch()
     found, report = kind.predict(predictor, arrays, config)
     recommended = report.pop(records.RECOMMENDATIONS, None)
@@ -63,9 +67,10 @@ def main(config: PredictConfig) -> int:
         write(folder, found | origin.arrays(), report, recommended)
         state = "" if origin.run_finished else f"at step {origin.step} of a run that has not finished\n"
         lines = [*kind.text(report), f"{state}written: {folder / records.PREDICTIVE}, {folder / records.UNCERTAINTY}"]
-        if folder != run:
-            lines.append(f"figures: python -m bnn_hvd plot --run={run} --prediction={folder}")
-        print("\n".join(lines))
+        shown = "" if folder == run else f" --prediction={shlex.quote(str(folder))}"
+        lines.append(f"Next: python -m bnn_hvd plot --run={shlex.quote(config.run)}{shown}")
+        for line in "\n".join(lines).splitlines():
+            print(line)
     ranks.barrier()
     return 0
 
@@ -77,6 +82,14 @@ def write(folder: Path, found: Found, report: dict[str, Any], recommended: dict[
     records.write_json(folder / records.UNCERTAINTY, report)
     if recommended is not None:
         records.write_json(folder / records.RECOMMENDATIONS, recommended)
+
+
+def say_progress(config: PredictConfig, predictor: Predictor, num_examples: int) -> None:
+    """Print what is predicted, and let the predictor print how far it is, where nothing else is printed."""
+    draws, size = predictor.method.num_draws(config.num_draws), predictor.ranks.size
+    print(f"predict: {num_examples:,} examples with {draws} draws of {config.run}; ranks: {size}", flush=True)
+    heartbeat = Heartbeat(lambda text: print(text, flush=True))
+    predictor.on_progress = lambda done, total: heartbeat.beat(f"{done / total:.0%} of this pass over the data")
 
 
 def read_description(run: Path) -> Description:

@@ -50,7 +50,13 @@ class Sums(NamedTuple):
 
 
 class Predictor:
-    """The predictive distribution of a state. Every call uses the current values of the state."""
+    """The predictive distribution of a state. Every call uses the current values of the state.
+
+    Attributes:
+      on_progress: called after each part of a prediction with how many of how many parts of this rank are done.
+    """
+
+    on_progress: Callable[[int, int], None] = staticmethod(lambda done, total: None)
 
     def __init__(
         self, method: Method, state: State, target: Target, standardizer: Standardizer, ranks: Cluster, seed: int
@@ -79,9 +85,11 @@ class Predictor:
         dealt = [self._deal(part) for part in (x, *more)]
         chunks, mine = [chunks for chunks, _ in dealt], dealt[0][1]
         totals: list[Any] = [0.0] * len(sums.names)
-        for draws in self._passes(num_draws) if len(mine) else ():
+        passes = self._passes(num_draws) if len(mine) else []
+        for done, draws in enumerate(passes, 1):
             pass_sums = self._sums(sums, chunks, draws)
             totals = [total + part.numpy().astype(np.float64) for total, part in zip(totals, pass_sums, strict=True)]
+            self.on_progress(done, len(passes))
         parts = self.ranks.gather([total[: len(mine)] / num_draws for total in totals] if len(mine) else None)
         joined = (np.concatenate(rank_parts) for rank_parts in zip(*filter(None, parts), strict=True))
         return dict(zip(sums.names, joined, strict=True))
@@ -111,6 +119,7 @@ class Predictor:
             at = mine[start * size : (start + step) * size]
             draws_SNO = np.concatenate([self._each(block, draws).numpy() for draws in passes])[:, : len(at)]
             found.append(reduce(draws_SNO, slice(at.start, at.stop)))
+            self.on_progress(min(start + step, len(chunks)), len(chunks))
         found = [block for part in self.ranks.gather(found) for block in part]
         return {name: np.concatenate([block[name] for block in found], axis) for name in found[0]}
 

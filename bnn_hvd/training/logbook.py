@@ -16,6 +16,7 @@ from bnn_hvd.inference.method import Marginals
 from bnn_hvd.models.network import Network
 from bnn_hvd.run import records
 from bnn_hvd.run.checkpoint import Progress
+from bnn_hvd.run.heartbeat import Heartbeat
 from bnn_hvd.training.plan import Call, Plan
 from bnn_hvd.training.rank_times import Call as TimedCall
 
@@ -44,6 +45,7 @@ class Logbook:
         self._board = tf.summary.create_file_writer(str(run / records.TENSORBOARD))
         on_terminal = sys.stderr.isatty()
         self._bar = tqdm(total=plan.total_steps, initial=progress.step, unit="step") if on_terminal else None
+        self._heartbeat = Heartbeat(self.say)
 
     def __enter__(self) -> "Logbook":
         return self
@@ -55,10 +57,12 @@ class Logbook:
                 self._bar.close()
 
     def say(self, text: str) -> None:
-        """Print a line above the progress bar."""
+        """Print lines above the progress bar, each in one piece: launchers mark every piece with the rank."""
         if not self.quiet:
-            tqdm.write(text, file=sys.stdout)
+            for line in text.splitlines():
+                tqdm.write(line, file=sys.stdout)
             sys.stdout.flush()
+            self._heartbeat.said()
 
     def time(self, progress: Progress, phase: str, seconds: float, **more: float) -> None:
         """Write a row of timings.jsonl: how long a phase (compile, train, eval, checkpoint) took."""
@@ -69,15 +73,20 @@ class Logbook:
             records.append_jsonl(self.run / records.TIMINGS, row)
 
     def steps(self, progress: Progress, history: dict[str, np.ndarray], call: Call) -> None:
-        """Collect the scalars of each step. Write their means every --log_every_steps and at the end of an epoch."""
+        """Collect the scalars of each step. Write their means every --log_every_steps and at the end of an epoch.
+
+        The first step has a row of its own: it shows where the training began, and that it has.
+        """
         if self.quiet:
             return
         self._window.append(history)
         if self._bar:
             self._bar.update(call.steps)
         every = self.plan.config.run.log_every_steps
-        due = progress.step // every > (progress.step - call.steps) // every
+        due = progress.step // every > (progress.step - call.steps) // every or progress.step == call.steps
         if not (due or progress.offset == 0 or self.plan.finished(progress)):
+            if not self._bar:
+                self._heartbeat.beat(f"step {progress.step}/{self.plan.total_steps}")
             return
         means = {
             name: float(np.mean(np.concatenate([part[name] for part in self._window])))
@@ -103,7 +112,7 @@ class Logbook:
             self._row(progress, "eval", scores)
         epoch = self.plan.fractional_epoch(progress)
         shown = "  ".join(f"{name} {scores[name]:.4f}" for name in SHOWN_SCORES if name in scores)
-        self.say(f"epoch {epoch:g}: test {shown}  ({scores['num_draws']} draws)")
+        self.say(f"epoch {epoch:.4g}: test {shown}  ({scores['num_draws']} draws)")
 
     def posterior(self, progress: Progress, network: Network, marginals: Marginals) -> None:
         """Write the histograms of loc and scale of each parameter."""

@@ -1,8 +1,10 @@
 """The summary of a training run: summary.json at its end, and the text of --dry_run before its start."""
 
 import hashlib
+import shlex
 import socket
 import sys
+import time
 from collections.abc import Sequence
 from typing import Any
 
@@ -35,9 +37,53 @@ def write(task: Task, state: State, progress: Progress, scores: dict[str, Any] |
     scores: of the last evaluation; None if the run is not finished.
     """
     path = task.config.folder / records.SUMMARY
-    if path.exists() and times["step_ms_by_rank"] is None:
-        times = {name: records.read_json(path).get(name, value) for name, value in times.items()}
-    records.write_json(path, summary(task, state, progress, scores) | times)
+    before = read_summary(task)
+    if times["step_ms_by_rank"] is None:
+        times = {name: before.get(name, value) for name, value in times.items()}
+    finished = time.strftime("%Y-%m-%dT%H:%M:%S%z") if scores else None
+    if progress.step == task.population.progress.step:  # nothing was left to train
+        finished = before.get("finished", finished)
+    records.write_json(path, summary(task, state, progress, scores) | times | {"finished": finished})
+
+
+def read_summary(task: Task) -> dict[str, Any]:
+    """Return the summary that an earlier session wrote; {} without one."""
+    path = task.config.folder / records.SUMMARY
+    return records.read_json(path) if path.exists() else {}
+
+
+def start_text(task: Task, progress: Progress) -> str:
+    """Return the lines that `train` prints at its start: what it trains, on what, where, and from which step."""
+    config, plan, ranks = task.config, task.plan, task.ranks
+    particles = f"{config.method.num_particles} particles of " if config.method.num_particles else ""
+    batch = "all of them in each step" if plan.full_batch else f"{plan.global_batch_size} in each step"
+    return "\n".join([
+        f"train: {particles}{config.network.architecture} by {config.method.name}, "
+        f"{task.method.network.num_parameters:,} weights",
+        f"data: {config.data.dataset}, {plan.num_train:,} training examples, {batch}; {len(task.arrays.x_test):,} for "
+        f"testing",
+        f"ranks: {ranks.size}, {ranks.local_size} of them on {socket.gethostname()}; threads of each: {task.threads}",
+        f"run: {config.folder.absolute()}",
+        _course(task, progress),
+    ])  # fmt: skip
+
+
+def _course(task: Task, progress: Progress) -> str:
+    total = task.plan.total_steps
+    if task.plan.finished(progress):
+        when = read_summary(task).get("finished")
+        since = f" on {when}" if when else ""
+        return f"finished{since} at step {progress.step}: nothing is left to train; the test part is scored again"
+    new = f" of the particles from {progress.first_member} on" if progress.first_member else ""
+    if progress.step:
+        return f"goes on after step {progress.step} of {total}{new}"
+    return f"steps: {total}{new}; the first takes longer, because it compiles"
+
+
+def end_text(task: Task, progress: Progress) -> str:
+    """Return the line that `train` prints at the end of a finished run, with the next command."""
+    run = shlex.quote(str(task.config.folder))
+    return f"done at step {progress.step}. Next: python -m bnn_hvd predict --run={run}"
 
 
 def summary(task: Task, state: State, progress: Progress, scores: dict[str, Any] | None) -> dict[str, Any]:

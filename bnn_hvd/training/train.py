@@ -115,10 +115,12 @@ def train(task: Task) -> int:
         Watchdog(config.folder, ranks, config.machine.stall_timeout_s) as watchdog,
     ):
         evaluate = make_evaluate(task, gathered, logbook)
+        logbook.say(report.start_text(task, progress))
         if config.run.verbose:
             logbook.say(task.method.network.table())
         if progress.step == 0:
-            logbook.posterior(progress, task.method.network, task.method.marginals(task.state))
+            gathered.update()
+            logbook.posterior(progress, task.method.network, gathered.method.marginals(gathered.state))
         progress, scores = fit(Session(task, loop, evaluate, logbook, stop, watchdog), progress)
     times = report.gather_times(logbook.timed, config.machine.straggler_factor, ranks)
     gathered.update()
@@ -126,6 +128,8 @@ def train(task: Task) -> int:
         report.write(task, gathered.state, progress, scores, times)
         if isinstance(gathered.method.base, Hmc):
             logbook.say(chain_report.write(plan, gathered.method.base, gathered.state))
+        if scores:
+            logbook.say(report.end_text(task, progress))
     ranks.barrier()
     return 0 if scores else EXIT_INTERRUPTED
 

@@ -52,6 +52,14 @@ def test_a_particle_does_not_depend_on_the_number_of_ranks(folder):
     np.testing.assert_allclose(params(folder / "two"), params(folder / "one"), **CLOSE)
 
 
+def test_histograms_of_the_weights_are_of_all_particles_from_the_start(folder):
+    for name in ("one", "two"):
+        first, *_, last = sorted((folder / name / records.POSTERIOR).glob("*.npz"))
+        with np.load(first) as start, np.load(last) as end:
+            counts = {key: start[key].sum() for key in start if key.endswith("_counts")}
+            assert counts == {key: end[key].sum() for key in end if key.endswith("_counts")}
+
+
 def test_particles_that_move_together_reach_each_other_over_the_ranks(folder):
     np.testing.assert_allclose(params(folder / "svgd_two"), params(folder / "svgd_one"), **CLOSE)
     apart = np.abs(params(folder / "svgd_two") - params(folder / "two")).max()

@@ -130,6 +130,8 @@ def test_report(job):
     assert (report["num_draws"], report["num_examples"], report["ranks"]) == (DRAWS, TEST_EXAMPLES, 1)
     printed = job[1]["predict"].stdout
     assert f"{report['accuracy']:.4f}" in printed
+    assert printed.startswith(f"predict: {TEST_EXAMPLES} examples with {DRAWS} draws of {job[0] / 'digits'}; ranks: 1")
+    assert printed.endswith(f"Next: python -m bnn_hvd plot --run={job[0] / 'digits'}\n")
     assert str(job[0] / "digits" / records.UNCERTAINTY) in printed
 
 

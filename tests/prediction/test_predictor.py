@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from bnn_hvd import seeds
 from bnn_hvd.config import resolve
@@ -32,6 +33,22 @@ def make(ranks: Solo, units: RealValues = UNITS) -> Predictor:
     config = resolve(architecture="mlp", hidden=4, num_blocks=1, method="vi", likelihood="heteroscedastic")
     method = build_method(config, build_network(config, (2,), RealValues()), RealValues(), 100, ranks)
     return Predictor(method, method.init(seeds.seed(0, "init")), units, standardize.fit(X, "channel"), ranks, 0)
+
+
+def sum_over_draws(outputs_SNO):
+    return (tf.reduce_sum(outputs_SNO, [0, 2]),)
+
+
+def test_progress_is_told_after_every_part(monkeypatch):
+    monkeypatch.setattr(predictor, "BLOCK_VALUES", 2 * DRAWS * 2 * CHUNK)
+    told: list[tuple[int, int]] = []
+    model = make(Solo())
+    model.on_progress = lambda done, total: told.append((done, total))
+    model.reduce_draws(X, DRAWS, lambda draws, _: {"draws": draws}, axis=1)
+    assert told == [(2, 5), (4, 5), (5, 5)]  # chunks of examples
+    told.clear()
+    model.means(predictor.Sums(("mean",), sum_over_draws), DRAWS, X)
+    assert told == [(1, 2), (2, 2)]  # passes of at most 16 draws
 
 
 def scores(ranks: Solo, sizes: list[int] | None = None) -> dict[str, np.ndarray]:

@@ -24,7 +24,7 @@ SUMMARY = {
     "status": str, "model": str, "dataset": str, "num_train": int, "num_parameters": int, "ranks": int,
     "threads": int, "batch_size": int, "global_batch_size": int, "steps": int, "epochs": float, "seed": int,
     "train_wall_s": float, "compile_s": float, "step_ms_median": float, "examples_per_s": float,
-    "weights_sha256": str, "test": dict,
+    "weights_sha256": str, "test": dict, "finished": str,
 }  # fmt: skip
 
 
@@ -162,6 +162,25 @@ def test_a_finished_run_started_again_changes_nothing(repeated):
         [path.name for path in sorted((repeated / run / records.CHECKPOINTS).iterdir())] for run in ("whole", "again")
     )
     assert len(set(map(tuple, names))) == 1
+
+
+def test_a_run_says_what_it_trains_before_the_first_step_and_ends_with_the_next_command(runs):
+    lines = running.outcomes(runs / "first", 4, 1)[0][0].stdout.splitlines()
+    assert lines[0].startswith("train: fc by vi, ")
+    assert lines[1].startswith("data: digits, 1,437 training examples, 32 in each step; 360 for testing")
+    assert lines[2].startswith("ranks: 1, ")
+    assert lines[3] == f"run: {runs / 'whole'}"
+    assert f"steps: {STEPS}" in lines[4]
+    assert lines[5].startswith(f"step 1/{STEPS}  loss ")  # a sign of life, well before --log_every_steps
+    assert lines[-1] == f"done at step {STEPS}. Next: python -m bnn_hvd predict --run={runs / 'whole'}"
+    assert f"goes on after step {STEPS // 3} of {STEPS}" in running.outcomes(runs / "first", 4, 1)[3][0].stdout
+
+
+def test_a_finished_run_started_again_says_when_it_was_finished(repeated):
+    printed = running.outcomes(repeated / "second", 2, 1)[1][0].stdout
+    finished = running.read_json(repeated / "whole")["finished"]
+    assert f"finished on {finished} at step {STEPS}: nothing is left to train" in printed
+    assert f"Next: python -m bnn_hvd predict --run={repeated / 'again'}" in printed
 
 
 class Stage(NamedTuple):
