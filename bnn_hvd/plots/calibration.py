@@ -3,6 +3,7 @@
 Shapes: N test examples, M out-of-distribution examples, C classes, B bins.
 """
 
+import math
 from pathlib import Path
 
 import numpy as np
@@ -83,7 +84,6 @@ def uncertainty_histogram(run: Path) -> Figure:
     panels = figure.subplots(1, 3 if has_ood else 1, squeeze=False)[0]
     parts = zip(("total", "aleatoric", "epistemic"), (arrays[f"{name}_N"] for name in names), strict=True)
     _histograms(panels[0], "Test data", dict(parts), (style.BLACK, style.ORANGE, style.BLUE))
-    panels[0].set_xlabel("uncertainty [nats]")
     for axes, name, title in zip(panels[1:], names[::2], ("Total", "Epistemic"), strict=False):
         _in_against_out(axes, title, arrays[f"{name}_N"], arrays[f"ood_{name}_M"])
     return figure
@@ -94,7 +94,6 @@ def _in_against_out(axes: Axes, title: str, scores_N: np.ndarray, ood_scores_M: 
     parts = {"in-distribution (test data)": scores_N, "out-of-distribution": ood_scores_M}
     _histograms(axes, f"{title}, in- against out-of-distribution", parts, (style.BLUE, style.VERMILION))
     axes.legend(loc="upper left", title=f"AUROC {area:.3f}", alignment="left", title_fontproperties={"weight": "bold"})
-    axes.set_xlabel(f"{title.lower()} uncertainty [nats]")
 
 
 def _histograms(axes: Axes, title: str, parts: dict[str, np.ndarray], colours: tuple[str, ...]) -> None:
@@ -115,5 +114,7 @@ def _histograms(axes: Axes, title: str, parts: dict[str, np.ndarray], colours: t
     axes.set_xscale("log")
     style.log_axis(axes.xaxis, edges[0], edges[-1])
     axes.set(title=title, ylabel="fraction of examples", xlim=(edges[0], edges[-1]))
+    clipped = rf"; below $10^{{{math.log10(SMALLEST):.0f}}}$ in the first bin" if drawn.min() <= SMALLEST else ""
+    axes.set_xlabel(f"uncertainty [nats]{clipped}")
     axes.set_ylim(0, HEADROOM * axes.get_ylim()[1])
     axes.legend(loc="upper left")
