@@ -13,7 +13,7 @@ PARTS = {
     "scaling": "weak scaling from one rank to two",
     "particles": "several particles on one rank, and on two ranks",
     "methods": "a training step and a prediction of every method beside a point network's",
-    "hmc": "leapfrog steps beside TensorFlow Probability's on JAX, and on two ranks",
+    "hmc": "leapfrog steps beside plain JAX and TensorFlow Probability on JAX, and on two ranks",
     "training": "a training run of MNIST against its steps alone",
     "predict": "posterior draws of a test set beside a plain loop over TFP's model",
     "startup": "seconds from the command to the first step, and to the end of --help",
@@ -22,9 +22,11 @@ PARTS = {
 
 def main() -> int:
     options = parse()
-    for name, peer in {"torch-env": torch_peer, "jax-env": jax_peer}.items():
-        if options.parts == [name]:
-            return 0 if peer.environment(create=True) else 1
+    if options.parts == ["torch-env"]:
+        return 0 if torch_peer.environment(create=True) else 1
+    if options.parts == ["jax-env"]:
+        made = [jax_peer.environment(name, create=True) for name in jax_peer.INSTALL]
+        return 0 if all(made) else 1
     missed = []
     for part in ["against"] if options.against else options.parts or PARTS:
         quietness, result = report.Quietness(), measure(part, options)
@@ -45,11 +47,11 @@ def measure(part: str, options: argparse.Namespace) -> report.Report:
 
 def parse() -> argparse.Namespace:
     asked = {name: f"{part.title}, not timed; only when asked for" for name, part in scores.PARTS.items()}
-    parts = "\n".join(f"  {name:16} {what}" for name, what in (PARTS | asked).items())
+    parts = "\n".join(f"  {name:22} {what}" for name, what in (PARTS | asked).items())
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks", formatter_class=argparse.RawDescriptionHelpFormatter,
-        description=f"{__doc__}\n\nparts:\n{parts}\n  torch-env        only install bayesian-torch, for `layers`"
-        "\n  jax-env          only install JAX, for `hmc`",
+        description=f"{__doc__}\n\nparts:\n{parts}\n  torch-env              only install bayesian-torch, for `layers`"
+        "\n  jax-env                only install JAX, for `hmc`",
     )  # fmt: skip
     parser.add_argument(
         "parts",

@@ -74,11 +74,16 @@ PARTS = {
         (
             *(by_flagfile(method) for method in METHODS),
             *(by_flagfile(method, "--architecture=conv", suffix=", conv") for method in ("point", "ivon")),
-            by_flagfile("ensemble_of_ten"),
         ),
         (*QUALITY, "ood auroc_entropy"),
         "By `configs/mnist_METHOD.cfg`, one rank of one thread, 30 draws. Out of distribution: the test images of\n"
         "`cifar10_small.npz`, their three channels averaged, the middle 28 x 28 pixels.",
+    ),
+    "scores_ensemble_of_ten": Part(
+        "Scores of an ensemble of ten",
+        (by_flagfile("ensemble_of_ten")._replace(ranks=2),),
+        QUALITY,
+        "By `configs/mnist_ensemble_of_ten.cfg`, two ranks of one thread.",
     ),
     "scores_hmc": Part(
         "Distance from Hamiltonian Monte Carlo",
