@@ -39,8 +39,7 @@ def folder(tmp_path_factory) -> Path:
         ],
     }  # fmt: skip
     for ranks, commands in jobs.items():
-        outcomes = running.several(folder / f"outcomes{ranks}", *commands, ranks=ranks)
-        assert all(rank.code == 0 for command in outcomes for rank in command), outcomes
+        running.all_succeed(folder / f"outcomes{ranks}", *commands, ranks=ranks)
     return folder
 
 

@@ -3,7 +3,6 @@
 Legend: M chains, T trajectories, K chosen users, U users, I items.
 """
 
-import json
 from pathlib import Path
 
 import numpy as np
@@ -52,15 +51,10 @@ def folder(tmp_path_factory) -> Path:
             predict(folder / "two", "--users=17,3")],
     }  # fmt: skip
     for ranks, commands in jobs.items():
-        outcomes = running.several(folder / f"outcomes{ranks}", *commands, ranks=ranks)
-        assert all(rank.code == 0 for command in outcomes for rank in command), outcomes
+        outcomes = running.all_succeed(folder / f"outcomes{ranks}", *commands, ranks=ranks)
         if ranks == 1:
             (folder / "dry_run.txt").write_text(outcomes[-1][0].stdout)
     return folder
-
-
-def of(run: Path, name: str):
-    return json.loads((run / name).read_text())
 
 
 def test_the_draws_of_all_users_are_in_the_checkpoint(folder):
@@ -97,7 +91,7 @@ def test_users_and_chains_have_momenta_of_their_own(folder):
 
 def test_recommendations_count_the_draws_and_leave_out_what_was_seen(folder):
     run = folder / "one"
-    found, arrays = of(run, records.RECOMMENDATIONS), sources.load("synthetic_ratings", "", **SIZE)
+    found, arrays = running.read_json(run, records.RECOMMENDATIONS), sources.load("synthetic_ratings", "", **SIZE)
     seen_UI = np.maximum(arrays.y_train, arrays.y_test) > 0
     rated_U = seen_UI.sum(1)
     assert [user["why"] for user in found["users"]] == ["most ratings", "fewest ratings", "asked for", "asked for"]
@@ -121,7 +115,7 @@ def test_recommendations_are_the_first_of_each_draw(folder):
     found, arrays = running.stored(run), sources.load("synthetic_ratings", "", **SIZE)
     local = found["hmc_local_draws:0"].reshape(20, USERS, FACTORS + 1)
     kernel, bias = np.split(found["hmc_draws:0"].reshape(20, -1), [FACTORS * ITEMS], 1)
-    user = of(run, records.RECOMMENDATIONS)["users"][1]
+    user = running.read_json(run, records.RECOMMENDATIONS)["users"][1]
     row = arrays.catalogue.users.index(user["user"])
     outputs = np.einsum("sd,sdi->si", local[:, row, :FACTORS], kernel.reshape(20, FACTORS, ITEMS)) + bias
     outputs[:, np.maximum(arrays.y_train, arrays.y_test)[row] > 0] = -np.inf
@@ -131,7 +125,7 @@ def test_recommendations_are_the_first_of_each_draw(folder):
 
 
 def test_a_prediction_does_not_depend_on_the_ranks(folder):
-    one, two = (of(folder / name, records.UNCERTAINTY) for name in ("one", "two"))
+    one, two = (running.read_json(folder / name, records.UNCERTAINTY) for name in ("one", "two"))
     for name in ("nll", "single_draw_nll", "truth_nll", "auroc", "precision_at_10"):
         assert two[name] == pytest.approx(one[name], rel=5e-3), name
     assert one["nll"] < one["single_draw_nll"]
@@ -140,10 +134,10 @@ def test_a_prediction_does_not_depend_on_the_ranks(folder):
 
 def test_known_factors_are_recovered(folder):
     """In theory, the nll exceeds the true factors' 0.494 by 3 (600 + 700) / (2 x 0.8 x 600 x 700) nats, or 1.2 %."""
-    found = of(folder / "large", records.UNCERTAINTY)
+    found = running.read_json(folder / "large", records.UNCERTAINTY)
     assert 1 < found["nll_over_truth"] < WITHIN
     assert found["nll"] < found["single_draw_nll"]
-    outputs = of(folder / "large", records.DIAGNOSTICS)["outputs"]
+    outputs = running.read_json(folder / "large", records.DIAGNOSTICS)["outputs"]
     assert outputs["examined"] > 500
     assert outputs["r_hat_median"] < 1.1
 
@@ -151,7 +145,7 @@ def test_known_factors_are_recovered(folder):
 def test_the_size_of_the_draws_is_said_before_and_after(folder):
     kept = 4 * 2 * (STEPS - BURN_IN) * (FACTORS + 1) * (USERS + ITEMS)
     assert f"bytes of kept draws         {kept}\n" in (folder / "dry_run.txt").read_text()
-    assert of(folder / "one", records.DIAGNOSTICS)["kept_draws_bytes"] == kept
+    assert running.read_json(folder / "one", records.DIAGNOSTICS)["kept_draws_bytes"] == kept
 
 
 def test_the_figures_are_there(folder):
