@@ -67,12 +67,16 @@ def test_the_draws_of_all_users_are_in_the_checkpoint(folder):
 
 @pytest.mark.parametrize("other", ["two", "moved"])
 def test_the_number_of_ranks_changes_nothing_but_the_rounding(folder, other):
-    """`moved` started on one rank and was resumed on two."""
+    """`moved` started on one rank and was resumed on two.
+
+    Dual averaging multiplies the rounding of an acceptance by up to sqrt(burn-in) / 0.1 = 20, so the step sizes differ:
+    by 2e-5 measured, and the positions by 2e-4. Wrong users or momenta would move positions by 0.1 and more.
+    """
     with np.load(folder / "one" / records.CHAINS) as here, np.load(folder / other / records.CHAINS) as there:
-        np.testing.assert_allclose(there["log_posterior_MT"], here["log_posterior_MT"], rtol=1e-4)
+        np.testing.assert_allclose(there["log_posterior_MT"], here["log_posterior_MT"], rtol=1e-5)
         np.testing.assert_array_equal(there["accept_MT"] > 0, here["accept_MT"] > 0)
     for name, value in running.stored(folder / "one").items():
-        np.testing.assert_allclose(running.stored(folder / other)[name], value, rtol=1e-2, atol=3e-3, err_msg=name)
+        np.testing.assert_allclose(running.stored(folder / other)[name], value, rtol=0, atol=2e-3, err_msg=name)
 
 
 def test_a_run_that_stopped_goes_on_bit_for_bit(folder):
@@ -126,8 +130,10 @@ def test_recommendations_are_the_first_of_each_draw(folder):
 
 def test_a_prediction_does_not_depend_on_the_ranks(folder):
     one, two = (running.read_json(folder / name, records.UNCERTAINTY) for name in ("one", "two"))
-    for name in ("nll", "single_draw_nll", "truth_nll", "auroc", "precision_at_10"):
-        assert two[name] == pytest.approx(one[name], rel=5e-3), name
+    for name in ("nll", "single_draw_nll", "truth_nll", "auroc"):
+        assert two[name] == pytest.approx(one[name], rel=1e-4), name  # measured: 1e-6
+    # Items that are equal but for rounding may change places.
+    assert two["precision_at_10"] == pytest.approx(one["precision_at_10"], abs=1.5 / (10 * USERS))
     assert one["nll"] < one["single_draw_nll"]
     assert one["num_held_out"] == (sources.load("synthetic_ratings", "", **SIZE).y_test != 0).sum()
 

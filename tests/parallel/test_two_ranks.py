@@ -149,7 +149,6 @@ def test_half_the_bits_of_the_gradient_lead_to_nearly_the_same_weights(job):
     # Adam moves a weight by about the learning rate. A gradient that is rounded twice changes that move by up
     # to 2^-10 of it. The bound is twice as large, because each step depends on those before it.
     assert 0 < np.abs(found[1] - found[0]).max() < 2 * STEPS * 2e-3 * 2**-10
-    assert half["test"]["nll"] == pytest.approx(whole["test"]["nll"], rel=0.01)
     assert "--compression=fp16\n" in (job[0] / "fp16" / records.CONFIG).read_text()
 
 
