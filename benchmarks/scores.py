@@ -20,7 +20,7 @@ MODELS = (
     "BNN_FC_flip", "BNN_FC_nonflip", "BNN_conv_flip", "BNN_conv_nonflip", "CNN_FC", "CNN_conv", "CIFAR10_BNN_model"
 )  # fmt: skip
 METHODS = ("point", "vi", "ivon", "mc_dropout", "swag", "laplace", "ensemble", "multiswag", "svgd")
-DIGITS = ("--architecture=fc", "--dataset=digits", "--bayesian_layers=all")
+DIGITS = ("--architecture=fc", "--dataset=digits")
 ADAM = ("--epochs=100", "--batch_size=32", "--lr_schedule=cosine")
 PRUNED = (*MNIST, "--model=BNN_conv_flip", "--epochs=5")
 QUALITY = ("accuracy", "nll", "ece")
@@ -95,7 +95,7 @@ PARTS = {
                 ("predict", "--num_draws=320"),
             ),
             beside_hmc("point", "--method=point", *ADAM),
-            beside_hmc("vi (flipout)", "--method=vi", "--bayesian_biases", *ADAM),
+            beside_hmc("vi (flipout)", "--method=vi", "--bayesian_layers=all", "--bayesian_biases", *ADAM),
             beside_hmc("ivon", "--method=ivon", "--learning_rate=0.1", *ADAM),
             beside_hmc("swag", "--method=swag", *ADAM),
             beside_hmc("ensemble of 8", "--method=ensemble", "--num_particles=8", *ADAM),
