@@ -14,7 +14,7 @@ export VENV PYTHON GPU MPICXX
 INSTALLER := scripts/install.sh
 IN_VENV := $(INSTALLER) run
 
-.PHONY: help install run test test-fast test-schedulers lint bench clean distclean
+.PHONY: help install run test test-fast test-schedulers lint claims bench clean distclean
 
 help: ## list the goals
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
@@ -43,6 +43,9 @@ lint: install ## ruff (rules and format) and mypy
 	$(IN_VENV) ruff check .
 	$(IN_VENV) ruff format --check .
 	$(IN_VENV) mypy
+
+claims: install ## compare the measured numbers of README and docs with the kept results that they name
+	$(IN_VENV) python scripts/check_claims.py
 
 bench: install ## run a benchmark: PART=name
 	$(IN_VENV) python -m benchmarks $(PART)

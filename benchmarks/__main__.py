@@ -5,7 +5,7 @@ import importlib
 import sys
 from pathlib import Path
 
-from benchmarks import jax_peer, report, torch_peer
+from benchmarks import jax_peer, report, scores, torch_peer
 
 PARTS = {
     "layers": "a training step beside TensorFlow Probability's and bayesian-torch's",
@@ -13,7 +13,7 @@ PARTS = {
     "scaling": "weak scaling from one rank to two",
     "particles": "several particles on one rank, and on two ranks",
     "methods": "a training step and a prediction of every method beside a point network's",
-    "hmc": "leapfrog steps beside TensorFlow Probability's on JAX, and on two ranks",
+    "hmc": "leapfrog steps beside plain JAX and TensorFlow Probability on JAX, and on two ranks",
     "training": "a training run of MNIST against its steps alone",
     "predict": "posterior draws of a test set beside a plain loop over TFP's model",
     "startup": "seconds from the command to the first step, and to the end of --help",
@@ -22,13 +22,14 @@ PARTS = {
 
 def main() -> int:
     options = parse()
-    for name, peer in {"torch-env": torch_peer, "jax-env": jax_peer}.items():
-        if options.parts == [name]:
-            return 0 if peer.environment(create=True) else 1
+    if options.parts == ["torch-env"]:
+        return 0 if torch_peer.environment(create=True) else 1
+    if options.parts == ["jax-env"]:
+        made = [jax_peer.environment(name, create=True) for name in jax_peer.INSTALL]
+        return 0 if all(made) else 1
     missed = []
     for part in ["against"] if options.against else options.parts or PARTS:
-        quietness, module = report.Quietness(), importlib.import_module(f"benchmarks.{part}")
-        result = module.run(options.quick, options.against) if options.against else module.run(options.quick)
+        quietness, result = report.Quietness(), measure(part, options)
         path = report.write(result, quietness.text(), options.keep, options.out)
         print(path.read_text(), f"written: {path}\n", sep="\n", flush=True)
         missed += [bar for bar in result.bars if not bar.met]
@@ -37,15 +38,27 @@ def main() -> int:
     return 0
 
 
+def measure(part: str, options: argparse.Namespace) -> report.Report:
+    if part in scores.PARTS:
+        return scores.run(part, options.quick)
+    module = importlib.import_module(f"benchmarks.{part}")
+    return module.run(options.quick, options.against) if options.against else module.run(options.quick)
+
+
 def parse() -> argparse.Namespace:
-    parts = "\n".join(f"  {name:10} {what}" for name, what in PARTS.items())
+    asked = {name: f"{part.title}, not timed; only when asked for" for name, part in scores.PARTS.items()}
+    parts = "\n".join(f"  {name:22} {what}" for name, what in (PARTS | asked).items())
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks", formatter_class=argparse.RawDescriptionHelpFormatter,
-        description=f"{__doc__}\n\nparts:\n{parts}\n  torch-env  only install bayesian-torch, for `layers`"
-        "\n  jax-env    only install JAX, for `hmc`",
+        description=f"{__doc__}\n\nparts:\n{parts}\n  torch-env              only install bayesian-torch, for `layers`"
+        "\n  jax-env                only install JAX, for `hmc`",
     )  # fmt: skip
     parser.add_argument(
-        "parts", nargs="*", metavar="PART", choices=[*PARTS, "torch-env", "jax-env", []], help="default: all"
+        "parts",
+        nargs="*",
+        metavar="PART",
+        choices=[*PARTS, *scores.PARTS, "torch-env", "jax-env", []],
+        help="default: all",
     )
     parser.add_argument("--against", metavar="REVISION", help="instead, a training step beside that of a revision")
     parser.add_argument("--quick", action="store_true", help="few repetitions of few cases, to see that it works")

@@ -26,13 +26,7 @@ def run(quick: bool, revision: str) -> Report:
             stack.enter_context(Worker(name, ours.__name__, spec, threads=1, tree=root))
             for name, root in ((HERE, REPOSITORY), (THERE, tree))
         ]
-        samples = alternate(workers, 3 if quick else layers.ROUNDS)
-    rows = []
-    for (worker, case), measured in samples.items():
-        network, kind = worker.cases[case]
-        rows.append(Row.of(
-            measured, network=network, kind=kind, library=worker.library, threads=1, ranks=1, batch_size=None
-        ))  # fmt: skip
+        rows = layers.rows_of(alternate(workers, 3 if quick else layers.ROUNDS))
     header = ("network", "kind", "code", "median ms", "min ms", "cpu ms")
     lines = ((layers.NAMES[r.network], r.kind, r.library, r.step_ms, r.step_ms_min, r.cpu_ms) for r in rows)
     return Report("against", f"Training step, against {revision}", rows, bars(rows), [table(header, lines)], NOTES)

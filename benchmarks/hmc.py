@@ -1,25 +1,30 @@
-"""Hamiltonian Monte Carlo on MNIST's logistic regression, beside TensorFlow Probability on JAX, and on two ranks."""
+"""Hamiltonian Monte Carlo on MNIST's logistic regression, beside JAX and TensorFlow Probability, and on two ranks."""
 
 import contextlib
+import itertools
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 from benchmarks import jax_peer, jobs, ours, workload
 from benchmarks.report import Bar, Report, Row, find, ratio, table
 from benchmarks.workers import Case, Sample, Worker, alternate
 
-OURS, PEER = ours.NAME, "tfp on jax"
+OURS, PEERS = ours.NAME, (jax_peer.PLAIN, jax_peer.TFP)
 CHAINS, LEAPFROGS = (1, 2), 100  # chains that are computed together; leapfrog steps of a trajectory
 STEP_SIZE = 1e-4
 LEAST_PEER, LEAST_RANKS = 1.2, 1.8
 NOTES = """
 A step is one leapfrog step of all chains, in trajectories of 100. It computes value and gradient of the log posterior
 of all 60,000 examples of 785 inputs (float32, in memory), with 10 classes and the prior N(0, 1). This project also
-evaluates the start of a trajectory: 101 gradients for 100 steps. The peer is `tfp.mcmc.HamiltonianMonteCarlo` of the
-JAX substrate in one jit, with all chains in one matrix product. Each library has its own process; every round runs one
-repetition of each case, one after the other. With one thread, the process is pinned to one core. Two ranks are started
-by `horovodrun -np 2`, and each has half of the data.
+evaluates the start of a trajectory: 101 gradients for 100 steps. The peers are `tfp.mcmc.HamiltonianMonteCarlo` of the
+JAX substrate, and the same in plain JAX; each has a trajectory in one jit, and all chains in one matrix product.
+Versions: {versions}
+
+Each library has its own process, bound to as many cores as threads; every round runs one repetition of each case, one
+after the other. With two threads, this project runs its operations side by side, as `train` does with hmc. Two ranks
+are started by `horovodrun -np 2`, and each has half of the data.
 
 Memory bound: the time to read the float32 data once, at the bandwidth of one pass of numpy's dot product in this run.
 """
@@ -30,8 +35,8 @@ def run(quick: bool) -> Report:
     spec, rounds, threads = {"networks": ["linear"], "target_s": 2.0}, 9, (1, 2)
     if quick:
         spec, rounds, threads = {"networks": ["linear"], "target_s": 0.2}, 2, (1,)
-    peer = jax_peer.environment(create=not quick)
-    rows = [row for number in threads for row in measure(spec, number, rounds, peer)]
+    peers = {name: python for name in PEERS if (python := jax_peer.environment(name, create=not quick))}
+    rows = [row for number in threads for row in measure(spec, number, rounds, peers)]
     rows += over_ranks(rounds=2 if quick else 6)
     header = ("chains", "library", "threads", "ranks", "median ms", "min ms", "cpu ms", "gradients/s", "/ memory bound")
     bound_ms = memory_bound_ms()
@@ -40,17 +45,21 @@ def run(quick: bool) -> Report:
          1e3 * int(r.kind.split()[0]) / r.step_ms, r.step_ms / bound_ms]
         for r in rows
     ]  # fmt: skip
-    notes = f"{NOTES}\nHere: {bound_ms:.1f} ms on one thread.\n"
-    notes += "" if peer else "\nNo JAX: `python -m benchmarks jax-env` installs it.\n"
+    versions = "; ".join(f"{name}: {', '.join(jax_peer.INSTALL[name].packages)}" for name in peers)
+    notes = f"{NOTES.format(versions=versions)}\nHere: {bound_ms:.1f} ms on one thread.\n"
+    missing = [name for name in PEERS if name not in peers]
+    notes += f"\nWithout {', '.join(missing)}: `python -m benchmarks jax-env` installs them.\n" if missing else ""
     return Report("hmc", "Hamiltonian Monte Carlo", rows, bars(rows), [table(header, lines)], notes)
 
 
-def measure(spec: dict[str, Any], threads: int, rounds: int, peer: Any) -> list[Row]:
-    """Return the rows of both libraries on this number of threads."""
+def measure(spec: dict[str, Any], threads: int, rounds: int, peers: dict[str, Path]) -> list[Row]:
+    """Return the rows of all libraries on this number of threads; peers: the Python of each."""
     with contextlib.ExitStack() as stack:
         workers = [stack.enter_context(Worker(OURS, "benchmarks.hmc", spec, threads))]
-        if peer:
-            workers.append(stack.enter_context(Worker(PEER, "benchmarks.jax_peer", spec, threads, peer)))
+        workers += [
+            stack.enter_context(Worker(name, "benchmarks.jax_peer", spec | {"peer": name}, threads, python))
+            for name, python in peers.items()
+        ]
         samples = alternate(workers, rounds)
     return [
         row(measured, worker.cases[case][1], worker.library, threads, 1)
@@ -76,13 +85,12 @@ def row(samples: list[Sample], kind: str, library: str, threads: int, ranks: int
 
 def bars(rows: list[Row]) -> list[Bar]:
     found = []
-    for threads in (1, 2):
-        for chains in CHAINS:
-            wanted = {"kind": kind_of(chains), "threads": threads, "ranks": 1}
-            above, below = find(rows, library=PEER, **wanted), find(rows, library=OURS, **wanted)
-            if above and below:
-                name = f"gradients/s, {wanted['kind']}, {threads} thread{'s' * (threads > 1)}: ours / TFP on JAX"
-                found.append(ratio(name, above, below, at_least=LEAST_PEER))
+    for peer, threads, chains in itertools.product(PEERS, (1, 2), CHAINS):
+        wanted = {"kind": kind_of(chains), "threads": threads, "ranks": 1}
+        above, below = find(rows, library=peer, **wanted), find(rows, library=OURS, **wanted)
+        if above and below:
+            name = f"gradients/s, {wanted['kind']}, {threads} thread{'s' * (threads > 1)}: ours / {peer}"
+            found.append(ratio(name, above, below, at_least=LEAST_PEER))
     for chains in CHAINS:
         alone, both = (find(rows, library=f"{OURS}, job", kind=kind_of(chains), ranks=ranks) for ranks in (1, 2))
         if alone and both:

@@ -5,7 +5,7 @@ from typing import Any
 
 from benchmarks import ours, torch_peer, workload
 from benchmarks.report import Bar, Report, Row, find, ratio, table
-from benchmarks.workers import Worker, alternate
+from benchmarks.workers import Sample, Worker, alternate
 
 OURS, TFP, TORCH = ours.NAME, "tfp", "bayesian-torch"
 ROUNDS, TARGET_S = 15, 0.1
@@ -63,16 +63,21 @@ def measure(spec: dict[str, Any], threads: int, rounds: int, torch_python: Any) 
         ]
         if torch_python:
             workers.append(stack.enter_context(Worker(TORCH, "benchmarks.torch_peer", spec, threads, torch_python)))
-        samples = alternate(workers, rounds)
+        rows = rows_of(alternate(workers, rounds))
+    kinds = ("point", "reparam", "flipout", "local_reparam")
+    return sorted(rows, key=lambda row: (list(NAMES).index(row.network), kinds.index(row.kind)))
+
+
+def rows_of(samples: dict[tuple[Worker, int], list[Sample]]) -> list[Row]:
+    """Return a row for each case of each worker."""
     rows = []
     for (worker, case), measured in samples.items():
         network, kind = worker.cases[case]
         rows.append(Row.of(
-            measured, network=network, kind=kind, library=worker.library, threads=threads, ranks=1,
+            measured, network=network, kind=kind, library=worker.library, threads=worker.threads, ranks=1,
             batch_size=workload.BATCH_SIZE,
         ))  # fmt: skip
-    kinds = ("point", "reparam", "flipout", "local_reparam")
-    return sorted(rows, key=lambda row: (list(NAMES).index(row.network), kinds.index(row.kind)))
+    return rows
 
 
 def ratios(rows: list[Row], threads: int) -> list[Bar]:

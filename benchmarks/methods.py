@@ -37,7 +37,7 @@ def run(quick: bool) -> Report:
         )
         for (network, method, what), measured in samples.items()
     ]  # fmt: skip
-    header = ("network", "method", "training step, ms", "/ point", "prediction, ms", "/ point")
+    header = ("network", "method", "training step, ms", "step / point", "prediction, ms", "prediction / point")
     lines = [[network, method, *costs(rows, network, method)] for network, method in cases]
     return Report("methods", "The cost of each method", rows, bars(rows), [table(header, lines)], NOTES)
 

@@ -23,10 +23,9 @@ def cases(spec: dict[str, Any]) -> Iterator[Case]:
 
 
 def start_tensorflow(threads: int, side_by_side: bool = False) -> None:
-    """Import TensorFlow with the environment variables of bnn_hvd.cli, and set its threads.
+    """Import TensorFlow with the environment variables of bnn_hvd.cli, and set its threads as `train` does.
 
-    side_by_side: each operation runs on one thread, and several operations at once, as in full-batch methods. Else
-      each operation runs on all threads.
+    side_by_side: each operation runs on one thread, as in full-batch methods. Else each runs on all threads.
     """
     import os
 
@@ -34,7 +33,7 @@ def start_tensorflow(threads: int, side_by_side: bool = False) -> None:
     import tensorflow as tf
 
     tf.config.threading.set_intra_op_parallelism_threads(1 if side_by_side else threads)
-    tf.config.threading.set_inter_op_parallelism_threads(threads if side_by_side else 1)
+    tf.config.threading.set_inter_op_parallelism_threads(threads)
 
 
 def flags(network: str, kind: str) -> dict[str, str]:

@@ -75,7 +75,7 @@ class Report:
 
     part: str
     title: str
-    rows: list[Row]
+    rows: list[Row] | list[dict[str, Any]]
     bars: list[Bar]
     tables: list[str] = dataclasses.field(default_factory=list)  # Markdown after the bars
     notes: str = ""
@@ -166,7 +166,9 @@ def markdown(report: Report, quietness: str) -> str:
 def write(report: Report, quietness: str, keep: bool, out: Path = OUT) -> Path:
     """Write <part>.json and <part>.md, with `keep` also the latter to results/; returns the path of the latter."""
     out.mkdir(exist_ok=True, parents=True)
-    (out / f"{report.part}.json").write_text(json.dumps([row.to_dict() for row in report.rows], indent=1) + "\n")
+    (out / f"{report.part}.json").write_text(
+        json.dumps([row if isinstance(row, dict) else row.to_dict() for row in report.rows], indent=1) + "\n"
+    )
     path = out / f"{report.part}.md"
     path.write_text(markdown(report, quietness))
     if keep:

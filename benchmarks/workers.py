@@ -53,7 +53,7 @@ class Worker:
         self._remarks = tempfile.TemporaryFile("w+")  # noqa: SIM115
         self._process = subprocess.Popen(
             [python, "-m", "benchmarks.workers", module, json.dumps({**spec, "threads": threads})],
-            cwd=tree, env=environment(threads) | {"PYTHONPATH": str(tree)}, text=True,
+            cwd=tree, env=environment(threads, tree), text=True,
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._remarks,
         )  # fmt: skip
         self.cases = [tuple(case) for case in self._answer()]
@@ -80,10 +80,10 @@ class Worker:
         self._remarks.close()
 
 
-def environment(threads: int) -> dict[str, str]:
-    """Return the environment variables of a process with this number of threads."""
+def environment(threads: int, tree: Path = REPOSITORY) -> dict[str, str]:
+    """Return the environment variables of a process with this number of threads, which runs the code of `tree`."""
     return {
-        **os.environ, "PYTHONPATH": str(REPOSITORY), "OMP_NUM_THREADS": str(threads), "TF_CPP_MIN_LOG_LEVEL": "3",
+        **os.environ, "PYTHONPATH": str(tree), "OMP_NUM_THREADS": str(threads), "TF_CPP_MIN_LOG_LEVEL": "3",
         "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
     }  # fmt: skip
 
@@ -102,9 +102,8 @@ def alternate(workers: Iterable[Worker], rounds: int) -> dict[tuple[Worker, int]
 
 
 def pin(threads: int) -> None:
-    """Bind a process of one thread to the last core that it may use, so that it does not move between cores."""
-    if threads == 1:
-        os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
+    """Bind a process to as many cores as it has threads: one thread does not move, and no library starts more."""
+    os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[-threads:])
 
 
 def time_steps(case: Case, steps: int) -> Sample:

@@ -38,7 +38,7 @@ checkout() {
     ln -s "$work/images.npz" "$work/$1/1/images.npz"
     ln -s "$work/images.npz" "$work/$1/2/images.npz"
     case $2 in
-        . | WORK) ln -s "$repository" "$work/$1/tree" ;;
+        .) ln -s "$repository" "$work/$1/tree" ;;
         *) git -C "$repository" worktree add --quiet --detach "$work/$1/tree" "$2" ;;
     esac
 }

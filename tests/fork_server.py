@@ -6,6 +6,7 @@ asks for it (fork_client.py). A program is killed when its client has ended. The
 when its stdin is closed.
 """
 
+import contextlib
 import fcntl
 import gc
 import importlib
@@ -62,7 +63,8 @@ def serve(path: str) -> Request | None:
         selector.register(source, selectors.EVENT_READ)
     clients: dict[int, socket.socket] = {}  # by the id of the process that runs a client's program
     while True:
-        for source in [key.fileobj for key, _ in selector.select()]:
+        for key, _ in selector.select():
+            source = key.fileobj
             if source is listener:
                 client, _ = listener.accept()
                 request = receive(client)
@@ -82,9 +84,10 @@ def serve(path: str) -> Request | None:
                 for pid in clients:
                     os.kill(pid, signal.SIGKILL)
                 return None
-            else:  # a client sends nothing after its request: readable means that it has ended
-                (pid,) = [pid for pid, client in clients.items() if client is source]
-                os.kill(pid, signal.SIGKILL)
+            elif (
+                clients.get(key.data) is source
+            ):  # it sends nothing after its request: readable means that it has ended
+                os.kill(key.data, signal.SIGKILL)
                 selector.unregister(source)
 
 
@@ -104,7 +107,8 @@ def report(clients: dict[int, socket.socket], selector: Any) -> None:
         client = clients.pop(pid)
         if client.fileno() in selector.get_map():
             selector.unregister(client)
-            client.send(LENGTH.pack(status))
+            with contextlib.suppress(BrokenPipeError):  # it has ended, and nobody waits for the status
+                client.send(LENGTH.pack(status))
         client.close()
 
 

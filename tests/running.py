@@ -78,11 +78,12 @@ def python(
     )
 
 
-def start(*args: str | Path, ranks: int = 1) -> subprocess.Popen:
-    """Start `python *args` in fresh interpreters and return at once; the output is discarded."""
-    return subprocess.Popen(
-        command(args, ranks, sys.executable), env=environment(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-    )  # fmt: skip
+def start(*args: str | Path, ranks: int = 1, log: Path = Path(os.devnull)) -> subprocess.Popen:
+    """Start `python *args` in fresh interpreters and return at once; the output goes to `log`."""
+    with log.open("w") as file:
+        return subprocess.Popen(
+            command(args, ranks, sys.executable), env=environment(), stdout=file, stderr=subprocess.STDOUT
+        )
 
 
 def command(args: Iterable[str | Path], ranks: int, interpreter: str) -> list[str]:
@@ -128,6 +129,14 @@ def several(folder: Path, *commands: Sequence[str], ranks: int = 1, fresh: bool 
     job = python(*several_args(folder, *commands), ranks=ranks, fresh=fresh)
     assert job.returncode == 0, job.stderr
     return outcomes(folder, len(commands), ranks)
+
+
+def all_succeed(folder: Path, *commands: Sequence[str], ranks: int = 1, fresh: bool = False) -> list[list[Outcome]]:
+    """Run commands as `several` does, and check that each ends with code 0 on every rank."""
+    found = several(folder, *commands, ranks=ranks, fresh=fresh)
+    failed = [(words, each) for words, each in zip(commands, found, strict=True) if any(rank.code for rank in each)]
+    assert not failed, failed
+    return found
 
 
 def several_args(folder: Path, *commands: Sequence[str]) -> list[str | Path]:

@@ -260,7 +260,7 @@ def job(tmp_path_factory):
     (folder / "flags.cfg").write_text(
         "# comment\n--architecture=fc\n--seed=5\n--batch_size=32\n--steps=70\n--threads=1\n"
     )
-    trained = running.several(folder / "trained", [*train_good, f"--run={folder / 'run'}"])
+    running.all_succeed(folder / "trained", [*train_good, f"--run={folder / 'run'}"])
     for name in ("empty", "none", "truncated", "half"):
         shutil.copytree(folder / "run", folder / name)
     shutil.rmtree(folder / "none" / "checkpoints")
@@ -288,7 +288,6 @@ def job(tmp_path_factory):
     before = state(folder)
     outcomes = running.several(folder / "outcomes", *commands.values())
     after = {path: content for path, content in state(folder).items() if folder / "outcomes" not in path.parents}
-    assert [ranks[0].code for ranks in trained] == [0]
     return folder, {name: ranks[0] for name, ranks in zip(commands, outcomes, strict=True)}, before, after
 
 

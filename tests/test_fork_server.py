@@ -1,8 +1,12 @@
 """A forked program behaves like one that was started: arguments, files, environment and exit code are its own."""
 
+import os
+import selectors
+import socket
 import subprocess
 import time
 
+import fork_server
 import psutil
 import pytest
 import running
@@ -55,3 +59,19 @@ def test_a_program_is_killed_with_its_client(tmp_path):
         assert time.monotonic() < deadline
         time.sleep(0.01)
     assert running.python("-c", "").returncode == 0  # the server still runs
+
+
+def test_a_program_and_its_client_may_end_at_once():
+    """The server sends the status of a program to a client that has ended, and goes on."""
+    here, there = socket.socketpair()
+    selector, program = selectors.DefaultSelector(), os.fork()
+    if not program:
+        os._exit(0)
+    selector.register(here, selectors.EVENT_READ, program)
+    there.close()
+    os.waitid(os.P_PID, program, os.WEXITED | os.WNOWAIT)  # it has ended, and is reported below
+    clients = {program: here}
+    fork_server.report(clients, selector)
+    assert clients == {}
+    assert here.fileno() == -1
+    selector.close()

@@ -1,7 +1,5 @@
 """A method and a network from outside of the package each need one file and one row of the registry, no more."""
 
-import json
-
 import pytest
 import running
 
@@ -107,7 +105,6 @@ def test_a_bad_value_of_their_flags_is_refused(capsys):
 SCRIPT = """
 import sys
 
-sys.path.insert(0, {folder!r})
 from bnn_hvd import cli, registry
 
 registry.METHODS["blur"] = registry.Row("blur_method:Blur", "Normals of one given width", "blur_method:BlurOptions")
@@ -125,11 +122,11 @@ sys.exit(cli.main(["bnn_hvd", "predict", "--run={run}", "--num_draws=8", "--thre
 )
 def test_they_train_go_on_and_predict(tmp_path, particles, ranks):
     run, script = tmp_path / "run", tmp_path / "script.py"
-    script.write_text(SCRIPT.format(folder=str(tmp_path), run=run, particles=particles))
+    script.write_text(SCRIPT.format(run=run, particles=particles))
     job = running.python(script, ranks=ranks)
     assert job.returncode == 0, job.stderr
-    summary = json.loads((run / "summary.json").read_text())
+    summary = running.read_json(run)
     assert (summary["steps"], summary["num_weights"], summary["ranks"]) == (8, 64 * 6 + 6 + 6 * 10 + 10, ranks)
-    report = json.loads((run / "uncertainty.json").read_text())
+    report = running.read_json(run, "uncertainty.json")
     assert report["num_draws"] == 8
     assert report["epistemic_uncertainty"] > 1e-3  # the draws differ

@@ -221,10 +221,6 @@ class Network:
         """Return the Bayesian parameters by name, from [B] or [S, B]."""
         return _named_parts(theta, self.bayesian)
 
-    def unflatten_deterministic(self, theta: tf.Tensor) -> dict[str, tf.Tensor]:
-        """Return the deterministic parameters by name, from [P - B] or [S, P - B]."""
-        return _named_parts(theta, self.deterministic)
-
     def unflatten_local(self, latents: tf.Tensor) -> dict[str, tf.Tensor]:
         """Return the local latents of N examples by name, from [N, L] or [S, N, L]."""
         parts = split(latents, [p.size for p in self.local_parameters])

@@ -11,16 +11,15 @@ from bnn_hvd.config import PredictConfig
 from bnn_hvd.data.arrays import Arrays
 from bnn_hvd.metrics import classification
 from bnn_hvd.prediction import statistics
-from bnn_hvd.prediction.predictor import Found, Predictor
-
-Result = tuple[Found, dict[str, Any]]  # arrays for predictive.npz, and content of uncertainty.json
+from bnn_hvd.prediction.predictor import Found, Predictor, Result
 
 
 def predict(predictor: Predictor, arrays: Arrays, config: PredictConfig) -> Result:
     """Return the arrays of predictive.npz and the content of uncertainty.json, on every rank."""
+    wanted = statistics.Wanted.of(config)
     means = predictor.predict(arrays.x_test, config.num_draws)
     found = distribution(means)
-    found |= compute_statistics(predictor, arrays.x_test, config)
+    found |= compute_statistics(predictor, arrays.x_test, config.num_draws, wanted)
     index_K = classification.choose_examples(arrays.y_test, found["predictive_entropy_N"])
     chosen = {
         "labels_N": arrays.y_test, "example_index_K": index_K, "examples_K": arrays.x_test[index_K],
@@ -38,12 +37,11 @@ def predict_ood(predictor: Predictor, ood: Arrays, config: PredictConfig, test: 
     return arrays, separation(test, found)
 
 
-def compute_statistics(predictor: Predictor, x: np.ndarray, config: PredictConfig) -> Found:
-    """Return the statistics of the draws' probabilities that --mode and --quantiles name."""
-    wanted = statistics.Wanted.of(config)
+def compute_statistics(predictor: Predictor, x: np.ndarray, num_draws: int, wanted: statistics.Wanted) -> Found:
+    """Return the statistics of the draws' probabilities that are wanted."""
     if not wanted.anything:
         return {}
-    found = predictor.reduce_draws(x, config.num_draws, lambda draws_SNC, _: wanted.statistics(draws_SNC), axis=-2)
+    found = predictor.reduce_draws(x, num_draws, lambda draws_SNC, _: wanted.statistics(draws_SNC), axis=-2)
     named = {f"probs_{statistics.key(name, 'NC')}": values for name, values in found.items()}
     return named | wanted.labels()
 

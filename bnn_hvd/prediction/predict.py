@@ -103,6 +103,8 @@ def check_kind(config: PredictConfig, target: Target) -> None:
         raise UserError("--reference compares probabilities of classes, but this run has none: leave it out")
     if config.users and not isinstance(target, ImplicitRatings):
         raise UserError(f"--users={config.users} is for runs on ratings, but this run is on other data: leave it out")
+    if isinstance(target, ImplicitRatings) and (config.mode != "mean" or config.quantiles or config.ood_data_dir):
+        raise UserError("--mode, --quantiles and --ood_data_dir do not apply to ratings: leave them out")
 
 
 def restore(trained: TrainConfig, known: Description, ranks: Cluster) -> Predictor:

@@ -36,6 +36,7 @@ DENSE_PASS, CONV_PASS = PassSize(draws=16, examples=250), PassSize(draws=1, exam
 BLOCK_VALUES = 1 << 21  # S x N x O values in memory at once, besides the results
 
 Found = dict[str, np.ndarray]  # arrays by name, as for predictive.npz
+Result = tuple[Found, dict[str, Any]]  # arrays for predictive.npz, and content of a JSON file
 
 
 class Sums(NamedTuple):

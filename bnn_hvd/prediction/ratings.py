@@ -13,10 +13,8 @@ from bnn_hvd.data.arrays import Arrays, Catalogue
 from bnn_hvd.errors import UserError
 from bnn_hvd.inference.likelihoods import log_loss
 from bnn_hvd.metrics import ratings
-from bnn_hvd.prediction.predictor import Found, Predictor, Sums
+from bnn_hvd.prediction.predictor import Predictor, Result, Sums
 from bnn_hvd.run import records
-
-Result = tuple[Found, dict[str, Any]]  # arrays for predictive.npz, and content of a JSON file
 
 
 def predict(predictor: Predictor, arrays: Arrays, config: PredictConfig) -> Result:
@@ -25,11 +23,9 @@ def predict(predictor: Predictor, arrays: Arrays, config: PredictConfig) -> Resu
     The latter has the content of recommendations.json too, under that name.
 
     Raises:
-      UserError: a flag does not apply to ratings, or a user is not in the data.
+      UserError: a user is not in the data.
     """
     assert arrays.catalogue is not None
-    if config.mode != "mean" or config.quantiles or config.ood_data_dir:
-        raise UserError("--mode, --quantiles and --ood_data_dir do not apply to ratings: leave them out")
     chosen = choose_users(arrays, config.users)
     means = predictor.means(ENTRY_SUMS, config.num_draws, arrays.x_test, arrays.y_test)
     probs_UI = means["probs"]

@@ -12,9 +12,7 @@ from bnn_hvd.data.arrays import Arrays
 from bnn_hvd.metrics import classification, regression
 from bnn_hvd.metrics.regression import Mixture
 from bnn_hvd.prediction import statistics
-from bnn_hvd.prediction.predictor import Found, Predictor
-
-Result = tuple[Found, dict[str, Any]]  # arrays for predictive.npz, and content of uncertainty.json
+from bnn_hvd.prediction.predictor import Found, Predictor, Result
 
 SHOWN = ("rmse", "nll", "crps", "calibration_error", "coverage_95", "two_sigma_coverage")
 PARTS = ("total", "aleatoric", "epistemic")

@@ -123,7 +123,8 @@ def train(task: Task) -> int:
             logbook.posterior(progress, task.method.network, gathered.method.marginals(gathered.state))
         progress, scores = fit(Session(task, loop, evaluate, logbook, stop, watchdog), progress)
     times = report.gather_times(logbook.timed, config.machine.straggler_factor, ranks)
-    gathered.update()
+    if scores is None:  # else the last evaluation has gathered the state
+        gathered.update()
     if ranks.is_root:
         report.write(task, gathered.state, progress, scores, times)
         if isinstance(gathered.method.base, Hmc):

@@ -128,13 +128,12 @@ def test_the_flat_vector_and_the_parameters_are_the_same_numbers(name, bayesian_
     theta = np.arange(net.num_parameters, dtype=np.float32)
     whole = net.unflatten(tf.constant(theta))
     bayesian = net.unflatten_bayesian(tf.constant(theta[: net.num_bayesian]))
-    deterministic = net.unflatten_deterministic(tf.constant(theta[net.num_bayesian :]))
     assert list(whole) == [p.name for p in net.parameters]
-    assert list({**bayesian, **deterministic}) == list(whole)
+    assert list(bayesian) == [p.name for p in net.bayesian]
     np.testing.assert_array_equal(np.concatenate([np.ravel(part) for part in whole.values()]), theta)
     for p in net.parameters:
         assert whole[p.name].shape == p.shape
-        np.testing.assert_array_equal({**bayesian, **deterministic}[p.name], whole[p.name])
+        np.testing.assert_array_equal(bayesian.get(p.name, whole[p.name]), whole[p.name])
         np.testing.assert_array_equal(net.slices(theta)[p.name], np.ravel(whole[p.name]))
     of_bayesian = net.slices(theta[: net.num_bayesian])
     assert list(of_bayesian) == [p.name for p in net.bayesian]
@@ -239,7 +238,7 @@ def test_s_draws_at_once_are_the_loop_over_the_draws(name, bayesian_layers, baye
     x = tf.constant(random.normal(size=[4, *DIGITS]).astype(np.float32))
     draws = theta[: net.num_bayesian] + 0.1 * random.normal(size=[samples, net.num_bayesian]).astype(np.float32)
     deterministic = theta[net.num_bayesian :]
-    together = net.apply(net.unflatten_bayesian(draws) | net.unflatten_deterministic(deterministic), x)
+    together = net.apply(net.unflatten(theta) | net.unflatten_bayesian(draws), x)
     each = [net.apply(net.unflatten(tf.concat([draw, deterministic], 0)), x) for draw in draws]
     assert together.shape == (samples, 4, 5)
     np.testing.assert_allclose(together, np.stack(each), rtol=1e-4, atol=1e-5)

@@ -30,8 +30,7 @@ def folder(tmp_path_factory) -> Path:
              f"--run={folder / f'{name}{ranks}'}"]
             for name, flags in CASES.items()
         ]  # fmt: skip
-        outcomes = running.several(folder / f"outcomes{ranks}", *commands, ranks=ranks)
-        assert all(rank.code == 0 for every in outcomes for rank in every), outcomes
+        running.all_succeed(folder / f"outcomes{ranks}", *commands, ranks=ranks)
     return folder
 
 

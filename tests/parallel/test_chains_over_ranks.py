@@ -15,6 +15,9 @@ TRAIN = (
     "--eval_every_epochs=5", "--eval_draws=4",
 )  # fmt: skip
 STEPS = 16
+# Both runs round a position once in each leapfrog step, of which a trajectory has up to 1.4 x 5: 1.3e-5 of the largest
+# number. The gradient's own rounding is multiplied by the square of the step size. (Measured: 3e-7.)
+ROUNDING = 2 * STEPS * 7 * 2**-24
 
 
 def flags(folder: Path, name: str, steps: int = STEPS, *more: str) -> list[str]:
@@ -39,8 +42,7 @@ def folder(tmp_path_factory) -> Path:
         ],
     }  # fmt: skip
     for ranks, commands in jobs.items():
-        outcomes = running.several(folder / f"outcomes{ranks}", *commands, ranks=ranks)
-        assert all(rank.code == 0 for command in outcomes for rank in command), outcomes
+        running.all_succeed(folder / f"outcomes{ranks}", *commands, ranks=ranks)
     return folder
 
 
@@ -52,11 +54,14 @@ def traces(run: Path) -> dict[str, np.ndarray]:
 @pytest.mark.parametrize(("name", "other"), [("two", "one"), ("groups", "one"), ("exact_two", "exact")])
 def test_the_chains_do_not_depend_on_the_number_of_ranks(folder, name, other):
     here, there = traces(folder / name), traces(folder / other)
-    np.testing.assert_allclose(here["log_posterior_MT"], there["log_posterior_MT"], rtol=1e-4)
-    np.testing.assert_allclose(here["accept_MT"], there["accept_MT"], atol=2e-3)
+    np.testing.assert_allclose(here["log_posterior_MT"], there["log_posterior_MT"], rtol=ROUNDING)
+    # Each term of the energy is rounded to float32, at both ends of a trajectory, in both runs. (Measured: 3e-5.)
+    bound = 4 * np.abs(there["log_posterior_MT"]).max() * 2**-24
+    np.testing.assert_allclose(here["accept_MT"], there["accept_MT"], atol=bound)
     np.testing.assert_array_equal(here["accept_MT"] > 0, there["accept_MT"] > 0)
     for key, value in running.stored(folder / other).items():
-        np.testing.assert_allclose(running.stored(folder / name)[key], value, rtol=1e-3, atol=2e-3, err_msg=key)
+        bound = ROUNDING * np.abs(value).max()
+        np.testing.assert_allclose(running.stored(folder / name)[key], value, rtol=0, atol=bound, err_msg=key)
 
 
 def test_some_proposals_were_accepted_and_some_rejected(folder):

@@ -49,13 +49,6 @@ def as_in_the_middle(whole: Path, run: Path) -> None:
             path.unlink()
 
 
-def all_of(folder: Path, commands: list[list[str]], ranks: int) -> None:
-    outcomes = running.several(folder, *commands, ranks=ranks)
-    failed = [(command, rank.stdout + rank.stderr) for command, ranks in zip(commands, outcomes, strict=True)
-              for rank in ranks if rank.code]  # fmt: skip
-    assert not failed, failed[0]
-
-
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory) -> Path:
     """Train all methods on two ranks: uninterrupted (`NAME`), and resumed from the middle (`NAME_parted`)."""
@@ -68,15 +61,15 @@ def folder(tmp_path_factory) -> Path:
         )
         whole += [train(name, flags, folder / name), ["predict", f"--run={folder / name}", *PREDICT]]
         parted += [train(name, flags, folder / f"{name}_parted")]
-    all_of(folder / "whole", whole, ranks=2)
+    running.all_succeed(folder / "whole", *whole, ranks=2)
     for name in CASES:
         as_in_the_middle(folder / name, folder / f"{name}_parted")
-    all_of(folder / "parted", parted, ranks=2)
+    running.all_succeed(folder / "parted", *parted, ranks=2)
     for name in CASES:
         shutil.copy(folder / name / records.PREDICTIVE, folder / f"{name}.npz")
     (folder / "point").rename(folder / "moved")  # the runs that started from it no longer need it
     alone = [["predict", f"--run={folder / ('moved' if name == 'point' else name)}", *PREDICT] for name in CASES]
-    all_of(folder / "alone", alone, ranks=1)
+    running.all_succeed(folder / "alone", *alone, ranks=1)
     (folder / "moved").rename(folder / "point")
     return folder
 

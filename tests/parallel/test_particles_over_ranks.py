@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import running
 
-from bnn_hvd.run import checkpoint, records
+from bnn_hvd.run import records
 
 pytestmark = [pytest.mark.parallel, running.needs_horovodrun]
 TRAIN = (
@@ -22,9 +22,7 @@ def flags(folder: Path, name: str, particles: int, steps: int) -> list[str]:
 
 def params(run: Path) -> np.ndarray:
     """Return the particles [M, P] of the newest checkpoint."""
-    found = checkpoint.read_newest_good(run / records.CHECKPOINTS)
-    assert found is not None
-    return found["params:0"]
+    return running.stored(run)["params:0"]
 
 
 @pytest.fixture(scope="module")
@@ -43,8 +41,7 @@ def folder(tmp_path_factory) -> Path:
         4: [flags(folder, "groups", 2, 12), flags(folder, "groups", 2, 20)],
     }  # fmt: skip
     for ranks, commands in jobs.items():
-        outcomes = running.several(folder / f"outcomes{ranks}", *commands, ranks=ranks)
-        assert all(rank.code == 0 for command in outcomes for rank in command), outcomes
+        running.all_succeed(folder / f"outcomes{ranks}", *commands, ranks=ranks)
     return folder
 
 

@@ -2,7 +2,6 @@
 
 import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -25,11 +24,8 @@ STALL_S = 20
 
 def start(run: Path, *flags: str) -> tuple[subprocess.Popen, list[psutil.Process]]:
     """Start two ranks and wait for a checkpoint; returns the job and the processes of its ranks, in order of rank."""
-    log = (run.parent / f"{run.name}.log").open("w")
-    job = subprocess.Popen(
-        running.command([*running.CLI, "train", *ENDLESS, f"--run={run}", *flags], ranks=2, interpreter=sys.executable),
-        env=running.environment(), stdout=log, stderr=subprocess.STDOUT,
-    )  # fmt: skip
+    words = [*running.CLI, "train", *ENDLESS, f"--run={run}", *flags]
+    job = running.start(*words, ranks=2, log=run.parent / f"{run.name}.log")
     at_start = running.newest_step(run)
     running.wait_until(lambda: running.newest_step(run) > at_start, job)
     ranks = [p for p in running.processes(job) if p.environ().get("OMPI_COMM_WORLD_RANK") and "bnn_hvd" in p.cmdline()]

@@ -3,7 +3,6 @@
 Legend: M chains, T trajectories, K chosen users, U users, I items.
 """
 
-import json
 from pathlib import Path
 
 import numpy as np
@@ -52,15 +51,10 @@ def folder(tmp_path_factory) -> Path:
             predict(folder / "two", "--users=17,3")],
     }  # fmt: skip
     for ranks, commands in jobs.items():
-        outcomes = running.several(folder / f"outcomes{ranks}", *commands, ranks=ranks)
-        assert all(rank.code == 0 for command in outcomes for rank in command), outcomes
+        outcomes = running.all_succeed(folder / f"outcomes{ranks}", *commands, ranks=ranks)
         if ranks == 1:
             (folder / "dry_run.txt").write_text(outcomes[-1][0].stdout)
     return folder
-
-
-def of(run: Path, name: str):
-    return json.loads((run / name).read_text())
 
 
 def test_the_draws_of_all_users_are_in_the_checkpoint(folder):
@@ -73,12 +67,16 @@ def test_the_draws_of_all_users_are_in_the_checkpoint(folder):
 
 @pytest.mark.parametrize("other", ["two", "moved"])
 def test_the_number_of_ranks_changes_nothing_but_the_rounding(folder, other):
-    """`moved` started on one rank and was resumed on two."""
+    """`moved` started on one rank and was resumed on two.
+
+    Dual averaging multiplies the rounding of an acceptance by up to sqrt(burn-in) / 0.1 = 20, so the step sizes differ:
+    by 2e-5 measured, and the positions by 2e-4. Wrong users or momenta would move positions by 0.1 and more.
+    """
     with np.load(folder / "one" / records.CHAINS) as here, np.load(folder / other / records.CHAINS) as there:
-        np.testing.assert_allclose(there["log_posterior_MT"], here["log_posterior_MT"], rtol=1e-4)
+        np.testing.assert_allclose(there["log_posterior_MT"], here["log_posterior_MT"], rtol=1e-5)
         np.testing.assert_array_equal(there["accept_MT"] > 0, here["accept_MT"] > 0)
     for name, value in running.stored(folder / "one").items():
-        np.testing.assert_allclose(running.stored(folder / other)[name], value, rtol=1e-2, atol=3e-3, err_msg=name)
+        np.testing.assert_allclose(running.stored(folder / other)[name], value, rtol=0, atol=2e-3, err_msg=name)
 
 
 def test_a_run_that_stopped_goes_on_bit_for_bit(folder):
@@ -97,7 +95,7 @@ def test_users_and_chains_have_momenta_of_their_own(folder):
 
 def test_recommendations_count_the_draws_and_leave_out_what_was_seen(folder):
     run = folder / "one"
-    found, arrays = of(run, records.RECOMMENDATIONS), sources.load("synthetic_ratings", "", **SIZE)
+    found, arrays = running.read_json(run, records.RECOMMENDATIONS), sources.load("synthetic_ratings", "", **SIZE)
     seen_UI = np.maximum(arrays.y_train, arrays.y_test) > 0
     rated_U = seen_UI.sum(1)
     assert [user["why"] for user in found["users"]] == ["most ratings", "fewest ratings", "asked for", "asked for"]
@@ -121,7 +119,7 @@ def test_recommendations_are_the_first_of_each_draw(folder):
     found, arrays = running.stored(run), sources.load("synthetic_ratings", "", **SIZE)
     local = found["hmc_local_draws:0"].reshape(20, USERS, FACTORS + 1)
     kernel, bias = np.split(found["hmc_draws:0"].reshape(20, -1), [FACTORS * ITEMS], 1)
-    user = of(run, records.RECOMMENDATIONS)["users"][1]
+    user = running.read_json(run, records.RECOMMENDATIONS)["users"][1]
     row = arrays.catalogue.users.index(user["user"])
     outputs = np.einsum("sd,sdi->si", local[:, row, :FACTORS], kernel.reshape(20, FACTORS, ITEMS)) + bias
     outputs[:, np.maximum(arrays.y_train, arrays.y_test)[row] > 0] = -np.inf
@@ -131,19 +129,21 @@ def test_recommendations_are_the_first_of_each_draw(folder):
 
 
 def test_a_prediction_does_not_depend_on_the_ranks(folder):
-    one, two = (of(folder / name, records.UNCERTAINTY) for name in ("one", "two"))
-    for name in ("nll", "single_draw_nll", "truth_nll", "auroc", "precision_at_10"):
-        assert two[name] == pytest.approx(one[name], rel=5e-3), name
+    one, two = (running.read_json(folder / name, records.UNCERTAINTY) for name in ("one", "two"))
+    for name in ("nll", "single_draw_nll", "truth_nll", "auroc"):
+        assert two[name] == pytest.approx(one[name], rel=1e-4), name  # measured: 1e-6
+    # Items that are equal but for rounding may change places.
+    assert two["precision_at_10"] == pytest.approx(one["precision_at_10"], abs=1.5 / (10 * USERS))
     assert one["nll"] < one["single_draw_nll"]
     assert one["num_held_out"] == (sources.load("synthetic_ratings", "", **SIZE).y_test != 0).sum()
 
 
 def test_known_factors_are_recovered(folder):
     """In theory, the nll exceeds the true factors' 0.494 by 3 (600 + 700) / (2 x 0.8 x 600 x 700) nats, or 1.2 %."""
-    found = of(folder / "large", records.UNCERTAINTY)
+    found = running.read_json(folder / "large", records.UNCERTAINTY)
     assert 1 < found["nll_over_truth"] < WITHIN
     assert found["nll"] < found["single_draw_nll"]
-    outputs = of(folder / "large", records.DIAGNOSTICS)["outputs"]
+    outputs = running.read_json(folder / "large", records.DIAGNOSTICS)["outputs"]
     assert outputs["examined"] > 500
     assert outputs["r_hat_median"] < 1.1
 
@@ -151,7 +151,7 @@ def test_known_factors_are_recovered(folder):
 def test_the_size_of_the_draws_is_said_before_and_after(folder):
     kept = 4 * 2 * (STEPS - BURN_IN) * (FACTORS + 1) * (USERS + ITEMS)
     assert f"bytes of kept draws         {kept}\n" in (folder / "dry_run.txt").read_text()
-    assert of(folder / "one", records.DIAGNOSTICS)["kept_draws_bytes"] == kept
+    assert running.read_json(folder / "one", records.DIAGNOSTICS)["kept_draws_bytes"] == kept
 
 
 def test_the_figures_are_there(folder):

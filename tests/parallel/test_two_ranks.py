@@ -62,7 +62,7 @@ def alone(job) -> Path:
     folder = job[0]
     for name in ("a", "small", "sine"):
         shutil.copytree(folder / name, folder / f"{name}_alone")
-    outcomes = running.several(
+    running.all_succeed(
         folder / "alone",
         ["predict", f"--run={folder / 'a_alone'}", "--num_draws=30", "--threads=1"],
         ["train", f"--flagfile={folder / 'a' / records.CONFIG}", f"--run={folder / 'a_alone'}"],
@@ -71,7 +71,6 @@ def alone(job) -> Path:
         ["predict", f"--run={folder / 'sine_alone'}", *OF_DRAWS],
         ["train", f"--flagfile={folder / 'sine' / records.CONFIG}", f"--run={folder / 'sine_alone'}"],
     )
-    assert [ranks[0].code for ranks in outcomes] == [0] * 6, outcomes
     return folder
 
 
@@ -96,14 +95,13 @@ def interrupted(job, alone) -> Path:
     stopped.wait(timeout=running.TIMEOUT_S)
     shutil.copy(run / records.SUMMARY, folder / "stopped" / records.SUMMARY)
 
-    resumed = running.several(
+    running.all_succeed(
         folder / "resumed",
         train,
         ["train", *TINY, "--steps=40", f"--run={folder / 'steps'}"],
         ["train", *TINY, f"--epochs={EPOCHS}", f"--run={folder / 'same'}"],  # the command of `a`, in other processes
         ranks=2,
     )
-    assert [[outcome.code for outcome in ranks] for ranks in resumed] == [[0, 0]] * 3, resumed
     return folder
 
 
@@ -147,11 +145,10 @@ def test_half_the_bits_of_the_gradient_lead_to_nearly_the_same_weights(job):
     """The weights are equal on both ranks, for otherwise no checkpoint would be written."""
     whole, half = (running.read_json(job[0] / name) for name in ("a", "fp16"))
     assert 2 * half["allreduce_bytes_per_step"] == whole["allreduce_bytes_per_step"] == 4 * whole["num_parameters"]
-    found = [checkpoint.read_newest_good(job[0] / name / records.CHECKPOINTS)["params:0"] for name in ("a", "fp16")]
+    found = [running.stored(job[0] / name)["params:0"] for name in ("a", "fp16")]
     # Adam moves a weight by about the learning rate. A gradient that is rounded twice changes that move by up
     # to 2^-10 of it. The bound is twice as large, because each step depends on those before it.
     assert 0 < np.abs(found[1] - found[0]).max() < 2 * STEPS * 2e-3 * 2**-10
-    assert half["test"]["nll"] == pytest.approx(whole["test"]["nll"], rel=0.01)
     assert "--compression=fp16\n" in (job[0] / "fp16" / records.CONFIG).read_text()
 
 

@@ -13,7 +13,6 @@ from pathlib import Path
 import pytest
 import running
 
-OPEN_MPI = running.OPEN_MPI
 TESTBEDS = Path(os.environ.get("BNN_HVD_TESTBEDS", running.REPOSITORY.parent / "shared" / "testbeds"))
 # Two ranks on two cores; every step is a call of the loop, so that a signal comes in the middle of the run.
 FLAGS = (
@@ -21,10 +20,6 @@ FLAGS = (
     "--log_every_steps=50",
 )  # fmt: skip
 STEPS = 2500
-
-
-def pytest_configure(config):
-    config.addinivalue_line("markers", "schedulers: needs a real scheduler, root and minutes; not part of `make test`")
 
 
 def pytest_collection_modifyitems(config, items):
@@ -80,7 +75,7 @@ def flagfile(tmp_path_factory):
 def reference(tmp_path_factory, flagfile):
     """Train the same run uninterrupted on two ranks under horovodrun."""
     run = tmp_path_factory.mktemp("reference") / "run"
-    job = running.bnn_hvd("train", f"--flagfile={flagfile}", f"--run={run}", ranks=2, fresh=True, env=OPEN_MPI)
+    job = running.bnn_hvd("train", f"--flagfile={flagfile}", f"--run={run}", ranks=2, fresh=True, env=running.OPEN_MPI)
     assert job.returncode == 0, job.stderr
     return running.read_json(run)
 

@@ -57,7 +57,7 @@ def balsam():
             pytest.skip(f"Balsam can't be installed into {VENV}: see balsam_venv.sh of the testbeds")
     with conftest.open_folder() as root:
         try:
-            conftest.run_testbed("balsam_up.sh", root, VENV, running.HOROVODRUN.parent, env=conftest.OPEN_MPI)
+            conftest.run_testbed("balsam_up.sh", root, VENV, running.HOROVODRUN.parent, env=running.OPEN_MPI)
             yield Balsam(root)
         finally:
             conftest.run_testbed("balsam_down.sh", root, VENV)

@@ -28,7 +28,7 @@ def site(tmp_path, flagfile):
         script = tmp_path / f"{scheduler}.sh"
         size = ("--nodes=1", "--ranks_per_node=2", "--threads_per_rank=1", f"--flagfile={flagfile}")
         script.write_text(running.bnn_hvd("job", scheduler, *size).stdout)
-        inherited = running.environment(conftest.OPEN_MPI)
+        inherited = running.environment(running.OPEN_MPI)
         mpirun = shutil.which("mpirun", path=inherited["PATH"])
         env = {
             **inherited, "PATH": f"{programs}:{inherited['PATH']}", "REAL_MPIRUN": mpirun,

@@ -18,7 +18,7 @@ class Slurm:
         self.root = root
 
     def call(self, *words, **env):
-        environment = running.environment({**conftest.OPEN_MPI, "SLURM_CONF": f"{self.root}/slurm.conf", **env})
+        environment = running.environment({**running.OPEN_MPI, "SLURM_CONF": f"{self.root}/slurm.conf", **env})
         done = subprocess.run(
             [str(word) for word in words], env=environment, cwd=running.REPOSITORY, capture_output=True, text=True,
             timeout=60, check=True,

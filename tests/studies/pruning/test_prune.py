@@ -9,7 +9,7 @@ import running
 from bnn_hvd.config import resolve
 from bnn_hvd.inference import parameter_index
 from bnn_hvd.models.network import build_network
-from bnn_hvd.run import checkpoint, records, rundir
+from bnn_hvd.run import records, rundir
 from bnn_hvd.targets import Classes
 
 NETWORK = ("--architecture=mlp", "--hidden=16", "--num_blocks=1", "--batch_size=32", "--threads=1", "--eval_draws=2")
@@ -38,7 +38,7 @@ def folder(tmp_path_factory):
 
 
 def params(run):
-    return checkpoint.read_newest_good(run / records.CHECKPOINTS)["params:0"]
+    return running.stored(run)["params:0"]
 
 
 def network(**flags):
