@@ -126,11 +126,16 @@ def help_text(name: str) -> str:
 
 
 def _flag_help(name: str, field: dataclasses.Field) -> list[str]:
+    """Return the lines of a flag: its default, what it does, its choices, and what does not use it."""
     default = field.default
     shown = "" if default in ("", None) else f"={str(default).lower() if field.type is bool else default}"
     lines = [f"  --{name}{shown}", f"      {field.metadata['help']}"]
     if field.metadata["choices"]:
         lines += [f"      {line}" for line in _choices(field.metadata["choices"])]
+    if rows := config.without_use(name, field):
+        lines.append(f"      not with {', '.join(rows)}")
+    for row, value in config.with_own_default(name).items():
+        lines.append(f"      with {row}: {value}")
     return lines
 
 

@@ -13,6 +13,7 @@ import numpy as np
 from bnn_hvd import registry
 from bnn_hvd.config import default_options
 from bnn_hvd.config.data import DataConfig
+from bnn_hvd.config.options import FILES, DataOptions
 from bnn_hvd.data import checks, formats
 from bnn_hvd.data.arrays import Arrays
 from bnn_hvd.errors import UserError
@@ -60,6 +61,13 @@ CIFAR100 = CifarFiles(
     label_bytes=2,
     class_names=tuple(FINE_CLASSES.split()),
 )
+
+
+@dataclasses.dataclass(frozen=True)
+class DigitsOptions(DataOptions):
+    """Facts of digits; it has no flags of its own."""
+
+    takes = DataOptions.takes - FILES
 
 
 def load(dataset: str, data_dir: str, **flags: Any) -> Arrays:

@@ -12,6 +12,7 @@ from bnn_hvd.data.pipeline import Batch
 from bnn_hvd.distributed.cluster import Cluster
 from bnn_hvd.inference import optimizers
 from bnn_hvd.inference.descent import descend
+from bnn_hvd.inference.init_from import initial_theta
 from bnn_hvd.inference.likelihoods import Likelihood
 from bnn_hvd.inference.map_loss import MaximumAPosteriori
 from bnn_hvd.inference.method import Controls, Draws, Forward, Marginals, Method, Picked, Scalars, State
@@ -26,6 +27,8 @@ LOW_RANK = 1  # purpose of a seed: the part of a draw along the deviations
 class SwagOptions(MethodOptions):
     """Flags of swag."""
 
+    takes = MethodOptions.takes - {"noise_seed"} | {"init_from"}
+
     swag_rank: int = flag(20, "--method=swag", "kept deviations: the rank of the covariance's low-rank part", minimum=2)
     swag_start_steps: int | None = flag(
         None, "--method=swag", "step of the first collected iterate (default: half of the training)", minimum=1
@@ -38,6 +41,7 @@ class SwagOptions(MethodOptions):
 class MultiSwagOptions(SwagOptions):
     """Facts of multiswag, whose members are trained by swag."""
 
+    takes = SwagOptions.takes - {"init_from", "gradient_blocks"}
     needs_particles = True
 
 
@@ -55,14 +59,14 @@ class Swag(Method):
     optimizer: Optimizer
 
     def __init__(self, network: Network, likelihood: Likelihood, num_train: int, cluster: Cluster, config: TrainConfig):
-        self.network, self.likelihood, self.cluster = network, likelihood, cluster
+        self.network, self.likelihood, self.cluster, self.config = network, likelihood, cluster, config
         self.rank = config.method.options_as(SwagOptions).swag_rank
         self.objective = MaximumAPosteriori(network, likelihood, num_train, config.network.prior_scale)
         self.optimizer = optimizers.make(config.schedule)
         self.start, self.every = collection(config, num_train, cluster.size)
 
     def init(self, seed: np.ndarray) -> State:
-        state = State(self.network.initial(seed), self.optimizer)
+        state = State(initial_theta(self.config, self.network, seed), self.optimizer)
         *members, size = state.params.shape
         state.slots |= {
             "swag_count": tf.Variable(tf.zeros(members), name="swag_count"),

@@ -8,7 +8,8 @@ import tensorflow as tf
 
 from bnn_hvd import registry
 from bnn_hvd.config import compose
-from bnn_hvd.config.train import CHOICES, train_flags
+from bnn_hvd.config.choices import CHOICES
+from bnn_hvd.config.train import train_flags
 from bnn_hvd.errors import UserError
 from bnn_hvd.models.network import Network, Parameter, build_network
 from bnn_hvd.targets import Classes
