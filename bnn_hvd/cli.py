@@ -4,6 +4,7 @@ import dataclasses
 import errno
 import os
 import pkgutil
+import re
 import sys
 import time
 from collections.abc import Collection, Mapping, Sequence
@@ -50,6 +51,8 @@ DEFINE: dict[Any, Any] = {  # by the type of the field
     str: flags.DEFINE_string, bool: flags.DEFINE_bool,
     int: flags.DEFINE_integer, int | None: flags.DEFINE_integer, float: flags.DEFINE_float,
 }  # fmt: skip
+
+KINDS: dict[Any, str] = {bool: "true or false", int: "a whole number", int | None: "a whole number", float: "a number"}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -100,12 +103,22 @@ def parse(config_type: type, args: Sequence[str]) -> Any:
     try:
         plain = list(args) if "flagfile" in fields else config.expand(args)  # `job` has a --flagfile of its own
         rest = values(["bnn_hvd", *legacy.translate(plain)])
+    except flags.IllegalFlagValueError as error:
+        raise UserError(_wrong_value(str(error), fields)) from None
     except flags.Error as error:
         raise UserError(str(error)) from None
     if len(rest) > 1:
         raise UserError(f"{rest[1]!r} is not a flag: flags begin with --")
     given = {name: values[name].value for name in fields if values[name].present}
     return config.make(config_type, **(rundir.continued(given) if config_type is config.TrainConfig else given))
+
+
+def _wrong_value(message: str, fields: config.Fields) -> str:
+    """Return what a flag must be, from absl's message `flag --name=value: reason`."""
+    found = re.match(r"flag --(\w+)=(.*?): ", message, re.DOTALL)
+    if not found or found[1] not in fields:
+        return message
+    return f"--{found[1]}={found[2]} must be {KINDS[fields[found[1]].type]}"
 
 
 def help_text(name: str) -> str:

@@ -6,7 +6,7 @@ marks the flags that define a run: a run can be continued only with the same val
 
 from bnn_hvd.config.choices import default_options
 from bnn_hvd.config.flagfile import expand, from_flagfile, to_flagfile
-from bnn_hvd.config.flags import flag, sections
+from bnn_hvd.config.flags import Fields, flag, sections
 from bnn_hvd.config.resolution import differences, fill, resolve, resolve_used
 from bnn_hvd.config.train import TrainConfig, compose, to_flags, train_flags
 from bnn_hvd.config.usage import with_own_default, without_use
@@ -25,6 +25,7 @@ from bnn_hvd.config.verbs import (
 
 __all__ = [
     "ChurnConfig",
+    "Fields",
     "JobConfig",
     "PlotConfig",
     "PredictConfig",

@@ -185,6 +185,10 @@ def model_name(values: Values) -> str:
     return "_".join(filter(None, [values["architecture"], values["method"], method.variant(values)]))
 
 
+def _named(value: Any) -> str:
+    return "not given" if value in ("", None) else shown(value)
+
+
 def differences(old: TrainConfig, new: TrainConfig) -> list[str]:
     """Return `--flag: old there, new here` for the flags that make a run what it is, where they differ.
 
@@ -196,7 +200,7 @@ def differences(old: TrainConfig, new: TrainConfig) -> list[str]:
     if not (before.get("num_particles") and after.get("num_particles")):
         defining.add("num_particles")
     return [
-        f"--{name}: {before[name]} there, {after[name]} here"
+        f"--{name}: {_named(before[name])} there, {_named(after[name])} here"
         for name in train_flags()
         if name in defining and name in before and name in after and before[name] != after[name]
     ]

@@ -37,6 +37,8 @@ def table(path: str, *, target: str, test_fraction: float = 0.2) -> Arrays:
     if not file.is_file():
         raise UserError(f"{file} is no file: --dataset=table needs --data_dir=FILE, a .csv or an .npz")
     columns = _npz(file) if file.suffix == ".npz" else _csv(file)
+    if not target:
+        raise UserError(f"--dataset=table needs --target, the column to predict; {file} has {', '.join(columns)}")
     if target not in columns:
         raise UserError(f"{file} has no column {target!r} for --target; it has {', '.join(columns)}")
     y = columns.pop(target)

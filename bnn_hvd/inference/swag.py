@@ -10,6 +10,7 @@ from bnn_hvd.config import TrainConfig, flag
 from bnn_hvd.config.options import MethodOptions
 from bnn_hvd.data.pipeline import Batch
 from bnn_hvd.distributed.cluster import Cluster
+from bnn_hvd.errors import UserError
 from bnn_hvd.inference import optimizers
 from bnn_hvd.inference.descent import descend
 from bnn_hvd.inference.init_from import initial_theta
@@ -75,6 +76,16 @@ class Swag(Method):
             "swag_deviations": tf.Variable(tf.zeros([*members, self.rank, size]), name="swag_deviations"),
         }
         return state
+
+    def check_length(self, total_steps: int) -> None:
+        """Raise UserError if fewer than two iterates would be collected: one has no variance."""
+        collected = max(0, (total_steps - self.start) // self.every + 1)
+        if collected < 2:
+            raise UserError(
+                f"swag would collect {collected} iterates of {total_steps} steps (from step {self.start}, every "
+                f"{self.every}), and a variance needs two: train longer, or lower --swag_start_steps or "
+                "--swag_every_steps"
+            )
 
     def step(self, state: State, batch: Batch, controls: Controls) -> Scalars:
         scalars = descend(state, batch, controls, self.objective.scalars, self.optimizer, self.cluster)

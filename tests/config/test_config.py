@@ -121,6 +121,8 @@ def test_differences_name_the_flags_that_make_a_run_what_it_is():
     assert config.differences(old, machine) == []
     changed = old.replace(seed=2, batch_size=16)
     assert config.differences(old, changed) == ["--seed: 1 there, 2 here", "--batch_size: 64 there, 16 here"]
+    named = config.differences(old, old.replace(likelihood="categorical"))
+    assert named == ["--likelihood: not given there, categorical here"]
     other = config.differences(old, config.resolve(model="BNN_FC_flip", seed=1))
     assert other == ["--method: point there, vi here"]  # the flags that only one of them uses follow from it
 
