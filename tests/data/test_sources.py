@@ -614,7 +614,7 @@ def test_an_unknown_data_set_is_answered_with_the_list():
     ("changes", "note"),
     [
         ({}, None),
-        ({"y_train": np.array([0, 1, 3] * 4)}, "no training example has the class 2: the network can't learn it"),
+        ({"y_train": np.array([0, 1, 3, 4] * 3)}, "no training example has the class 2: the network can't learn it"),
         (
             {"y_train": 1 + np.arange(12) % 3, "y_test": 1 + np.arange(5) % 3},
             "no example has the label 0: if the labels",

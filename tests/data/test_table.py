@@ -105,7 +105,7 @@ def test_the_sine_is_in_its_interval_with_noise_that_grows():
 
 def test_a_table_without_a_target_says_what_there_is(tmp_path):
     file = write(tmp_path, "a,y,b\n" + rows(9))
-    with pytest.raises(UserError, match="--dataset=table needs --target, the column to predict; .* has a, y, b"):
+    with pytest.raises(UserError, match=r"--dataset=table needs --target, the column to predict; .* has a, y, b"):
         sources.load("table", file)
 
 
