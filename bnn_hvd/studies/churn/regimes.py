@@ -62,6 +62,9 @@ def cells(config: ChurnConfig) -> list[Cell]:
         for regime, replicas in regimes(config).items()
         for mode in modes
     ]
+    for regime, replicas in regimes(config).items():  # under several methods, some may vary nothing: a control
+        jobs_of_regime = [job for cell in found if cell.regime == regime for job in cell.jobs]
+        check_used({name for replica in replicas for name in replica.changes}, jobs_of_regime, "--regimes: ")
     check_used([*config.given, *["learning_rate"] * bool(rates)], [job for cell in found for job in cell.jobs])
     return found
 
@@ -211,7 +214,6 @@ def _job(config: ChurnConfig, replica: Replica, method: str, rate: float, determ
         "threads": config.train["threads"] or 1, "deterministic": deterministic, "checksums": True,
         "keep": EVERY_CHECKPOINT, "nudge_step": 0, **replica.changes,
     })  # fmt: skip
-    check_used(replica.changes, [Job(replica.ranks, resolved)], "--regimes: ")
     sharing = replica.ranks // min(resolved.method.num_particles or 1, replica.ranks)
     if config.train["batch_size"] % sharing:
         raise UserError(
