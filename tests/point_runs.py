@@ -9,6 +9,7 @@ from bnn_hvd import config
 from bnn_hvd.config import TrainConfig
 from bnn_hvd.config.options import Values
 from bnn_hvd.data.description import Description
+from bnn_hvd.data.fingerprint import Fingerprint
 from bnn_hvd.data.standardize import Standardizer
 from bnn_hvd.models.network import Network, build_network
 from bnn_hvd.run import checkpoint, records, rundir
@@ -25,6 +26,6 @@ def write(
     theta = network.initial(np.array([3, 7])).numpy() if theta is None else np.asarray(theta, np.float32)
     records.make_run_directory(folder)
     standardizer = Standardizer(np.zeros([], np.float32), np.ones([], np.float32))
-    rundir.describe(made, Description(10, 10, shape, (), (), target, standardizer).to_dict())
+    rundir.describe(made, Description(10, 10, shape, (), (), target, standardizer, Fingerprint("", "")).to_dict())
     checkpoint.save(folder / records.CHECKPOINTS, {"params:0": theta}, Progress(), keep=1)
     return folder, theta

@@ -192,8 +192,8 @@ def _named(value: Any) -> str:
 def differences(old: TrainConfig, new: TrainConfig) -> list[str]:
     """Return `--flag: old there, new here` for the flags that make a run what it is, where they differ.
 
-    A flag that only one of the two uses is left out: another flag, as --method, differs then. The number of particles may
-    be raised, but a run without particles stays one.
+    A flag that only one of the two uses is left out: another flag, as --method, differs then. The number of particles
+    may be raised, but a run without particles stays one.
     """
     before, after = to_flags(old), to_flags(new)
     defining = {name for name, field in train_flags().items() if field.metadata["identity"]}
