@@ -6,6 +6,7 @@ import inspect
 import io
 import os
 import pkgutil
+import re
 import sys
 import time
 from collections.abc import Collection, Mapping, Sequence
@@ -54,6 +55,8 @@ DEFINE: dict[Any, Any] = {  # by the type of the field
     str: flags.DEFINE_string, bool: flags.DEFINE_bool,
     int: flags.DEFINE_integer, int | None: flags.DEFINE_integer, float: flags.DEFINE_float,
 }  # fmt: skip
+
+KINDS: dict[Any, str] = {bool: "true or false", int: "a whole number", int | None: "a whole number", float: "a number"}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -130,12 +133,22 @@ def parse(config_type: type, args: Sequence[str]) -> Any:
     try:
         plain = list(args) if "flagfile" in fields else config.expand(args)  # `job` has a --flagfile of its own
         rest = values(["bnn_hvd", *legacy.translate(plain)])
+    except flags.IllegalFlagValueError as error:
+        raise UserError(_wrong_value(str(error), fields)) from None
     except flags.Error as error:
         raise UserError(str(error)) from None
     if len(rest) > 1:
         raise UserError(f"{rest[1]!r} is not a flag: flags begin with --")
     given = {name: values[name].value for name in fields if values[name].present}
     return config.make(config_type, **(rundir.continued(given) if config_type is config.TrainConfig else given))
+
+
+def _wrong_value(message: str, fields: config.Fields) -> str:
+    """Return what a flag must be, from absl's message `flag --name=value: reason`."""
+    found = re.match(r"flag --(\w+)=(.*?): ", message, re.DOTALL)
+    if not found or found[1] not in fields:
+        return message
+    return f"--{found[1]}={found[2]} must be {KINDS[fields[found[1]].type]}"
 
 
 def help_text(name: str) -> str:
@@ -156,11 +169,16 @@ def help_text(name: str) -> str:
 
 
 def _flag_help(name: str, field: dataclasses.Field) -> list[str]:
+    """Return the lines of a flag: its default, what it does, its choices, and what does not use it."""
     default = field.default
     shown = "" if default in ("", None) else f"={str(default).lower() if field.type is bool else default}"
     lines = [f"  --{name}{shown}", f"      {field.metadata['help']}"]
     if field.metadata["choices"]:
         lines += [f"      {line}" for line in _choices(field.metadata["choices"])]
+    if rows := config.without_use(name, field):
+        lines.append(f"      not with {', '.join(rows)}")
+    for row, value in config.with_own_default(name).items():
+        lines.append(f"      with {row}: {value}")
     return lines
 
 

@@ -97,11 +97,17 @@ METHODS = {
 }  # fmt: skip
 
 DATASETS = {
-    "digits": Row("bnn_hvd.data.sources:digits", "scikit-learn's 1,797 digits of 8x8, embedded"),
+    "digits": Row(
+        "bnn_hvd.data.sources:digits", "scikit-learn's 1,797 digits of 8x8, embedded",
+        "bnn_hvd.data.sources:DigitsOptions",
+    ),
     "mnist": Row("bnn_hvd.data.sources:mnist", "keras mnist.npz, or a folder with the four idx files"),
     "cifar10": Row("bnn_hvd.data.sources:cifar10", "folder of python or binary batches, or an .npz"),
     "cifar100": Row("bnn_hvd.data.sources:cifar100", "folder of python or binary files, or an .npz; fine labels"),
-    "sine": Row("bnn_hvd.data.sine:sine", "a sine with noise that grows, embedded: regression"),
+    "sine": Row(
+        "bnn_hvd.data.sine:sine", "a sine with noise that grows, embedded: regression",
+        "bnn_hvd.data.sine:SineOptions",
+    ),
     "table": Row(
         "bnn_hvd.data.table:table", "your own .csv (with a header) or .npz of columns, for regression",
         "bnn_hvd.data.table:TableOptions",

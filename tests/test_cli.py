@@ -138,7 +138,10 @@ def test_unknown_name_with_the_list(refused, flag, known):
     ("words", "message"),
     [
         (["--batch_size=0"], "--batch_size=0 must be at least 1"),
-        (["--batch_size=many"], "batch_size"),
+        (["--batch_size=many"], "--batch_size=many must be a whole number"),
+        (["--steps=1.5"], "--steps=1.5 must be a whole number"),
+        (["--learning_rate=fast"], "--learning_rate=fast must be a number"),
+        (["--verbose=maybe"], "--verbose=maybe must be true or false"),
         (["--epochs=2", "--steps=3"], "--epochs and --steps"),
         (["--seed=-1"], "--seed=-1 must be at least 0"),
         (["--model=CNN_FC", "--architecture=conv"], "contradicts --model=CNN_FC"),
@@ -279,6 +282,7 @@ def job(tmp_path_factory):
         "half": ["predict", f"--run={folder / 'half'}", "--threads=1"],
         "wide": ["predict", f"--run={folder / 'run'}", f"--data_dir={wide}", "--threads=1"],
         "dry": [f"--flagfile={folder / 'flags.cfg'}", "--dry_run", f"--run={folder / 'new'}"],
+        "dry_point": [*train_good, "--dry_run", f"--run={folder / 'new'}"],
         "dry_fewer": [*train, f"--data_dir={small}", f"--run={folder / 'new'}", "--dry_run"],
     }
     for name, (dataset, damage, _) in BAD_DATA.items():
@@ -376,3 +380,12 @@ def test_dry_run_prints_the_plan(job):
     assert re.search(r"^steps +70 \(44 per epoch\)$", printed, re.MULTILINE)
     assert re.search(r"^bytes all-reduced per step +0$", printed, re.MULTILINE)  # one rank
     assert json.dumps("dense1/kernel")[1:-1] in printed
+    assert "Bayesian" in printed
+
+
+def test_dry_run_of_a_point_network_speaks_of_no_distribution(job):
+    outcome = job[1]["dry_point"]
+    assert outcome.code == 0
+    assert re.search(rf"^weights +{6 * 64 + 64 + 64 * 3 + 3}$", outcome.stdout, re.MULTILINE)
+    assert "Bayesian" not in outcome.stdout
+    assert "deterministic " not in outcome.stdout

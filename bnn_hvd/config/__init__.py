@@ -4,10 +4,12 @@
 marks the flags that define a run: a run can be continued only with the same values of these.
 """
 
+from bnn_hvd.config.choices import default_options
 from bnn_hvd.config.flagfile import expand, from_flagfile, to_flagfile
-from bnn_hvd.config.flags import flag, sections
-from bnn_hvd.config.resolution import differences, fill, resolve
-from bnn_hvd.config.train import TrainConfig, compose, default_options, to_flags, train_flags
+from bnn_hvd.config.flags import Fields, flag, sections
+from bnn_hvd.config.resolution import differences, fill, resolve, resolve_used
+from bnn_hvd.config.train import TrainConfig, compose, to_flags, train_flags
+from bnn_hvd.config.usage import with_own_default, without_use
 from bnn_hvd.config.verbs import (
     ChurnConfig,
     JobConfig,
@@ -16,18 +18,21 @@ from bnn_hvd.config.verbs import (
     PrepareDataConfig,
     PruneConfig,
     ScaleConfig,
+    StudyConfig,
     flags_of,
     make,
 )
 
 __all__ = [
     "ChurnConfig",
+    "Fields",
     "JobConfig",
     "PlotConfig",
     "PredictConfig",
     "PrepareDataConfig",
     "PruneConfig",
     "ScaleConfig",
+    "StudyConfig",
     "TrainConfig",
     "compose",
     "default_options",
@@ -39,8 +44,11 @@ __all__ = [
     "from_flagfile",
     "make",
     "resolve",
+    "resolve_used",
     "sections",
     "to_flagfile",
     "to_flags",
     "train_flags",
+    "with_own_default",
+    "without_use",
 ]

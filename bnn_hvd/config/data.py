@@ -16,31 +16,34 @@ class DataConfig:
 
     dataset: str = flag("digits", "data", "the data set", choices=registry.DATASETS)
     data_dir: str = flag(
-        "", "data", "file or folder of the data set; digits, sine and synthetic_ratings need none", identity=False
-    )
+        "", "data", "file or folder of the data set; digits, sine and synthetic_ratings need none", identity=False,
+        by=("data",),
+    )  # fmt: skip
     stage_dir: str = flag(
-        "", "data", "node-local folder: the data are copied to it, once per host, and read from there", identity=False
-    )
+        "", "data", "node-local folder: the data are copied to it, once per host, and read from there", identity=False,
+        by=("data",),
+    )  # fmt: skip
     standardize_targets: bool = flag(
         True, "data", "learn real targets as (y - mean) / standard deviation of the training part; results are in the "
-        "units of the data either way",
+        "units of the data either way", by=("data",),
     )  # fmt: skip
     standardize: str = flag(
         "channel", "data", "subtract the mean and divide by the standard deviation of the training part: "
         "per channel, per pixel (or feature), or not at all; unit: only divide by the largest absolute value. Ratings "
         "are never standardised",
-        choices=("channel", "pixel", "none", "unit"),
+        choices=("channel", "pixel", "none", "unit"), by=("data",),
     )  # fmt: skip
     augment: str = flag(
         "", "data", "crop (after padding by 4 zeros) or flip (left to right) training images at random, or both",
-        choices=("crop", "flip", "crop_flip"),
+        choices=("crop", "flip", "crop_flip"), by=("data", "method"),
     )  # fmt: skip
-    batch_size: int = flag(64, "data", "examples per step and rank", minimum=1)
+    batch_size: int = flag(64, "data", "examples per step and rank", minimum=1, by=("method",))
     likelihood: str = flag(
         "", "data", "likelihood of the targets (default: categorical for classes, gaussian for real targets, bernoulli "
         "for implicit ratings)", choices=("categorical", "gaussian", "heteroscedastic", "bernoulli"),
     )  # fmt: skip
     noise_scale: float = flag(
-        0.0, "data", "standard deviation of gaussian noise, in units of the target; 0: learnt", minimum=0
-    )
+        0.0, "data", "standard deviation of gaussian noise, in units of the target; 0: learnt", minimum=0,
+        by=("data",),
+    )  # fmt: skip
     options: Any = None

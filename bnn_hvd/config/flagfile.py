@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from bnn_hvd import registry
+from bnn_hvd.config.flags import shown
 from bnn_hvd.config.options import Values
 from bnn_hvd.config.train import TrainConfig, to_flags, train_flags
 from bnn_hvd.errors import UserError
@@ -16,7 +17,7 @@ def to_flagfile(config: TrainConfig) -> str:
     for name, value in to_flags(config).items():
         composed = name == "model" and value not in registry.MODELS  # by `model_name`: --model does not take it
         if value not in ("", None) and name != "dry_run" and not composed:
-            lines.append(f"--{name}={str(value).lower() if isinstance(value, bool) else value}")
+            lines.append(f"--{name}={shown(value)}")
     return "\n".join(lines) + "\n"
 
 

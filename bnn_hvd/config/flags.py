@@ -1,6 +1,7 @@
 """A flag is a dataclass field: its default, its section of the help, its choices and bounds."""
 
 import dataclasses
+import functools
 from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
@@ -21,21 +22,27 @@ def flag(
     below: float | None = None,
     identity: bool = True,
     required: bool = False,
-    exclusive: bool = False,
+    by: tuple[str, ...] = (),
+    needs: str = "",
+    without: str = "",
 ) -> Any:
     """Return a dataclass field that becomes a command-line flag.
 
     name: of the flag, if it is not that of the field. choices: compared without regard to case. minimum, below: bounds
-    that `check` enforces (value >= minimum, value < below). identity: whether the flag defines a run. exclusive:
-    whether the flag is an error if the chosen network, method or data set does not have it.
+    that `check` enforces (value >= minimum, value < below). identity: whether the flag defines a run.
+
+    A flag of `train` that is not used is an error when it is given (config/usage.py). by: the parts (method, data)
+    that use it only if the options of what is chosen say so. needs: `flag=value`, or a flag with any value, without
+    which this one changes nothing; without: one with which it changes nothing.
     """
     metadata = {
         "name": name, "section": section, "help": help, "choices": choices, "minimum": minimum, "below": below,
-        "identity": identity, "required": required, "exclusive": exclusive,
+        "identity": identity, "required": required, "by": by, "needs": needs, "without": without,
     }  # fmt: skip
     return dataclasses.field(default=default, metadata=metadata)
 
 
+@functools.cache
 def fields_of(config_type: type) -> Fields:
     """Return the flags of a dataclass: its fields that have a section."""
     fields = [field for field in dataclasses.fields(config_type) if "section" in field.metadata]
@@ -71,6 +78,11 @@ def canonical(field: dataclasses.Field, value: Any) -> Any:
     """Return a choice in the spelling of the registry: --model=bnn_fc_flip is BNN_FC_flip."""
     choices = field.metadata["choices"]
     return registry.known(dict.fromkeys(choices), value) if choices and value else value
+
+
+def shown(value: Any) -> str:
+    """Return a value as in a flagfile."""
+    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def sections(fields: Fields) -> Iterable[tuple[str, Fields]]:

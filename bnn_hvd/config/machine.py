@@ -29,7 +29,7 @@ class MachineConfig:
     )  # fmt: skip
     nudge_step: int = flag(
         0, "machine", "a deliberate fault for tests: change one entry of the gradient of this step by one ulp; 0: none",
-        minimum=0,
+        minimum=0, by=("method",),
     )  # fmt: skip
     steps_per_call: int = flag(
         0, "machine", "steps per call of the compiled loop; ranks react to signals between calls; 0: as many as take "
@@ -38,11 +38,12 @@ class MachineConfig:
     gradient_blocks: int = flag(
         0, "machine", "number of gradient blocks of a global batch, added in an order that does not depend on the "
         "number of ranks: with --deterministic --threads=1, the same bits on 1, 2, 4, ... ranks; 0: no blocks",
-        minimum=0,
+        minimum=0, by=("method",), without="num_particles",
     )  # fmt: skip
     compression: str = flag(
         "none", "machine", "compression of the gradient that ranks average: fp16 halves its bytes and rounds it to "
         "11 bits; on one rank it changes nothing", choices=("none", "fp16"),
+        by=("method",),
     )  # fmt: skip
     stall_timeout_s: float = flag(
         600.0, "machine", "end the job when ranks have waited this long for another rank; 0: never",

@@ -22,12 +22,16 @@ class MethodConfig:
     num_particles: int = flag(
         0, "method", "number of networks to train (members of an ensemble, particles of svgd), shared among the "
         "ranks; may be raised on a finished run (default: 8 for ensemble, multiswag and svgd)",
-        minimum=0, identity=False,
+        minimum=0, identity=False, by=("method",),
     )  # fmt: skip
-    allow_uneven: bool = flag(False, "method", "allow numbers of particles per rank that differ by one", identity=False)
+    allow_uneven: bool = flag(
+        False, "method", "allow numbers of particles per rank that differ by one", identity=False, by=("method",),
+        needs="num_particles",
+    )  # fmt: skip
     init_from: str = flag(
-        "", "method", "run directory of a point network: laplace is fitted to it, vi starts with its weights as means"
-    )
+        "", "method", "run directory of a point run: laplace is fitted to it, the others start from its weights",
+        by=("method",),
+    )  # fmt: skip
     options: Any = None
 
     def options_as(self, kind: type[Kind]) -> Kind:

@@ -22,9 +22,11 @@ class NetworkConfig:
     bayesian_layers: str = flag(
         "", "network", "layers whose kernels have a distribution under vi (default hidden: all but the output; for "
         "--architecture=linear, all)",
-        choices=("hidden", "all"),
+        choices=("hidden", "all"), by=("method",),
     )  # fmt: skip
-    bayesian_biases: bool = flag(False, "network", "biases of the Bayesian layers have a distribution too")
+    bayesian_biases: bool = flag(
+        False, "network", "biases of the Bayesian layers have a distribution too", by=("method",)
+    )
     prior_scale: float = flag(
         1.0, "network", "standard deviation of the prior of each weight (with --prior=scale_mixture: of its wide "
         "component)",

@@ -19,13 +19,33 @@ from bnn_hvd.registry import Row
 
 Values = dict[str, Any]  # of the flags, by name; None or "" where a flag was left open
 
+# Common flags that belong together, for `takes`.
+MINI_BATCHES = frozenset({"batch_size", "shuffle_seed", "augment"})
+LEARNING_RATE = frozenset(
+    {"learning_rate", "lr_scaling", "lr_warmup_epochs", "lr_schedule", "lr_step_epochs", "lr_step_factor"}
+)
+OPTIMIZER = frozenset({"optimizer", "momentum", "nudge_step"})
+TEMPERING = frozenset({"kl_weight", "kl_warmup_epochs"})
+PARTICLES = frozenset({"num_particles", "allow_uneven"})
+BAYESIAN = frozenset({"bayesian_layers", "bayesian_biases"})
+GRADIENT = frozenset({"compression", "gradient_blocks"})
+FILES = frozenset({"data_dir", "stage_dir"})
+REAL_TARGETS = frozenset({"standardize_targets", "noise_scale"})
+
 # What such a subclass may use: nothing here takes long to import.
 LIGHT = ("dataclasses", "pathlib", "typing", "bnn_hvd.config", "bnn_hvd.errors", "bnn_hvd.registry")
 
 
 @dataclasses.dataclass(frozen=True)
 class Options:
-    """The flags of one method, network or data set."""
+    """The flags of one method, network or data set.
+
+    takes: the common flags that it uses, of those that not all use (config/usage.py). defaults: its own defaults of
+    common flags.
+    """
+
+    takes: ClassVar[frozenset[str]] = frozenset()
+    defaults: ClassVar[Values] = {}
 
     @classmethod
     def fill(cls, values: Values) -> None:
@@ -40,6 +60,10 @@ class Options:
 class MethodOptions(Options):
     """Facts and flags of a method of inference (inference/method.py)."""
 
+    takes = (
+        MINI_BATCHES | LEARNING_RATE | OPTIMIZER | TEMPERING | PARTICLES | GRADIENT
+        | {"init_seed", "noise_seed"}
+    )  # fmt: skip
     needs_particles: ClassVar[bool] = False  # of any other, --num_particles makes an ensemble
     interacting: ClassVar[bool] = False  # its particles see each other, so that none can be added later
     full_batch: ClassVar[bool] = False  # a step sees all examples, each rank its shard of them
@@ -71,6 +95,7 @@ class NetworkOptions(Options):
 class DataOptions(Options):
     """Facts and flags of a data set (data/)."""
 
+    takes = FILES | {"standardize", "augment"}
     ratings: ClassVar[bool] = False  # its targets are implicit ratings of users and items
 
 

@@ -14,13 +14,18 @@ class RunConfig:
         name="run", identity=False,
     )  # fmt: skip
     seed: int = flag(0, "run", "seed of all random numbers", minimum=0)
-    init_seed: int | None = flag(None, "run", "seed of the initial weights only (default: --seed)", minimum=0)
+    init_seed: int | None = flag(
+        None, "run", "seed of the initial weights only (default: --seed)", minimum=0, by=("method",),
+        without="init_from",
+    )  # fmt: skip
     shuffle_seed: int | None = flag(
-        None, "run", "seed of the order and the augmentation of the examples only (default: --seed)", minimum=0
-    )
+        None, "run", "seed of the order and the augmentation of the examples only (default: --seed)", minimum=0,
+        by=("method",),
+    )  # fmt: skip
     noise_seed: int | None = flag(
-        None, "run", "seed of the noise of training steps only: weight noise, dropout (default: --seed)", minimum=0
-    )
+        None, "run", "seed of the noise of training steps only: weight noise, dropout (default: --seed)", minimum=0,
+        by=("method",),
+    )  # fmt: skip
     epochs: int | None = flag(
         None,
         "run",
@@ -43,7 +48,9 @@ class RunConfig:
     eval_every_epochs: int = flag(
         1, "run", "epochs between evaluations on the test part; 0: only at the end", minimum=0, identity=False
     )
-    eval_draws: int = flag(10, "run", "posterior draws per evaluation", minimum=1, identity=False)
+    eval_draws: int = flag(
+        10, "run", "posterior draws per evaluation, at most: of a point estimate all are one", minimum=1, identity=False
+    )
     log_every_steps: int = flag(100, "run", "steps between lines of metrics.jsonl", minimum=1, identity=False)
     verbose: bool = flag(False, "run", "print the parameters of each layer before training", identity=False)
 

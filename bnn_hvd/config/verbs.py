@@ -2,7 +2,7 @@
 
 import copy
 import dataclasses
-from typing import Any
+from typing import Any, ClassVar
 
 from bnn_hvd.config.flags import Fields, check, fields_of, flag, with_defaults
 from bnn_hvd.config.options import Values
@@ -15,11 +15,10 @@ def flags_of(config_type: type) -> Fields:
     if config_type is TrainConfig:
         return train_flags()
     own = fields_of(config_type)
-    runs = next((field for field in dataclasses.fields(config_type) if field.name == "train"), None)
-    if runs is None:
+    if not issubclass(config_type, StudyConfig):
         return own
     return own | {
-        name: _with_default(field, runs.metadata["defaults"].get(name, field.default))
+        name: _with_default(field, config_type.run_defaults.get(name, field.default))
         for name, field in train_flags().items() if name not in own
     }  # fmt: skip
 
@@ -37,8 +36,13 @@ def make(config_type: type, **given: Any) -> Any:
     values = with_defaults(fields, given)
     check(fields, values)
     own = fields_of(config_type)
-    runs = {name: value for name, value in values.items() if name not in own}
-    return config_type(**{name: values[name] for name in own}, **({"train": runs} if runs else {}))
+    runs = {}
+    if issubclass(config_type, StudyConfig):
+        runs = {
+            "train": {name: value for name, value in values.items() if name not in own},
+            "given": {name: value for name, value in given.items() if name not in own and value not in ("", None)},
+        }
+    return config_type(**{name: values[name] for name in own}, **runs)
 
 
 def _with_default(field: dataclasses.Field, default: Any) -> dataclasses.Field:
@@ -146,13 +150,24 @@ class JobConfig:
 
 
 @dataclasses.dataclass(frozen=True)
-class ScaleConfig:
+class StudyConfig:
+    """The flags of `train` for the runs of a study.
+
+    train: the value of each; given: those that the user gave. run_defaults: defaults of the study's own.
+    """
+
+    run_defaults: ClassVar[Values] = {}
+
+    train: Values = dataclasses.field(default_factory=dict)
+    given: Values = dataclasses.field(default_factory=dict)
+
+
+@dataclasses.dataclass(frozen=True)
+class ScaleConfig(StudyConfig):
     """Train models on several numbers of ranks, or collect such runs: training times, speed-up, prediction.
 
     It takes the flags of `train` for its runs.
     """
-
-    train: Values = dataclasses.field(default_factory=dict, metadata={"defaults": {}})
 
     run: str = flag("", "study", "directory of the study (required); a study that stopped goes on")
     models: str = flag("BNN_conv_flip,CNN_conv", "study", "named models to train, a,b (in place of --model)")
@@ -185,15 +200,13 @@ class ScaleConfig:
 
 
 @dataclasses.dataclass(frozen=True)
-class ChurnConfig:
+class ChurnConfig(StudyConfig):
     """Train replicas that differ in one thing (seeds, order, hardware), and measure how much their predictions differ.
 
     It takes the flags of `train` for its runs; --batch_size is that of the global batch. All checkpoints are kept.
     """
 
-    train: Values = dataclasses.field(default_factory=dict, metadata={
-        "defaults": {"optimizer": "sgd", "momentum": 0.0, "checkpoint_every_steps": 100}
-    })  # fmt: skip
+    run_defaults: ClassVar[Values] = {"optimizer": "sgd", "momentum": 0.0, "checkpoint_every_steps": 100}
 
     run: str = flag("", "study", "directory of the study (required); a study that stopped goes on")
     replicas: int = flag(3, "study", "replicas per cell", minimum=2)

@@ -32,6 +32,7 @@ class Arrays:
     input_names: the names of a table's columns.
     x_grid: inputs [G, 1] at which a prediction is drawn; truth_grid: the curve without noise there [G].
     catalogue: the names of users and items, for ratings.
+    notes: what a user may not expect of these data, a sentence each; `train` prints them.
     """
 
     x_train: np.ndarray
@@ -44,6 +45,7 @@ class Arrays:
     x_grid: np.ndarray | None = None
     truth_grid: np.ndarray | None = None
     catalogue: Catalogue | None = None
+    notes: tuple[str, ...] = ()
 
     def target(self, standardize: bool = True) -> Target:
         """Return the target; with `standardize`, real values are in the units of the training part."""

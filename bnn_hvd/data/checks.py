@@ -5,6 +5,8 @@ import numpy as np
 from bnn_hvd.data.arrays import Arrays
 from bnn_hvd.errors import UserError
 
+MOST_NAMED = 5  # classes in a note
+
 
 def check(arrays: Arrays, source: str) -> None:
     """Raise UserError unless both parts have finite values and fit each other; the message names `source`."""
@@ -16,6 +18,24 @@ def check(arrays: Arrays, source: str) -> None:
     ):
         if train != test:
             raise UserError(f"{source}: x_train has {what} {train} but x_test has {what} {test}: make them the same")
+
+
+def notes(arrays: Arrays, source: str) -> tuple[str, ...]:
+    """Return what a user may not expect of labels and columns, a sentence each."""
+    if arrays.input_names:
+        return (
+            f"{source}: the inputs are {', '.join(arrays.input_names)}, all columns but the target: remove a column "
+            "that is not known when predicting, as a second target",
+        )
+    if not arrays.num_classes:
+        return ()
+    absent = np.flatnonzero(np.bincount(arrays.y_train, minlength=arrays.num_classes) == 0)
+    if absent.size and absent[0] == 0 and arrays.y_test.min() > 0:
+        return (f"{source}: no example has the label 0: if the labels count from 1, subtract 1 from them",)
+    if absent.size:
+        named = ", ".join(arrays.class_names[i] for i in absent[:MOST_NAMED]) + ", ..." * (absent.size > MOST_NAMED)
+        return (f"{source}: no training example has the class {named}: the network can't learn it",)
+    return ()
 
 
 def _check_part(part: str, x: np.ndarray, y: np.ndarray, num_classes: int, source: str) -> None:

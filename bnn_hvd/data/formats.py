@@ -62,6 +62,12 @@ def read_npz(path: Path) -> dict[str, np.ndarray]:
             return {key: _member(archive, key, path) for key in KEYS}
 
 
+def further_names(path: Path) -> list[str]:
+    """Return the names of the arrays in an .npz file besides the four that `read_npz` returns."""
+    with reading(path), np.load(path, allow_pickle=False) as archive:
+        return [name for name in archive.files if name not in KEYS]
+
+
 def _member(archive: Any, key: str, path: Path) -> np.ndarray:
     try:
         array = archive[key]

@@ -4,12 +4,13 @@ An example is a user; its target is a row of the matrix. Legend: U users, I item
 """
 
 import dataclasses
+from typing import ClassVar
 
 import numpy as np
 
 from bnn_hvd.config import fill
 from bnn_hvd.config.flags import flag
-from bnn_hvd.config.options import DataOptions, FactorOptions, HeldOutOptions, Values
+from bnn_hvd.config.options import FILES, DataOptions, FactorOptions, HeldOutOptions, Values
 from bnn_hvd.data.arrays import Arrays, Catalogue
 from bnn_hvd.errors import UserError
 
@@ -22,6 +23,8 @@ BLOCK_ENTRIES = 1 << 24  # of a matrix that are drawn at once
 class RatingsOptions(HeldOutOptions, DataOptions):
     """Flags of implicit ratings. By default their one network is used, with the one method that trains it."""
 
+    takes = FILES
+    defaults: ClassVar[Values] = {"standardize": "none"}  # the inputs are numbers of users
     ratings = True
 
     num_users: int | None = flag(
@@ -36,12 +39,13 @@ class RatingsOptions(HeldOutOptions, DataOptions):
     @classmethod
     def fill(cls, values: Values) -> None:
         fill(values, architecture="matrix_factorisation", method="hmc")
-        values["standardize"] = "none"
 
 
 @dataclasses.dataclass(frozen=True)
 class SyntheticRatingsOptions(FactorOptions, RatingsOptions):
     """Flags of ratings that are drawn from random factors."""
+
+    takes: ClassVar[frozenset[str]] = frozenset()
 
     @classmethod
     def fill(cls, values: Values) -> None:

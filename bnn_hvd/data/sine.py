@@ -1,13 +1,23 @@
 """A sine with noise that grows with x: the curve and its noise are known, inside the data and far outside."""
 
+import dataclasses
+
 import numpy as np
 
+from bnn_hvd.config.options import REAL_TARGETS, DataOptions
 from bnn_hvd.data.arrays import Arrays
 from bnn_hvd.errors import UserError
 
 NUM_TRAIN, NUM_TEST, NUM_GRID = 1000, 1000, 1601
 EDGE, FAR = np.pi / 2, 4 * np.pi
 NOISE = (0.05, 0.2)  # standard deviation at the left and at the right edge of the interval
+
+
+@dataclasses.dataclass(frozen=True)
+class SineOptions(DataOptions):
+    """Facts of sine; it has no flags of its own."""
+
+    takes = REAL_TARGETS | {"standardize"}
 
 
 def sine(path: str) -> Arrays:

@@ -13,6 +13,7 @@ import numpy as np
 from bnn_hvd import registry
 from bnn_hvd.config import default_options
 from bnn_hvd.config.data import DataConfig
+from bnn_hvd.config.options import FILES, DataOptions
 from bnn_hvd.data import checks, formats
 from bnn_hvd.data.arrays import Arrays
 from bnn_hvd.errors import UserError
@@ -62,6 +63,13 @@ CIFAR100 = CifarFiles(
 )
 
 
+@dataclasses.dataclass(frozen=True)
+class DigitsOptions(DataOptions):
+    """Facts of digits; it has no flags of its own."""
+
+    takes = DataOptions.takes - FILES
+
+
 def load(dataset: str, data_dir: str, **flags: Any) -> Arrays:
     """Read the data set that the flags --dataset and --data_dir name, and check it.
 
@@ -73,8 +81,9 @@ def load(dataset: str, data_dir: str, **flags: Any) -> Arrays:
     reader = registry.load(registry.DATASETS, dataset)
     options = dataclasses.replace(default_options("data", dataset), **flags)
     arrays = reader(data_dir, **dataclasses.asdict(options))
-    checks.check(arrays, str(_absolute(data_dir)) if data_dir else dataset)
-    return arrays
+    source = str(_absolute(data_dir)) if data_dir else dataset
+    checks.check(arrays, source)
+    return dataclasses.replace(arrays, notes=(*arrays.notes, *checks.notes(arrays, source)))
 
 
 def load_configured(config: DataConfig, data_dir: str = "") -> Arrays:
@@ -139,7 +148,9 @@ def npz(path: str) -> Arrays:
             f"{source} has the label {num_classes - 1} among only {num_examples} examples: "
             "number the classes 0, 1, 2, ..."
         )
-    return _arrays(source, parts, _numbered(num_classes))
+    further = formats.further_names(source)
+    notes = (f"{source}: {', '.join(further)} is not read; classes are called by their numbers",) if further else ()
+    return dataclasses.replace(_arrays(source, parts, _numbered(num_classes)), notes=notes)
 
 
 def _cifar(source: Path, files: CifarFiles, dataset: str) -> Arrays:

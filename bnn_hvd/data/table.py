@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from bnn_hvd.config.flags import flag
-from bnn_hvd.config.options import DataOptions, HeldOutOptions
+from bnn_hvd.config.options import FILES, REAL_TARGETS, DataOptions, HeldOutOptions
 from bnn_hvd.data.arrays import Arrays
 from bnn_hvd.errors import UserError
 
@@ -17,7 +17,9 @@ from bnn_hvd.errors import UserError
 class TableOptions(HeldOutOptions, DataOptions):
     """Flags of a table: its target, and the size of its test part."""
 
-    target: str = flag("", "data", "column of the table to predict", exclusive=True)
+    takes = FILES | REAL_TARGETS | {"standardize"}
+
+    target: str = flag("", "data", "column of the table to predict")
 
 
 def table(path: str, *, target: str, test_fraction: float = 0.2) -> Arrays:
@@ -35,6 +37,8 @@ def table(path: str, *, target: str, test_fraction: float = 0.2) -> Arrays:
     if not file.is_file():
         raise UserError(f"{file} is no file: --dataset=table needs --data_dir=FILE, a .csv or an .npz")
     columns = _npz(file) if file.suffix == ".npz" else _csv(file)
+    if not target:
+        raise UserError(f"--dataset=table needs --target, the column to predict; {file} has {', '.join(columns)}")
     if target not in columns:
         raise UserError(f"{file} has no column {target!r} for --target; it has {', '.join(columns)}")
     y = columns.pop(target)

@@ -53,9 +53,6 @@ def with_checksums(method: Method, config: TrainConfig) -> Step:
     """Return the step of a method; with --checksums its scalars include the checksums, in halves.
 
     With --checksums or --nudge_step the optimizer of the method is wrapped in a `ChecksumOptimizer`.
-
-    Raises:
-      UserError: --nudge_step for a method without an optimizer.
     """
     optimizer = wrap_optimizer(method, config)
     if not config.machine.checksums:
@@ -77,10 +74,7 @@ def wrap_optimizer(method: Method, config: TrainConfig) -> ChecksumOptimizer | N
     if not (config.machine.checksums or config.machine.nudge_step):
         return None
     if method.optimizer is None:
-        if config.machine.nudge_step:
-            raise UserError(
-                f"--nudge_step needs a method with an optimizer, and --method={config.method.name} has none"
-            )
+        assert not config.machine.nudge_step, "a method without an optimizer does not take --nudge_step"
         return None
     method.optimizer = wrapped = ChecksumOptimizer(method.optimizer, config.machine.nudge_step)
     return wrapped

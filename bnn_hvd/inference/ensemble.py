@@ -44,6 +44,9 @@ class Ensemble(Method):
     def step(self, state: State, batch: Batch, controls: Controls) -> Scalars:
         return self._base.step(state, batch, controls._replace(seed=self._seeds(controls.seed)))
 
+    def check_length(self, total_steps: int) -> None:
+        self._base.check_length(total_steps)
+
     def num_reduced(self) -> int:
         return self._base.num_reduced()
 

@@ -13,14 +13,14 @@ import tensorflow as tf
 
 from bnn_hvd import seeds
 from bnn_hvd.config import TrainConfig, fill, flag
-from bnn_hvd.config.options import MethodOptions, Values
+from bnn_hvd.config.options import PARTICLES, MethodOptions, Values
 from bnn_hvd.data.pipeline import Batch
 from bnn_hvd.distributed.cluster import Cluster, Solo
 from bnn_hvd.errors import UserError
 from bnn_hvd.inference import chunks, draw_ring, dual_averaging, hamiltonian
 from bnn_hvd.inference.draw_ring import DrawRing
 from bnn_hvd.inference.dual_averaging import StepSize
-from bnn_hvd.inference.init_from import trained_theta
+from bnn_hvd.inference.init_from import initial_theta
 from bnn_hvd.inference.likelihoods import Likelihood
 from bnn_hvd.inference.method import Controls, Draws, Forward, Marginals, Method, Picked, Scalars, State
 from bnn_hvd.inference.network_posterior import NetworkPosterior
@@ -37,13 +37,13 @@ MOST_BYTES = 1 << 35  # of the kept draws of a run with local latents
 class HmcOptions(MethodOptions):
     """Flags of hmc. Its chains are the particles of other methods."""
 
+    takes = PARTICLES | {"init_seed", "init_from"}  # a step takes all the data, and the posterior as it is
     needs_particles = True
     full_batch = True
 
     num_chains: int | None = flag(
-        None, "--method=hmc", "Markov chains (default 1); may be raised on a finished run", minimum=1, identity=False,
-        exclusive=True,
-    )  # fmt: skip
+        None, "--method=hmc", "Markov chains (default 1); may be raised on a finished run", minimum=1, identity=False
+    )
     chain_groups: int = flag(
         1, "--method=hmc", "groups of ranks, each with its own chains; the data are split over the ranks of a group",
         minimum=1, identity=False,
@@ -82,14 +82,6 @@ class HmcOptions(MethodOptions):
 
     @classmethod
     def fill(cls, values: Values) -> None:
-        for name, needed, why in (
-            ("kl_weight", 1.0, "draws from the posterior as it is"),
-            ("kl_warmup_epochs", 0.0, "draws from the posterior as it is"),
-            ("compression", "none", "needs the gradient as it is"),
-            ("augment", "", "takes the data as they are"),
-        ):
-            if values[name] != needed:
-                raise UserError(f"hmc {why}: leave --{name}={values[name]} out")
         chains, particles = values["num_chains"], values["num_particles"]
         if chains and particles and chains != particles:
             raise UserError(
@@ -128,7 +120,7 @@ class Hmc(Method):
         chunk = options.chunk_examples or chunks.chunk_for(network, max(1, chains // options.chain_groups))
         self.posterior = NetworkPosterior(network, likelihood, num_train, cluster, config.network.prior_scale, chunk)
         self.ring = DrawRing(options.hmc_burn_in_steps or 0, options.hmc_keep_every_steps, options.hmc_kept_draws or 1)
-        self.init_from, self.jitter = config.method.init_from, options.hmc_jitter
+        self.config, self.jitter = config, options.hmc_jitter
         self.first_step_size, self.target_accept = options.hmc_step_size, options.hmc_target_accept
         self.leapfrog_steps, self.float64_accept = options.hmc_leapfrog_steps, options.hmc_float64_accept
         self.kept_bytes = 4 * chains * self.ring.rows * self.posterior.draw_size
@@ -140,9 +132,7 @@ class Hmc(Method):
 
     def init(self, seed: np.ndarray) -> State:
         assert seed.ndim == 2, "chains have the axis M"
-        theta = self.network.initial(seed)
-        if self.init_from:
-            theta = tf.broadcast_to(trained_theta(self.init_from, self.network), theta.shape)
+        theta = initial_theta(self.config, self.network, seed)
         state, (chains, size), ring = State(theta), theta.shape, self.ring
         first = tf.fill([chains], tf.math.log(self.first_step_size))
         slots = {

@@ -3,25 +3,69 @@
 from pathlib import Path
 
 import numpy as np
+import tensorflow as tf
 
+from bnn_hvd.config import TrainConfig, to_flags
+from bnn_hvd.config.flags import shown
+from bnn_hvd.data.description import Description
 from bnn_hvd.errors import UserError
-from bnn_hvd.models.network import Network
-from bnn_hvd.run import checkpoint, records
+from bnn_hvd.models.network import Network, build_network
+from bnn_hvd.run import rundir
+
+INPUTS = ("standardize", "standardize_targets")  # flags that say what the weights are given and what they predict
+POSTERIOR = (*INPUTS, "dataset", "noise_scale", "prior_scale", "kl_weight")  # that define the posterior
 
 
-def trained_theta(run: str, network: Network) -> np.ndarray:
-    """Return theta [P] of a finished point run, given its run directory.
+def initial_theta(config: TrainConfig, network: Network, seed: np.ndarray) -> tf.Tensor:
+    """Return theta before the first step, random or that of --init_from: [P] for a seed [2], [M, P] for [M, 2].
 
     Raises:
-      UserError: there is no such run, or its network has another number of parameters.
+      UserError: as `trained_theta`.
     """
-    arrays = checkpoint.read_newest_good(Path(run, records.CHECKPOINTS))
-    if arrays is None:
-        raise UserError(f"--init_from={run} has no readable checkpoint: train it with --method=point first")
-    theta = arrays["params:0"]
-    if theta.shape != (network.num_parameters,):
+    if not config.method.init_from:
+        return network.initial(seed)
+    return tf.broadcast_to(trained_theta(config, network, INPUTS), [*seed.shape[:-1], network.num_parameters])
+
+
+def trained_theta(config: TrainConfig, network: Network, alike: tuple[str, ...]) -> np.ndarray:
+    """Return theta [P] of the point run --init_from, in the order of `network`: parameters are found by their names.
+
+    alike: flags that must have the same values there.
+
+    Raises:
+      UserError: there is no such run, it is no point run, a flag has another value, or it has other parameters.
+    """
+    source = f"--init_from={config.method.init_from}"
+    run = Path(config.method.init_from)
+    there = rundir.read_config(run)
+    if there.method.name != "point" or there.method.num_particles:
+        particles = f" of {there.method.num_particles} particles" * bool(there.method.num_particles)
         raise UserError(
-            f"--init_from={run} has parameters of shape {list(theta.shape)}, this network has "
-            f"{network.num_parameters}: give the --architecture and the --method=point that belong together"
+            f"{source} is a run{particles} with --method={there.method.name}: give a run of one point network"
         )
-    return theta
+    _check_alike(config, there, alike, source)
+    described = Description.from_dict(rundir.read_data(run))
+    trained = build_network(there, described.example_shape, described.target)
+    shapes, wanted = ({p.name: p.shape for p in one.parameters} for one in (trained, network))
+    if shapes != wanted:
+        name = next(name for name in [*wanted, *shapes] if shapes.get(name) != wanted.get(name))
+        raise UserError(
+            f"{source} has other parameters than this network, as {name}: {_shown(shapes.get(name))} there, "
+            f"{_shown(wanted.get(name))} here; give the --architecture of that run, and data of the same shape"
+        )
+    named = trained.slices(rundir.read_checkpoint(run)["params:0"])
+    return np.concatenate([named[p.name] for p in network.parameters])
+
+
+def _check_alike(here: TrainConfig, there: TrainConfig, alike: tuple[str, ...], source: str) -> None:
+    mine, its = to_flags(here), to_flags(there)
+    for name in alike:
+        if mine.get(name) != its.get(name):
+            raise UserError(
+                f"{source} was trained with --{name}={shown(its.get(name))}, and this run has "
+                f"{shown(mine.get(name))}: give --{name}={shown(its.get(name))}"
+            )
+
+
+def _shown(shape: tuple[int, ...] | None) -> str:
+    return "none" if shape is None else "x".join(map(str, shape))

@@ -1,16 +1,18 @@
 """Variational online Newton: a Normal per weight at the cost of one gradient (Shen et al. 2024, algorithm 1)."""
 
 import dataclasses
+from typing import ClassVar
 
 import numpy as np
 import tensorflow as tf
 
 from bnn_hvd import noise
 from bnn_hvd.config import TrainConfig, flag
-from bnn_hvd.config.options import MethodOptions
+from bnn_hvd.config.options import OPTIMIZER, MethodOptions, Values
 from bnn_hvd.data.pipeline import Batch
 from bnn_hvd.distributed.cluster import Cluster
 from bnn_hvd.inference.descent import gradient_of, over_batch
+from bnn_hvd.inference.init_from import initial_theta
 from bnn_hvd.inference.likelihoods import Likelihood
 from bnn_hvd.inference.method import Controls, Draws, Forward, Marginals, Method, Picked, Scalars, State
 from bnn_hvd.models.network import Network
@@ -23,10 +25,10 @@ LEAST_KL_WEIGHT = 1e-2
 class IvonOptions(MethodOptions):
     """Flags of ivon."""
 
-    ivon_hess_init: float = flag(
-        0.5, "--method=ivon", "initial curvature per example; ivon needs a --learning_rate of about 0.1",
-        minimum=1e-12,
-    )  # fmt: skip
+    takes = MethodOptions.takes - OPTIMIZER | {"init_from"}
+    defaults: ClassVar[Values] = {"learning_rate": 0.1}  # the gradient is divided by the curvature
+
+    ivon_hess_init: float = flag(0.5, "--method=ivon", "initial curvature per example", minimum=1e-12)
     ivon_beta1: float = flag(0.9, "--method=ivon", "decay rate of the momentum, in [0, 1)", minimum=0, below=1)
     ivon_beta2: float = flag(0.9999, "--method=ivon", "decay rate of the curvature, in [0, 1)", minimum=0, below=1)
 
@@ -47,12 +49,13 @@ class Ivon(Method):
 
     def __init__(self, network: Network, likelihood: Likelihood, num_train: int, cluster: Cluster, config: TrainConfig):
         self.network, self.likelihood, self.num_train, self.cluster = network, likelihood, num_train, cluster
+        self.config = config
         options = config.method.options_as(IvonOptions)
         self.prior_scale, self.kl_weight = config.network.prior_scale, config.schedule.kl_weight
         self.hess_init, self.beta1, self.beta2 = options.ivon_hess_init, options.ivon_beta1, options.ivon_beta2
 
     def init(self, seed: np.ndarray) -> State:
-        state = State(self.network.initial(seed))
+        state = State(initial_theta(self.config, self.network, seed))
         state.slots |= {
             "momentum": tf.Variable(tf.zeros_like(state.params), name="ivon_momentum"),
             "hess": tf.Variable(tf.fill(state.params.shape, self.hess_init), name="ivon_hess"),

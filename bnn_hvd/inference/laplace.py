@@ -8,12 +8,12 @@ import tensorflow as tf
 
 from bnn_hvd import noise
 from bnn_hvd.config import TrainConfig, fill, flag
-from bnn_hvd.config.options import MethodOptions, Values
+from bnn_hvd.config.options import GRADIENT, MINI_BATCHES, MethodOptions, Values
 from bnn_hvd.data.pipeline import Batch
 from bnn_hvd.distributed.cluster import Cluster
 from bnn_hvd.errors import UserError
 from bnn_hvd.inference.descent import over_batch
-from bnn_hvd.inference.init_from import trained_theta
+from bnn_hvd.inference.init_from import POSTERIOR, trained_theta
 from bnn_hvd.inference.likelihoods import Likelihood
 from bnn_hvd.inference.map_loss import MaximumAPosteriori
 from bnn_hvd.inference.method import Controls, Draws, Forward, Method, Picked, Scalars, State
@@ -27,6 +27,8 @@ MOST_INPUTS = 2048  # of the last layer: with kron, each prediction factorises a
 @dataclasses.dataclass(frozen=True)
 class LaplaceOptions(MethodOptions):
     """Flags of laplace."""
+
+    takes = MINI_BATCHES | GRADIENT | {"kl_weight", "init_from"}
 
     laplace_structure: str = flag(
         "full", "--method=laplace", "curvature of the last layer: the full matrix, or a Kronecker product",
@@ -44,18 +46,20 @@ class LaplaceOptions(MethodOptions):
 class Laplace(Method):
     """q = N(W, precision^-1) over the last layer W [D + 1, C], kernel and bias; theta is that of --init_from.
 
-        precision = sum_n h_n h_n^T (x) H_n + I / prior_scale^2       (full)
-                    N mean_n(h_n h_n^T) (x) mean_n(H_n) + I / ...     (kron)
+        precision = sum_n h_n h_n^T (x) H_n + kl_weight I / prior_scale^2       (full)
+                    N mean_n(h_n h_n^T) (x) mean_n(H_n) + kl_weight I / ...     (kron)
 
     h [D + 1] is the input of the layer with a 1 for the bias, H [C, C] the Hessian of -log p(y | outputs) by the
-    outputs. This is the generalized Gauss-Newton matrix, which for one layer and softmax equals the Hessian. A step
-    trains nothing: it adds its batch to the averages. One epoch takes each example once; those that do not fill a batch
-    are assumed to have the mean of the others.
+    layer's outputs. This is the generalized Gauss-Newton matrix, which for one layer and softmax equals the Hessian.
+    kl_weight tempers the prior, as it did in the point run; learnt noise stays at its value there. A step trains
+    nothing: it adds its batch to the averages. One epoch takes each example once; those that do not fill a batch are
+    assumed to have the mean of the others.
     """
 
     def __init__(self, network: Network, likelihood: Likelihood, num_train: int, cluster: Cluster, config: TrainConfig):
         self.network, self.likelihood, self.num_train, self.cluster = network, likelihood, num_train, cluster
-        self.prior_scale, self.init_from = config.network.prior_scale, config.method.init_from
+        self.config, self.prior_scale = config, config.network.prior_scale
+        self.prior_precision = config.schedule.kl_weight / self.prior_scale**2
         self.full = config.method.options_as(LaplaceOptions).laplace_structure == "full"
         self.objective = MaximumAPosteriori(network, likelihood, num_train, self.prior_scale)
         self.kernel, self.bias = (f"{network.layers[-1]}/{kind}" for kind in ("kernel", "bias"))
@@ -74,9 +78,9 @@ class Laplace(Method):
             )
 
     def init(self, seed: np.ndarray) -> State:
-        if seed.ndim == 2:
-            raise UserError("laplace has no particles: leave --num_particles out")
-        theta = trained_theta(self.init_from, self.network) if self.init_from else self.network.initial(seed)
+        theta = self.network.initial(seed)
+        if self.config.method.init_from:
+            theta = trained_theta(self.config, self.network, POSTERIOR)
         state, flat = State(theta), self.inputs * self.outputs
         sizes = {"full": flat} if self.full else {"inputs": self.inputs, "outputs": self.outputs}
         state.slots |= {k: tf.Variable(tf.zeros([n, n]), name=f"laplace_{k}") for k, n in sizes.items()}
@@ -110,9 +114,11 @@ class Laplace(Method):
         """Return the batch means of the precision's factors: [(D+1) C, (D+1) C], or [D + 1, D + 1] and [C, C]."""
         weights: dict[str, Any] = self.network.unflatten(theta)
         outputs = self.network.apply(weights, batch.x)
-        h_ND = self.network.apply(weights | {self.kernel: Inputs()}, batch.x)
+        # Learnt noise is an output beside those of the layer.
+        h_ND = self.network.apply(weights | {self.kernel: Inputs()}, batch.x)[:, : self.inputs - 1]
         h_ND = tf.concat([h_ND, tf.ones_like(h_ND[:, :1])], -1)
-        hessian_NCC, count = output_hessian(self.likelihood, outputs, batch.y), float(batch.x.shape[0])
+        hessian_NCC = output_hessian(self.likelihood, outputs, batch.y)[:, : self.outputs, : self.outputs]
+        count = float(batch.x.shape[0])
         if not self.full:
             return [tf.matmul(h_ND, h_ND, transpose_a=True) / count, tf.reduce_mean(hessian_NCC, 0)]
         curved = tf.einsum("ne,nbc->nebc", h_ND, hessian_NCC)
@@ -121,7 +127,7 @@ class Laplace(Method):
 
     def _full_draws(self, state: State | Picked, eps: tf.Tensor) -> tf.Tensor:
         """Return S draws, less their mean, for eps [S, D + 1, C]: L^-T eps, L the Cholesky factor of the precision."""
-        precision = self.num_train * state.slots["full"] + tf.eye(eps.shape[1] * eps.shape[2]) / self.prior_scale**2
+        precision = self.num_train * state.slots["full"] + self.prior_precision * tf.eye(eps.shape[1] * eps.shape[2])
         flat = tf.reshape(eps, [eps.shape[0], -1])
         solved = tf.linalg.triangular_solve(tf.linalg.cholesky(precision), tf.transpose(flat), adjoint=True)
         return tf.reshape(tf.transpose(solved), eps.shape)
@@ -130,7 +136,7 @@ class Laplace(Method):
         """As `_full_draws`: in the eigenbasis of the output factor, the precision has one block per eigenvalue."""
         values_C, vectors_CC = tf.linalg.eigh(state.slots["outputs"])
         blocks = self.num_train * tf.maximum(values_C, 0.0)[:, None, None] * state.slots["inputs"]
-        factors = tf.linalg.cholesky(blocks + tf.eye(self.inputs) / self.prior_scale**2)
+        factors = tf.linalg.cholesky(blocks + self.prior_precision * tf.eye(self.inputs))
         solved_CDS = tf.linalg.triangular_solve(factors, tf.transpose(eps, [2, 1, 0]), adjoint=True)
         return tf.einsum("kds,ck->sdc", solved_CDS, vectors_CC)
 

@@ -13,6 +13,7 @@ from bnn_hvd.data.pipeline import Batch
 from bnn_hvd.distributed.cluster import Cluster
 from bnn_hvd.inference import optimizers
 from bnn_hvd.inference.descent import descend
+from bnn_hvd.inference.init_from import initial_theta
 from bnn_hvd.inference.likelihoods import Likelihood
 from bnn_hvd.inference.map_loss import MaximumAPosteriori
 from bnn_hvd.inference.method import Controls, Draws, Forward, Method, Picked, Scalars, State
@@ -25,6 +26,7 @@ from bnn_hvd.models.network import Network
 class MCDropoutOptions(MethodOptions):
     """Flags of mc_dropout."""
 
+    takes = MethodOptions.takes | {"init_from"}
     prunable = True
 
     dropout_rate: float = flag(
@@ -43,14 +45,14 @@ class MCDropout(Method):
     optimizer: Optimizer
 
     def __init__(self, network: Network, likelihood: Likelihood, num_train: int, cluster: Cluster, config: TrainConfig):
-        self.network, self.likelihood, self.cluster = network, likelihood, cluster
+        self.network, self.likelihood, self.cluster, self.config = network, likelihood, cluster, config
         self.rate = config.method.options_as(MCDropoutOptions).dropout_rate
         self.objective = MaximumAPosteriori(network, likelihood, num_train, config.network.prior_scale)
         self.optimizer = optimizers.make(config.schedule)
         self.dropped = network.layers[1:] if self.rate else []
 
     def init(self, seed: np.ndarray) -> State:
-        return State(self.network.initial(seed), self.optimizer)
+        return State(initial_theta(self.config, self.network, seed), self.optimizer)
 
     def step(self, state: State, batch: Batch, controls: Controls) -> Scalars:
         def loss_of(theta: tf.Tensor, batch: Batch, controls: Controls) -> dict[str, tf.Tensor]:

@@ -105,6 +105,9 @@ class Method(Protocol):
         """Return how many draws to make for `requested`: 1 where all are equal, the same number for each member."""
         return requested
 
+    def check_length(self, total_steps: int) -> None:
+        """Raise UserError if a run of so many steps would give no posterior."""
+
     def marginals(self, state: State) -> Marginals:
         """Return mean and standard deviation of the weights. The default is for methods without scales."""
         return Marginals(state.params.numpy())

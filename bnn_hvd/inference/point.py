@@ -11,6 +11,7 @@ from bnn_hvd.data.pipeline import Batch
 from bnn_hvd.distributed.cluster import Cluster
 from bnn_hvd.inference import optimizers
 from bnn_hvd.inference.descent import descend, statistics_of
+from bnn_hvd.inference.init_from import initial_theta
 from bnn_hvd.inference.likelihoods import Likelihood
 from bnn_hvd.inference.map_loss import MaximumAPosteriori
 from bnn_hvd.inference.method import Controls, Draws, Forward, Method, Picked, Scalars, State
@@ -22,6 +23,7 @@ from bnn_hvd.models.network import Network
 class PointOptions(MethodOptions):
     """Facts of point; it has no flags of its own."""
 
+    takes = MethodOptions.takes - {"noise_seed"} | {"init_from"}
     takes_batch_norm = True
     single_draw = True
     prunable = True
@@ -30,6 +32,7 @@ class PointOptions(MethodOptions):
 class DeepEnsembleOptions(PointOptions):
     """Facts of --method=ensemble: `Point`, as the members of an `Ensemble` (ensemble.py)."""
 
+    takes = PointOptions.takes - {"init_from", "gradient_blocks"}
     needs_particles = True
     single_draw = False  # it always has particles
 
@@ -40,12 +43,12 @@ class Point(Method):
     optimizer: Optimizer
 
     def __init__(self, network: Network, likelihood: Likelihood, num_train: int, cluster: Cluster, config: TrainConfig):
-        self.network, self.likelihood, self.cluster = network, likelihood, cluster
+        self.network, self.likelihood, self.cluster, self.config = network, likelihood, cluster, config
         self.objective = MaximumAPosteriori(network, likelihood, num_train, config.network.prior_scale)
         self.optimizer = optimizers.make(config.schedule)
 
     def init(self, seed: np.ndarray) -> State:
-        return State(self.network.initial(seed), self.optimizer, self.network)
+        return State(initial_theta(self.config, self.network, seed), self.optimizer, self.network)
 
     def step(self, state: State, batch: Batch, controls: Controls) -> Scalars:
         return descend(state, batch, controls, self.objective.scalars, self.optimizer, self.cluster)

@@ -10,8 +10,10 @@ from bnn_hvd.config import TrainConfig, flag
 from bnn_hvd.config.options import MethodOptions
 from bnn_hvd.data.pipeline import Batch
 from bnn_hvd.distributed.cluster import Cluster
+from bnn_hvd.errors import UserError
 from bnn_hvd.inference import optimizers
 from bnn_hvd.inference.descent import descend
+from bnn_hvd.inference.init_from import initial_theta
 from bnn_hvd.inference.likelihoods import Likelihood
 from bnn_hvd.inference.map_loss import MaximumAPosteriori
 from bnn_hvd.inference.method import Controls, Draws, Forward, Marginals, Method, Picked, Scalars, State
@@ -26,6 +28,8 @@ LOW_RANK = 1  # purpose of a seed: the part of a draw along the deviations
 class SwagOptions(MethodOptions):
     """Flags of swag."""
 
+    takes = MethodOptions.takes - {"noise_seed"} | {"init_from"}
+
     swag_rank: int = flag(20, "--method=swag", "kept deviations: the rank of the covariance's low-rank part", minimum=2)
     swag_start_steps: int | None = flag(
         None, "--method=swag", "step of the first collected iterate (default: half of the training)", minimum=1
@@ -38,6 +42,7 @@ class SwagOptions(MethodOptions):
 class MultiSwagOptions(SwagOptions):
     """Facts of multiswag, whose members are trained by swag."""
 
+    takes = SwagOptions.takes - {"init_from", "gradient_blocks"}
     needs_particles = True
 
 
@@ -55,14 +60,14 @@ class Swag(Method):
     optimizer: Optimizer
 
     def __init__(self, network: Network, likelihood: Likelihood, num_train: int, cluster: Cluster, config: TrainConfig):
-        self.network, self.likelihood, self.cluster = network, likelihood, cluster
+        self.network, self.likelihood, self.cluster, self.config = network, likelihood, cluster, config
         self.rank = config.method.options_as(SwagOptions).swag_rank
         self.objective = MaximumAPosteriori(network, likelihood, num_train, config.network.prior_scale)
         self.optimizer = optimizers.make(config.schedule)
         self.start, self.every = collection(config, num_train, cluster.size)
 
     def init(self, seed: np.ndarray) -> State:
-        state = State(self.network.initial(seed), self.optimizer)
+        state = State(initial_theta(self.config, self.network, seed), self.optimizer)
         *members, size = state.params.shape
         state.slots |= {
             "swag_count": tf.Variable(tf.zeros(members), name="swag_count"),
@@ -71,6 +76,16 @@ class Swag(Method):
             "swag_deviations": tf.Variable(tf.zeros([*members, self.rank, size]), name="swag_deviations"),
         }
         return state
+
+    def check_length(self, total_steps: int) -> None:
+        """Raise UserError if fewer than two iterates would be collected: one has no variance."""
+        collected = max(0, (total_steps - self.start) // self.every + 1)
+        if collected < 2:
+            raise UserError(
+                f"swag would collect {collected} iterates of {total_steps} steps (from step {self.start}, every "
+                f"{self.every}), and a variance needs two: train longer, or lower --swag_start_steps or "
+                "--swag_every_steps"
+            )
 
     def step(self, state: State, batch: Batch, controls: Controls) -> Scalars:
         scalars = descend(state, batch, controls, self.objective.scalars, self.optimizer, self.cluster)

@@ -9,13 +9,13 @@ import tensorflow as tf
 
 from bnn_hvd import noise, seeds
 from bnn_hvd.config import TrainConfig, fill, flag
-from bnn_hvd.config.options import MethodOptions, Values
+from bnn_hvd.config.options import BAYESIAN, MethodOptions, Values
 from bnn_hvd.data.pipeline import Batch
 from bnn_hvd.distributed.cluster import Cluster
 from bnn_hvd.errors import UserError
 from bnn_hvd.inference import optimizers
 from bnn_hvd.inference.descent import descend, statistics_of
-from bnn_hvd.inference.init_from import trained_theta
+from bnn_hvd.inference.init_from import initial_theta
 from bnn_hvd.inference.likelihoods import Likelihood
 from bnn_hvd.inference.mean_field import for_each_member, perturb, variance
 from bnn_hvd.inference.method import Controls, Draws, Forward, Marginals, Method, Picked, Scalars, State
@@ -33,6 +33,7 @@ ESTIMATORS = ("flipout", "reparam", "local_reparam")
 class VIOptions(MethodOptions):
     """Flags of vi."""
 
+    takes = MethodOptions.takes | BAYESIAN | {"init_from"}
     takes_batch_norm = True
     has_scales = True
     prunable = True
@@ -40,24 +41,27 @@ class VIOptions(MethodOptions):
     estimator: str = flag("", "--method=vi", "gradient estimator (default flipout)", choices=ESTIMATORS)
     prior: str = flag(
         "normal", "--method=vi", "prior of each weight: N(0, prior_scale^2), or a mixture of that with a narrow Normal",
-        choices=("normal", "scale_mixture"), exclusive=True,
+        choices=("normal", "scale_mixture"),
     )  # fmt: skip
     prior_narrow_scale: float = flag(
-        0.0025, "--method=vi", "standard deviation of the narrow Normal of --prior=scale_mixture", minimum=1e-12
-    )
+        0.0025, "--method=vi", "standard deviation of the narrow Normal of --prior=scale_mixture", minimum=1e-12,
+        needs="prior=scale_mixture",
+    )  # fmt: skip
     prior_wide_weight: float = flag(
-        0.5, "--method=vi", "weight of the wide Normal of --prior=scale_mixture, in (0, 1)", minimum=1e-12, below=1
-    )
+        0.5, "--method=vi", "weight of the wide Normal of --prior=scale_mixture, in (0, 1)", minimum=1e-12, below=1,
+        needs="prior=scale_mixture",
+    )  # fmt: skip
     prior_mean: str = flag(
         "zero", "--method=vi", "mean of the prior: 0, or the weights of --init_from (MOPED)",
-        choices=("zero", "init_from"), exclusive=True,
+        choices=("zero", "init_from"),
     )  # fmt: skip
     init_scale: float = flag(
-        0.01, "--method=vi", "initial standard deviation of each weight's approximate posterior", minimum=1e-12
-    )
+        0.01, "--method=vi", "initial standard deviation of each weight's approximate posterior", minimum=1e-12,
+        without="init_relative_scale",
+    )  # fmt: skip
     init_relative_scale: float = flag(
         0.0, "--method=vi", "initial standard deviation as a fraction of |weight|, with --init_from; 0: --init_scale",
-        minimum=0,
+        minimum=0, needs="init_from",
     )  # fmt: skip
 
     @classmethod
@@ -97,14 +101,12 @@ class VI(Method):
         if options.prior == "scale_mixture":
             self.mixture = ScaleMixture(options.prior_wide_weight, self.prior_scale, options.prior_narrow_scale)
         self.init_scale, self.init_relative_scale = options.init_scale, options.init_relative_scale
-        self.init_from, self.centred = config.method.init_from, options.prior_mean == "init_from"
+        self.config, self.centred = config, options.prior_mean == "init_from"
         self.optimizer = optimizers.make(config.schedule)
 
     def init(self, seed: np.ndarray) -> State:
         bayesian, rest = self.network.num_bayesian, self.network.num_parameters - self.network.num_bayesian
-        theta = self.network.initial(seed)
-        if self.init_from:
-            theta = tf.broadcast_to(trained_theta(self.init_from, self.network), theta.shape)
+        theta = initial_theta(self.config, self.network, seed)
         loc, deterministic = split(theta, [bayesian, rest])
         log_scale = tf.fill(loc.shape, math.log(self.init_scale))
         if self.init_relative_scale:

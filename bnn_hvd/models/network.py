@@ -243,11 +243,15 @@ class Network:
             if end <= flat.shape[-1]
         }
 
-    def table(self) -> str:
-        """Return one line per parameter: name, shape, number of weights, and Bayesian, deterministic or local."""
-        kinds = [(p, "Bayesian" if p.bayesian else "deterministic") for p in self.parameters]
+    def table(self, with_scales: bool) -> str:
+        """Return one line per parameter: name, shape, number of weights, and whether it is local.
+
+        with_scales: say which are Bayesian, for a method that tells these from deterministic ones.
+        """
+        kinds = [(p, ("Bayesian" if p.bayesian else "deterministic") if with_scales else "") for p in self.parameters]
         kinds += [(p, "local") for p in self.local_parameters]
-        return "\n".join(f"{p.name:16} {'x'.join(map(str, p.shape)):14} {p.size:9}  {kind}" for p, kind in kinds)
+        lines = [f"{p.name:16} {'x'.join(map(str, p.shape)):14} {p.size:9}  {kind}" for p, kind in kinds]
+        return "\n".join(line.rstrip() for line in lines)
 
     def initial(self, seed: np.ndarray) -> tf.Tensor:
         """Return the initial theta: [P] for a seed [2], [M, P] for seeds [M, 2]."""

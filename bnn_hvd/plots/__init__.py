@@ -59,7 +59,9 @@ def main(config: PlotConfig) -> int:
     figures = {name: row for name, row in FIGURES.items() if row.written_by == "predict" or not config.prediction}
     with matplotlib.rc_context(style.RC):
         for source, verb in dict.fromkeys((r.source, r.written_by) for r in figures.values() if not r.optional):
-            if not has_content(run / source):
+            if not has_content(run / source) and verb == "train" and (run / records.PRUNED_FROM).exists():
+                print(f"some figures are skipped: no {source}; only the run that was pruned has it")
+            elif not has_content(run / source):
                 print(f"some figures are skipped: no {source}; `python -m bnn_hvd {verb} --run={run}` makes it")
         for name, row in figures.items():
             if not has_content(run / row.source):

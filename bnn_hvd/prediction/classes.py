@@ -18,7 +18,8 @@ def predict(predictor: Predictor, arrays: Arrays, config: PredictConfig) -> Resu
     """Return the arrays of predictive.npz and the content of uncertainty.json, on every rank."""
     wanted = statistics.Wanted.of(config)
     means = predictor.predict(arrays.x_test, config.num_draws)
-    found = distribution(means)
+    one_draw = predictor.method.num_draws(config.num_draws) == 1
+    found = distribution(means, one_draw)
     found |= compute_statistics(predictor, arrays.x_test, config.num_draws, wanted)
     index_K = classification.choose_examples(arrays.y_test, found["predictive_entropy_N"])
     chosen = {
@@ -32,7 +33,8 @@ def predict(predictor: Predictor, arrays: Arrays, config: PredictConfig) -> Resu
 
 def predict_ood(predictor: Predictor, ood: Arrays, config: PredictConfig, test: Found) -> Result:
     """Return the arrays of out-of-distribution data, and how well uncertainty separates them from the test part."""
-    found = distribution(predictor.predict(ood.x_test, config.num_draws))
+    one_draw = predictor.method.num_draws(config.num_draws) == 1
+    found = distribution(predictor.predict(ood.x_test, config.num_draws), one_draw)
     arrays = {f"ood_{name.replace('_N', '_M')}": values for name, values in found.items() if name != "probs_NC"}
     return arrays, separation(test, found)
 
@@ -46,14 +48,18 @@ def compute_statistics(predictor: Predictor, x: np.ndarray, num_draws: int, want
     return named | wanted.labels()
 
 
-def distribution(means: Found) -> Found:
-    """Return the probabilities and, in nats, total, aleatoric and epistemic uncertainty of each example, by name."""
+def distribution(means: Found, one_draw: bool) -> Found:
+    """Return the probabilities and, in nats, total, aleatoric and epistemic uncertainty of each example, by name.
+
+    Epistemic uncertainty is never negative, and of one draw it is 0; both up to rounding, which is removed here.
+    """
     predictive_entropy_N = classification.entropy(means["probs"])
+    expected_entropy_N = predictive_entropy_N if one_draw else np.minimum(means["entropy"], predictive_entropy_N)
     return {
         "probs_NC": means["probs"],
         "predictive_entropy_N": predictive_entropy_N,
-        "expected_entropy_N": means["entropy"],
-        "mutual_information_N": predictive_entropy_N - means["entropy"],
+        "expected_entropy_N": expected_entropy_N,
+        "mutual_information_N": predictive_entropy_N - expected_entropy_N,
     }
 
 
@@ -68,6 +74,8 @@ def measures(found: dict[str, np.ndarray], labels_N: np.ndarray) -> dict[str, An
 def separation(test: Found, ood: Found) -> dict[str, float]:
     """Return the AUROC of two measures of uncertainty as detectors of out-of-distribution data."""
     names = {"auroc_entropy": "predictive_entropy_N", "auroc_mutual_information": "mutual_information_N"}
+    if not (test[names["auroc_mutual_information"]].any() or ood[names["auroc_mutual_information"]].any()):
+        del names["auroc_mutual_information"]  # of one draw: it separates nothing
     return {key: classification.auroc(test[name], ood[name]) for key, name in names.items()}
 
 

@@ -3,7 +3,7 @@
 import os
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -36,7 +36,28 @@ class Job(NamedTuple):
 
 def run_flags(config: Study, name: str, **changes: Any) -> Values:
     """Return the flags of one run: those of the study, with `changes`."""
-    return {**config.train, "run": str(Path(config.run, RUNS, name)), "dry_run": False, **changes}
+    return {
+        **config.run_defaults,
+        **config.given,
+        "run": str(Path(config.run, RUNS, name)),
+        "dry_run": False,
+        **changes,
+    }
+
+
+def check_used(names: Iterable[str], jobs: Sequence[Job], why: str = "") -> None:
+    """Check that each of these flags changes something in at least one of the runs.
+
+    why: words before the flag, in the message.
+
+    Raises:
+      UserError: a flag is used by none of the runs.
+    """
+    used = {name for job in jobs for name in flags.to_flags(job.config)}
+    unused = [name for name in names if name not in used]
+    if unused:
+        methods = ", ".join(dict.fromkeys(job.config.method.name for job in jobs))
+        raise UserError(f"{why}--{unused[0]} changes nothing in a run of this study ({methods}): leave it out")
 
 
 def shown(jobs: Sequence[Job], config: Study) -> str:

@@ -128,11 +128,12 @@ def bytes_per_step(task: Task) -> int:
 def plan_text(task: Task) -> str:
     """Return the text that --dry_run prints: all flags, the layers, and the size of the run."""
     network, plan, base = task.method.network, task.plan, task.method.base
+    with_scales = bool(task.config.method.options.has_scales)
     rows = {
         "ranks": task.ranks.size,
         "training examples": plan.num_train,
         "steps": f"{plan.total_steps} ({plan.steps_per_epoch} per epoch)",
-        "weights": f"{network.num_parameters} ({network.num_bayesian} with a distribution)",
+        "weights": f"{network.num_parameters}{f' ({network.num_bayesian} with a distribution)' * with_scales}",
         "trained parameters": int(task.state.params.shape[-1]),
         "bytes all-reduced per step": bytes_per_step(task),
     }
@@ -140,4 +141,4 @@ def plan_text(task: Task) -> str:
         rows["local latents"] = plan.num_train * network.num_local
         rows["bytes of kept draws"] = base.kept_bytes
     table = [f"{name:28}{value}" for name, value in rows.items()]
-    return "\n".join([to_flagfile(task.config) + network.table(), *table])
+    return "\n".join([to_flagfile(task.config) + network.table(with_scales), *table])

@@ -60,6 +60,7 @@ def prepare(config: TrainConfig, arrays: Arrays, ranks: Cluster, threads: int) -
     plan = Plan(config, len(arrays.x_train), mine.rank, mine.size)
     network = build_network(config, arrays.x_train.shape[1:], target)
     method = build_method(config, network, target, plan.num_train, mine, population.members)
+    method.check_length(plan.total_steps)
     state = method.init(seeds.seed(config.run.root_seed("init"), "init"))
     checksums.flip_bit(state, config, network)
     step = checksums.with_checksums(method, config)

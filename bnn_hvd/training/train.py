@@ -3,6 +3,7 @@
 import dataclasses
 import math
 import socket
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -96,7 +97,10 @@ def open_task(config: TrainConfig, ranks: Cluster, threads: int) -> Task:
 
 def load(config: TrainConfig, ranks: Cluster) -> Arrays:
     """Return the data. Every rank reads them, with --stage_dir from a copy on its own host."""
-    return sources.load_configured(config.data, staging.stage(config.data.data_dir, config.data.stage_dir, ranks))
+    arrays = sources.load_configured(config.data, staging.stage(config.data.data_dir, config.data.stage_dir, ranks))
+    for note in arrays.notes if ranks.is_root else ():
+        print(f"bnn_hvd: note: {note}", file=sys.stderr, flush=True)
+    return arrays
 
 
 def train(task: Task) -> int:
@@ -117,7 +121,7 @@ def train(task: Task) -> int:
         evaluate = make_evaluate(task, gathered, logbook)
         logbook.say(report.start_text(task, progress))
         if config.run.verbose:
-            logbook.say(task.method.network.table())
+            logbook.say(task.method.network.table(config.method.options.has_scales))
         if progress.step == 0:
             gathered.update()
             logbook.posterior(progress, task.method.network, gathered.method.marginals(gathered.state))

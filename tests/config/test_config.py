@@ -11,7 +11,7 @@ import pytest
 
 from bnn_hvd import cli, config, registry
 from bnn_hvd.config import PlotConfig, PredictConfig, TrainConfig
-from bnn_hvd.config.train import CHOICES
+from bnn_hvd.config.choices import CHOICES
 from bnn_hvd.errors import UserError
 
 REPOSITORY = Path(__file__).parents[2]
@@ -75,13 +75,13 @@ def test_a_model_and_the_same_flag_agree_and_another_one_contradicts():
         ({"momentum": 1.0}, "--momentum=1.0 must be below 1"),
         ({"num_chains": 2}, "--num_chains=2 is of --method=hmc, not of vi: leave it out"),
         ({"method": "hmc", "num_chains": 2, "num_particles": 3}, "--num_chains=2 and --num_particles=3 mean the same"),
-        ({"method": "hmc", "kl_weight": 0.5}, "leave --kl_weight=0.5 out"),
-        ({"method": "hmc", "compression": "fp16"}, "leave --compression=fp16 out"),
+        ({"method": "hmc", "kl_weight": 0.5}, "--kl_weight=0.5 is not used by --method=hmc: leave it out"),
+        ({"method": "hmc", "compression": "fp16"}, "--compression=fp16 is not used by --method=hmc: leave it out"),
         ({"gradient_blocks": 6}, "--gradient_blocks=6 must be a power of two"),
         ({"gradient_blocks": 4}, "--lr_scaling=linear does not: give --lr_scaling=none"),
         ({"gradient_blocks": 4, "lr_scaling": "none", "compression": "fp16"}, "--compression=fp16 does not"),
-        ({"gradient_blocks": 4, "method": "ensemble"}, "not for particles or chains: leave it out with ensemble"),
-        ({"gradient_blocks": 4, "method": "hmc"}, "not for particles or chains: leave it out with hmc"),
+        ({"gradient_blocks": 4, "method": "ensemble"}, "--gradient_blocks=4 is not used by --method=ensemble"),
+        ({"gradient_blocks": 4, "num_particles": 3}, "changes nothing with --num_particles=3: leave one of the two"),
         ({"method": "hmc", "steps": 9, "hmc_burn_in_steps": 9}, "none is kept: raise --steps"),
     ],
 )
@@ -121,8 +121,10 @@ def test_differences_name_the_flags_that_make_a_run_what_it_is():
     assert config.differences(old, machine) == []
     changed = old.replace(seed=2, batch_size=16)
     assert config.differences(old, changed) == ["--seed: 1 there, 2 here", "--batch_size: 64 there, 16 here"]
+    named = config.differences(old, old.replace(likelihood="categorical"))
+    assert named == ["--likelihood: not given there, categorical here"]
     other = config.differences(old, config.resolve(model="BNN_FC_flip", seed=1))
-    assert other[:2] == ["--method: point there, vi here", "--estimator: None there, flipout here"]
+    assert other == ["--method: point there, vi here"]  # the flags that only one of them uses follow from it
 
 
 def random_config(rng: np.random.Generator) -> TrainConfig:
@@ -141,25 +143,18 @@ def random_config(rng: np.random.Generator) -> TrainConfig:
         else:
             values[name] = int(rng.integers(1, 2**31))
     values["steps" if rng.random() < 0.5 or values["lr_schedule"] == "cosine" else "epochs"] = None
-    values |= {"model": "", "dry_run": False, "gradient_blocks": 0}
+    values |= {"model": "", "dry_run": False, "gradient_blocks": 0, "normalization": "frn"}
     if values["dataset"] in CHOICES["data"].names_with("ratings"):  # ratings need this network, and it needs ratings
-        values |= {"architecture": "matrix_factorisation", "method": "hmc", "num_items": None}
+        values |= {"architecture": "matrix_factorisation", "method": "hmc"}
     elif values["architecture"] == "matrix_factorisation":
         values["architecture"] = "mlp"
-    if values["dataset"] != "table":
-        values["target"] = ""
-    if values["method"] not in CHOICES["method"].names_with("takes_batch_norm") or values["compression"] != "none":
-        values["normalization"] = "frn"
-    if values["method"] != "vi":
-        values |= {"prior": "normal", "prior_mean": "zero"}
     if values["estimator"] == "local_reparam":
         values["prior"] = "normal"
-    if values["method"] == "hmc":  # hmc refuses flags that it has no use for
-        chains = {"num_particles": values["num_chains"]}
-        values |= {"kl_weight": 1.0, "kl_warmup_epochs": 0.0, "compression": "none", "augment": "", **chains}
+    if values["method"] == "laplace" or rng.random() < 0.5:  # particles that start alike are refused
+        values |= {"num_particles": 0, "num_chains": None}
     else:
-        values["num_chains"] = None
-    return config.resolve(**values)
+        values |= {"num_particles": values["num_chains"], "init_from": "", "prior_mean": "zero"}
+    return config.resolve_used(**values)
 
 
 @pytest.mark.parametrize("seed", range(20))

@@ -11,7 +11,7 @@ from oracles import draws
 
 from bnn_hvd import registry, seeds
 from bnn_hvd.config import compose
-from bnn_hvd.config.train import CHOICES
+from bnn_hvd.config.choices import CHOICES
 from bnn_hvd.data.pipeline import Batch, Examples, Shard
 from bnn_hvd.data.standardize import Standardizer
 from bnn_hvd.distributed.cluster import Solo

@@ -608,3 +608,22 @@ def test_large_finite_floats_are_fine(tmp_path):
 
 def test_an_unknown_data_set_is_answered_with_the_list():
     assert "digits, mnist, cifar10, cifar100, sine, table, synthetic_ratings, movielens, npz" in message("imagenet", "")
+
+
+@pytest.mark.parametrize(
+    ("changes", "note"),
+    [
+        ({}, None),
+        ({"y_train": np.array([0, 1, 3, 4] * 3)}, "no training example has the class 2: the network can't learn it"),
+        (
+            {"y_train": 1 + np.arange(12) % 3, "y_test": 1 + np.arange(5) % 3},
+            "no example has the label 0: if the labels",
+        ),
+        ({"class_names": np.array(["a", "b"])}, "class_names is not read; classes are called by their numbers"),
+    ],
+)
+def test_what_a_user_may_not_expect_of_an_npz_is_said(tmp_path, changes, note):
+    path = write_npz(tmp_path / "own.npz", **{"y_train": np.arange(12) % 5, "y_test": np.arange(5)} | changes)
+    notes = sources.load("npz", str(path)).notes
+    assert len(notes) == (note is not None)
+    assert all(note in one and str(path) in one for one in notes)

@@ -101,3 +101,15 @@ def test_the_sine_is_in_its_interval_with_noise_that_grows():
     left, right = noise[x < -EDGE / 2].std(), noise[x > EDGE / 2].std()
     assert left < 0.09 < 0.15 < right  # truth: 0.05 to 0.09, 0.16 to 0.2; 250 examples measure it to 4.5 %
     np.testing.assert_allclose(arrays.truth_grid, np.sin(arrays.x_grid[:, 0]), atol=1e-6)
+
+
+def test_a_table_without_a_target_says_what_there_is(tmp_path):
+    file = write(tmp_path, "a,y,b\n" + rows(9))
+    with pytest.raises(UserError, match=r"--dataset=table needs --target, the column to predict; .* has a, y, b"):
+        sources.load("table", file)
+
+
+def test_a_note_says_which_columns_are_inputs(tmp_path):
+    """A second target among them would be an input that nobody knows when predicting."""
+    (note,) = sources.load("table", write(tmp_path, "a,y,y2\n" + rows(9)), target="y").notes
+    assert "the inputs are a, y2, all columns but the target: remove a column that is not known" in note

@@ -71,7 +71,7 @@ def test_the_parameters_are_where_numpy_looks_for_them():
     net = make().network
     assert [p.name for p in net.parameters] == ["items/kernel", "items/bias"]
     assert [p.name for p in net.local_parameters] == ["users/factors", "users/bias"]
-    assert [line.split()[-1] for line in net.table().splitlines()[-2:]] == ["local", "local"]
+    assert [line.split()[-1] for line in net.table(with_scales=True).splitlines()[-2:]] == ["local", "local"]
 
 
 @pytest.mark.parametrize("chunk", [1, 4, 100])

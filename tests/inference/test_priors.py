@@ -1,6 +1,7 @@
 """Priors of vi beside the Normal around 0: the scale mixture, and one around trained weights (MOPED)."""
 
 import numpy as np
+import point_runs
 import pytest
 import tensorflow as tf
 from oracles import RARE, kl_normal, z_scores
@@ -14,8 +15,7 @@ from bnn_hvd.inference.build import build_method
 from bnn_hvd.inference.method import Controls
 from bnn_hvd.inference.scale_mixture import ScaleMixture
 from bnn_hvd.models.network import build_network
-from bnn_hvd.run import checkpoint, records
-from bnn_hvd.run.checkpoint import Progress
+from bnn_hvd.run import checkpoint
 from bnn_hvd.targets import Classes
 
 MIXTURE = ScaleMixture(wide_weight=0.25, wide_scale=1.5, narrow_scale=0.01)
@@ -66,10 +66,7 @@ def make(seed: int = 1, **flags):
 
 @pytest.fixture
 def point_run(tmp_path):
-    _, state = make(0, method="point")
-    (tmp_path / records.CHECKPOINTS).mkdir()
-    checkpoint.save(tmp_path / records.CHECKPOINTS, checkpoint.arrays_of(state), Progress(), keep=1)
-    return tmp_path, state.params.numpy()
+    return point_runs.write(tmp_path / "point", (6,), Classes(3))
 
 
 def step(method, state):

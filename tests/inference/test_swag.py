@@ -9,10 +9,13 @@ from bnn_hvd import seeds
 from bnn_hvd.config import compose
 from bnn_hvd.data.pipeline import Batch
 from bnn_hvd.distributed.cluster import Solo
+from bnn_hvd.errors import UserError
+from bnn_hvd.inference.build import build_method
 from bnn_hvd.inference.likelihoods import Categorical
 from bnn_hvd.inference.method import Controls
 from bnn_hvd.inference.swag import Swag, collection
-from bnn_hvd.models.network import Network
+from bnn_hvd.models.network import Network, build_network
+from bnn_hvd.targets import Classes
 
 RANDOM = np.random.default_rng(0)
 X, Y = tf.constant(RANDOM.normal(size=[30, 2]), tf.float32), tf.constant(RANDOM.integers(3, size=30), tf.int32)
@@ -93,6 +96,22 @@ def test_before_anything_is_collected_a_draw_is_the_network_as_it_stands():
     for logits in method.draw(state, draws([0, 1]))(X):
         np.testing.assert_allclose(logits, expected, rtol=1e-5, atol=1e-6)
     assert len(method.marginals(state)[1]) == 0
+
+
+@pytest.mark.parametrize(
+    ("flags", "steps", "collected"),
+    [({"epochs": 1}, 10, 1), ({"epochs": 9, "swag_start_steps": 99}, 90, 0), ({"epochs": 2}, 20, 2)],
+    ids=["one epoch", "a start beyond the end", "two epochs"],
+)
+@pytest.mark.parametrize("members", [0, 2])
+def test_a_training_too_short_for_a_variance_is_refused(flags, steps, collected, members):
+    config = compose(method="swag", architecture="linear", batch_size=10, num_particles=members, **flags)
+    method = build_method(config, build_network(config, (2,), Classes(3)), Classes(3), 100, Solo())
+    if collected >= 2:
+        method.check_length(steps)
+        return
+    with pytest.raises(UserError, match=f"swag would collect {collected} iterates of {steps} steps"):
+        method.check_length(steps)
 
 
 def test_by_default_the_second_half_is_collected_once_per_epoch():

@@ -8,7 +8,8 @@ import tensorflow as tf
 
 from bnn_hvd import registry
 from bnn_hvd.config import compose
-from bnn_hvd.config.train import CHOICES, train_flags
+from bnn_hvd.config.choices import CHOICES
+from bnn_hvd.config.train import train_flags
 from bnn_hvd.errors import UserError
 from bnn_hvd.models.network import Network, Parameter, build_network
 from bnn_hvd.targets import Classes
@@ -139,7 +140,7 @@ def test_the_flat_vector_and_the_parameters_are_the_same_numbers(name, bayesian_
     assert list(of_bayesian) == [p.name for p in net.bayesian]
     for name_, part in of_bayesian.items():
         np.testing.assert_array_equal(part, np.ravel(bayesian[name_]))
-    kinds = {line.split()[0]: line.split()[-1] for line in net.table().splitlines()}
+    kinds = {line.split()[0]: line.split()[-1] for line in net.table(with_scales=True).splitlines()}
     assert kinds == {p.name: "Bayesian" if p.bayesian else "deterministic" for p in net.parameters}
 
 

@@ -8,7 +8,7 @@ import pytest
 import running
 
 from bnn_hvd import registry
-from bnn_hvd.config.train import CHOICES
+from bnn_hvd.config.choices import CHOICES
 from bnn_hvd.inference.vi import ESTIMATORS
 from bnn_hvd.run import checkpoint, records
 

@@ -53,7 +53,7 @@ def predict_all(configs: Sequence[TrainConfig], num_draws: int) -> Test:
 
 def made(predictor: Predictor, x: np.ndarray, num_draws: int) -> dict[str, np.ndarray]:
     """Return probs_NC, and epistemic_N in nats."""
-    found = classes.distribution(predictor.predict(x, num_draws))
+    found = classes.distribution(predictor.predict(x, num_draws), predictor.method.num_draws(num_draws) == 1)
     return {"probs_NC": found["probs_NC"], "epistemic_N": found["mutual_information_N"]}
 
 

@@ -11,8 +11,9 @@ from typing import Any, NamedTuple, TypeVar
 from bnn_hvd import config as flags
 from bnn_hvd import registry
 from bnn_hvd.config import ChurnConfig, lists
+from bnn_hvd.config.options import Values
 from bnn_hvd.errors import UserError
-from bnn_hvd.studies.runs import RUNS, Job
+from bnn_hvd.studies.runs import RUNS, Job, check_used, run_flags
 
 T = TypeVar("T")
 HARDWARE = "hardware"  # no flag varies: the same training, several times
@@ -52,15 +53,20 @@ def cells(config: ChurnConfig) -> list[Cell]:
             "or --bits"
         )
     methods = [registry.known(registry.METHODS, name, "method in --methods:") for name in lists.words(config.methods)]
-    rates = lists.numbers(config.learning_rates, "--learning_rates") or [config.train["learning_rate"]]
+    rates = lists.numbers(config.learning_rates, "--learning_rates")
     modes = [SWITCH[registry.known(SWITCH, mode, "--determinism")] for mode in lists.words(config.determinism)]
-    return [
+    found = [
         Cell(method, regime, rate, mode, [_job(config, replica, method, rate, mode) for replica in replicas])
         for method in methods or [""]
-        for rate in rates
+        for rate in rates or [_learning_rate(config, method)]
         for regime, replicas in regimes(config).items()
         for mode in modes
     ]
+    for regime, replicas in regimes(config).items():  # under several methods, some may vary nothing: a control
+        jobs_of_regime = [job for cell in found if cell.regime == regime for job in cell.jobs]
+        check_used({name for replica in replicas for name in replica.changes}, jobs_of_regime, "--regimes: ")
+    check_used([*config.given, *["learning_rate"] * bool(rates)], [job for cell in found for job in cell.jobs])
+    return found
 
 
 def jobs(cells: list[Cell]) -> list[Job]:
@@ -178,26 +184,36 @@ def _several(values: list[int], flag: str, regime: str) -> list[int]:
     return values
 
 
+def _method_flags(config: ChurnConfig, method: str) -> Values:
+    """Return the flags of the runs of a method of --methods; "" for that of --method or --model."""
+    values = run_flags(config, "")
+    if not method:
+        return values
+    if values.get("model"):  # the network of the model, with another method
+        row = registry.MODELS[registry.known(registry.MODELS, values["model"], "--model")]
+        values |= {"model": "", **row}
+    if method != "ensemble":
+        values["num_particles"] = 0
+    return values | {"method": method}
+
+
+def _learning_rate(config: ChurnConfig, method: str) -> float:
+    """Return the learning rate without --learning_rates: the given one, or the default of the method."""
+    return flags.resolve_used(**_method_flags(config, method)).schedule.learning_rate
+
+
 def _job(config: ChurnConfig, replica: Replica, method: str, rate: float, deterministic: bool) -> Job:
     """Return the training run of a replica. --batch_size is the global batch, which the ranks divide.
 
     With particles, the ranks that train the same particles divide it.
     """
-    values = dict(config.train)
-    if values["model"] and method:  # the network of the model, with another method
-        row = registry.MODELS[registry.known(registry.MODELS, values["model"], "--model")]
-        values |= {"model": "", **{name: value for name, value in row.items() if name != "method"}}
-    values |= {
-        "method": method or values["method"], "learning_rate": rate, "lr_scaling": "none",
-        "threads": config.train["threads"] or 1,
-        "deterministic": deterministic, "checksums": True,
-        "keep": EVERY_CHECKPOINT, "dry_run": False, "nudge_step": 0, **replica.changes,
-    }  # fmt: skip
-    if values["method"] != "ensemble" and method:
-        values["num_particles"] = 0
     mode = "deterministic" if deterministic else "usual"
     name = "_".join([*[method] * bool(method), f"lr{rate:g}", mode, replica.name])
-    resolved = flags.resolve(**values | {"run": str(Path(config.run, RUNS, name))})
+    resolved = flags.resolve_used(**_method_flags(config, method) | {
+        "run": str(Path(config.run, RUNS, name)), "learning_rate": rate, "lr_scaling": "none",
+        "threads": config.train["threads"] or 1, "deterministic": deterministic, "checksums": True,
+        "keep": EVERY_CHECKPOINT, "nudge_step": 0, **replica.changes,
+    })  # fmt: skip
     sharing = replica.ranks // min(resolved.method.num_particles or 1, replica.ranks)
     if config.train["batch_size"] % sharing:
         raise UserError(

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from bnn_hvd.config import PruneConfig, TrainConfig, lists
-from bnn_hvd.config.train import CHOICES
+from bnn_hvd.config.choices import CHOICES
 from bnn_hvd.data.arrays import Arrays
 from bnn_hvd.distributed import cluster, machine
 from bnn_hvd.errors import UserError

@@ -8,7 +8,7 @@ from bnn_hvd import registry
 from bnn_hvd.config import ScaleConfig, lists
 from bnn_hvd.errors import UserError
 from bnn_hvd.studies import launch
-from bnn_hvd.studies.runs import Job, run_flags
+from bnn_hvd.studies.runs import Job, check_used, run_flags
 
 
 def jobs(config: ScaleConfig) -> list[Job]:
@@ -19,14 +19,16 @@ def jobs(config: ScaleConfig) -> list[Job]:
     models = [registry.known(registry.MODELS, name, "model in --models:") for name in lists.words(config.models)]
     counts = lists.counts(config.ranks, "--ranks")
     threads = config.train["threads"] or launch.threads(os.environ, max(counts), os.cpu_count() or 1)
-    return [
-        Job(ranks, flags.resolve(**run_flags(
+    found = [
+        Job(ranks, flags.resolve_used(**run_flags(
             config, f"{model}_{ranks}ranks_{repeat}", model=model, threads=threads, **shared_batch(config, ranks)
         )))
         for repeat in range(config.repeats)
         for ranks in counts
         for model in models
     ]  # fmt: skip
+    check_used(config.given, found)
+    return found
 
 
 def shared_batch(config: ScaleConfig, ranks: int) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from bnn_hvd.plots import scaling as figures
 from bnn_hvd.plots import style
 from bnn_hvd.run import records
 from bnn_hvd.studies import launch
-from bnn_hvd.studies.runs import Job, run_flags
+from bnn_hvd.studies.runs import Job, check_used, run_flags
 from bnn_hvd.studies.scaling import collect
 
 
@@ -46,14 +46,16 @@ def jobs(config: ScaleConfig) -> list[Job]:
         for count in counts:
             particles.share(range(count), 0, number, config.train["allow_uneven"])
     threads = config.train["threads"] or launch.threads(os.environ, max(ranks), os.cpu_count() or 1)
-    return [
-        Job(number, flags.resolve(**run_flags(
+    found = [
+        Job(number, flags.resolve_used(**run_flags(
             config, f"{count}particles_{number}ranks_{repeat}", threads=threads, num_particles=count,
         )))
         for repeat in range(config.repeats)
         for number in ranks
         for count in counts
     ]  # fmt: skip
+    check_used({**config.given, "num_particles": 0}, found)
+    return found
 
 
 def rows(runs: Sequence[collect.Run]) -> list[Row]:

@@ -30,10 +30,12 @@ def folder(tmp_path_factory):
         ["predict", runs["vi_pruned"], "--num_draws=8", "--threads=1"],
         [*prune, runs["point"], "--criterion=snr"],
         [*prune, runs["vi"], f"--pruned_run={folder / 'point'}"],
+        ["plot", runs["vi_pruned"]],
     ]
     outcomes = [ranks[0] for ranks in running.several(folder / "job", *commands)]
-    assert [outcome.code for outcome in outcomes] == [0, 0, 0, 0, 0, 2, 2], outcomes
+    assert [outcome.code for outcome in outcomes] == [0, 0, 0, 0, 0, 2, 2, 0], outcomes
     (folder / "errors").write_text(outcomes[5].stderr + outcomes[6].stderr)
+    (folder / "plotted").write_text(outcomes[7].stdout)
     return folder
 
 
@@ -55,6 +57,13 @@ def test_rows_of_both_criteria(folder):
     assert rows[1]["accuracy"] > rows[0]["accuracy"] - 0.05
     assert rows[2]["accuracy"] < rows[0]["accuracy"] - 0.05  # 5 % of 1,536 weights are too few to classify digits
     assert (folder / "vi" / "plots" / "pruning.png").stat().st_size > 10_000
+
+
+def test_plot_of_a_pruned_run_advises_no_training(folder):
+    """`train --run=...` would be refused there, as its flags are others."""
+    printed = (folder / "plotted").read_text()
+    assert "no metrics.jsonl; only the run that was pruned has it" in printed
+    assert "bnn_hvd train" not in printed
 
 
 def test_the_written_run_predicts_as_the_row_says(folder):
