@@ -61,7 +61,10 @@ class PredictConfig:
         "mean", "run", "statistics to write, a,b, over the draws' probabilities (for real targets, over their means): "
         "mean, median, std, min, max",
     )  # fmt: skip
-    quantiles: str = flag("", "run", "quantiles over the draws to write, as in 0.05,0.5,0.95")
+    quantiles: str = flag(
+        "", "run", "quantiles to write, as in 0.05,0.5,0.95: for real targets, of the predictive distribution, and over "
+        "the draws' means too; for classes, over the draws' probabilities",
+    )  # fmt: skip
     users: str = flag(
         "", "run", "for implicit ratings: users to recommend items to, a,b, besides the users with the most and the "
         "fewest ratings",
