@@ -62,8 +62,8 @@ class PredictConfig:
         "mean, median, std, min, max",
     )  # fmt: skip
     quantiles: str = flag(
-        "", "run", "quantiles to write, as in 0.05,0.5,0.95: for real targets, of the predictive distribution, and over "
-        "the draws' means too; for classes, over the draws' probabilities",
+        "", "run", "quantiles to write, as in 0.05,0.5,0.95: of new observations for real targets (and of the draws' "
+        "means); over the draws' probabilities for classes",
     )  # fmt: skip
     users: str = flag(
         "", "run", "for implicit ratings: users to recommend items to, a,b, besides the users with the most and the "
