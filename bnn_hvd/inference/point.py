@@ -42,7 +42,7 @@ class Point(Method):
     def __init__(self, network: Network, likelihood: Likelihood, num_train: int, cluster: Cluster, config: TrainConfig):
         self.network, self.likelihood, self.cluster = network, likelihood, cluster
         self.objective = MaximumAPosteriori(network, likelihood, num_train, config.network.prior_scale)
-        self.optimizer = optimizers.make(config.schedule)
+        self.optimizer = optimizers.make(config.schedule, network.learns_noise)
 
     def init(self, seed: np.ndarray) -> State:
         return State(self.network.initial(seed), self.optimizer, self.network)

@@ -23,6 +23,7 @@ from bnn_hvd.noise import Gradient
 from bnn_hvd.targets import Target, learns_noise
 
 CACHE_LINE = 16  # floats
+NOISE = "noise"  # the parameter that is the log scale of a Gaussian's noise
 STATISTICS = "batch statistics"  # key of the running means and variances of batch norms among a network's weights
 
 
@@ -163,6 +164,7 @@ class Network:
       bayesian, deterministic: the parameters that have a distribution under vi, and the others.
       local_parameters: those of which each example has its own (local latents); they are in none of the above.
       num_parameters, num_bayesian, num_local: P, B and L, counted in numbers.
+      learns_noise: whether the last parameter is the log scale of a Gaussian's noise, one number.
       initial_statistics: initial means and variances of the batch norms, [V]; they are no parameters.
     """
 
@@ -187,6 +189,8 @@ class Network:
                 p, bayesian=in_layer and (p.is_kernel or (bayesian_biases and p.kind == "bias"))
             )
         self.parameters = sorted(declared, key=lambda p: (not p.bayesian, bool(p.size % CACHE_LINE)))
+        self.learns_noise = any(p.layer == NOISE for p in self.parameters)
+        assert not self.learns_noise or self.parameters[-1].layer == NOISE, "the optimizer looks for it at the end"
         self.bayesian = [p for p in self.parameters if p.bayesian]
         self.deterministic = [p for p in self.parameters if not p.bayesian]
         self.num_parameters = sum(p.size for p in self.parameters)
@@ -310,5 +314,5 @@ def build_network(config: TrainConfig, example_shape: tuple[int, ...], target: T
 def _with_noise(forward: Callable[[Layers, tf.Tensor], tf.Tensor], net: Layers, x: tf.Tensor) -> tf.Tensor:
     """Append to the outputs the log scale of the noise: a learnt parameter, the same for all examples."""
     outputs = forward(net, x)
-    noise = tf.broadcast_to(net.free("noise")[..., None, :], [*outputs.shape[:-2], tf.shape(outputs)[-2], 1])
+    noise = tf.broadcast_to(net.free(NOISE)[..., None, :], [*outputs.shape[:-2], tf.shape(outputs)[-2], 1])
     return tf.concat([outputs, noise], -1)
