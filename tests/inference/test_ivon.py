@@ -90,7 +90,6 @@ def test_steps_are_those_of_the_package():
     kept = json.loads(Path(__file__).with_name("ivon_peer.json").read_text())
     found, eps = take_steps(make())
     given = problem(eps)
-    given = problem(eps)
     assert kept["given"]["flags"] == pytest.approx(given.pop("flags"))  # recorded for this problem
     for name, values in given.items():
         np.testing.assert_allclose(values, kept["given"][name], rtol=1e-5, atol=1e-6)
