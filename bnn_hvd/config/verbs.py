@@ -65,7 +65,10 @@ class PredictConfig:
         "mean", "run", "statistics to write, a,b, over the draws' probabilities (for real targets, over their means): "
         "mean, median, std, min, max",
     )  # fmt: skip
-    quantiles: str = flag("", "run", "quantiles over the draws to write, as in 0.05,0.5,0.95")
+    quantiles: str = flag(
+        "", "run", "quantiles to write, as in 0.05,0.5,0.95: of new observations for real targets (and of the draws' "
+        "means); over the draws' probabilities for classes",
+    )  # fmt: skip
     users: str = flag(
         "", "run", "for implicit ratings: users to recommend items to, a,b, besides the users with the most and the "
         "fewest ratings",

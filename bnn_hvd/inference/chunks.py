@@ -31,10 +31,12 @@ class Chunks:
         count = examples.x.shape[0]
         parts = threads if count > self.size else 1
         cuts = [count * part // parts // ALIGNED * ALIGNED for part in range(parts)] + [count]
-        self.parts = list(itertools.starmap(slice, itertools.pairwise(cuts)))
+        self.parts = [slice(first, end) for first, end in itertools.pairwise(cuts) if first < end]
 
     def sum(self, of_chunk: OfChunk, zeros: list[tf.Tensor]) -> list[tf.Tensor]:
         """Return the sums over the chunks of what `of_chunk` returns; `zeros` has its shapes and types."""
+        if not self.parts:
+            return zeros
         sums = [self._sum_of_part(part, of_chunk, zeros) for part in self.parts]
         return [functools.reduce(operator.add, terms) for terms in zip(*sums, strict=True)]
 

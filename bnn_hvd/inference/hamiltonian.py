@@ -17,7 +17,7 @@ class End(NamedTuple):
 
     q: tf.Tensor  # [M, Q]
     p: tf.Tensor  # [M, Q]
-    log_likelihood_change: tf.Tensor  # [M], since the start
+    log_likelihood_change: tf.Tensor  # [M] float64, since the start
     communication_s: tf.Tensor
 
 
@@ -39,19 +39,18 @@ def leapfrog(target: LogPosterior, start: Evaluation, q: tf.Tensor, p: tf.Tensor
     step = step[:, None]
 
     def body(
-        i: tf.Tensor, q: tf.Tensor, p: tf.Tensor, gradient: tf.Tensor, _: tf.Tensor, seconds: tf.Tensor
-    ) -> tuple[tf.Tensor, ...]:
-        half = p + 0.5 * step * gradient
+        i: tf.Tensor, q: tf.Tensor, p: tf.Tensor, now: Evaluation, seconds: tf.Tensor
+    ) -> tuple[tf.Tensor | Evaluation, ...]:
+        half = p + 0.5 * step * now.gradient
         q = q + step * half
-        new = target.evaluate(q, start.here)
+        new = target.evaluate(q)
         p = half + 0.5 * step * new.gradient
-        return i + 1, q, p, new.gradient, new.log_likelihood, seconds + new.communication_s
+        return i + 1, q, p, new, seconds + new.communication_s
 
-    zero = tf.zeros_like(start.log_likelihood)
-    _, q, p, _, change, seconds = tf.while_loop(
-        lambda i, *_: i < count, body, (0, q, p, start.gradient, zero, start.communication_s), parallel_iterations=1
+    _, q, p, new, seconds = tf.while_loop(
+        lambda i, *_: i < count, body, (0, q, p, start, start.communication_s), parallel_iterations=1
     )  # fmt: skip
-    return End(q, p, change, seconds)
+    return End(q, p, target.log_likelihood_change(start, new), seconds)
 
 
 def log_accept_ratio(target: LogPosterior, q: tf.Tensor, p: tf.Tensor, end: End, float64: bool = False) -> tf.Tensor:
@@ -62,7 +61,7 @@ def log_accept_ratio(target: LogPosterior, q: tf.Tensor, p: tf.Tensor, end: End,
     float64: compute all of it in float64, from q and p on.
     """
     end_q, end_p = end.q, end.p
-    likelihood = tf.cast(end.log_likelihood_change, tf.float64)
+    likelihood = end.log_likelihood_change
     if float64:
         q, p, end_q, end_p = (tf.cast(part, tf.float64) for part in (q, p, end_q, end_p))
         likelihood = target.log_likelihood_change64(q, end_q)

@@ -26,7 +26,6 @@ from bnn_hvd.inference.method import Controls, Draws, Forward, Marginals, Method
 from bnn_hvd.inference.network_posterior import NetworkPosterior
 from bnn_hvd.models.network import Network
 
-TRACE = ("log_posterior", "accuracy", "accept", "step_size", "divergent")  # columns of the trace
 ACCEPT = 1  # purpose of a seed: the Metropolis acceptance; local momenta have LOCAL (log_posterior.py)
 LENGTH = -1  # replaces a chain's half of the seed where all chains draw the same number
 TINY = 1e-30
@@ -107,7 +106,7 @@ class Hmc(Method):
     of K rows. A draw is one of the kept positions.
 
     The state always has the axis of chains. Its slots are the ring `draws` [M, K, P], the ring `trace` [M, T, V] with
-    the columns TRACE, and the variables of dual averaging, [M] each.
+    the columns `trace`, and the variables of dual averaging, [M] each.
 
     Local latents are on the rank that has their example: `local` [M, n, L] and its ring `local_draws` [M, K, n, L] are
     those of this rank's n examples. theta is equal on all ranks.
@@ -137,7 +136,7 @@ class Hmc(Method):
         first = tf.fill([chains], tf.math.log(self.first_step_size))
         slots = {
             "draws": tf.zeros([chains, ring.rows, size]),
-            "trace": tf.zeros([chains, ring.burn_in + ring.rows * ring.every, len(TRACE)]),
+            "trace": tf.zeros([chains, ring.burn_in + ring.rows * ring.every, len(self.trace)]),
             "log_step_size": first, "log_mean_step_size": first, "accept_error": tf.zeros([chains]),
         }  # fmt: skip
         if self.network.local_parameters:
@@ -146,6 +145,11 @@ class Hmc(Method):
             state.example_axis = {"hmc_local:0": 1, "hmc_local_draws:0": 2}
         state.slots |= {name: tf.Variable(value, name=f"hmc_{name}") for name, value in slots.items()}
         return state
+
+    @property
+    def trace(self) -> tuple[str, ...]:
+        """The columns of the trace."""
+        return ("log_posterior", self.likelihood.score_name, "accept", "step_size", "divergent")
 
     def alone(self) -> "Hmc":
         """Return the method for a gathered state, which has the local latents of all examples."""
@@ -166,14 +170,16 @@ class Hmc(Method):
             log_ratio, seeds.derive(controls.seed, purpose=ACCEPT)
         )
         q = tf.where(accepted[:, None], end.q, q)
-        log_likelihood = start.log_likelihood + tf.where(accepted, end.log_likelihood_change, 0.0)
+        change = tf.cast(end.log_likelihood_change, tf.float32)
+        log_likelihood = start.log_likelihood + tf.where(accepted, change, 0.0)
         log_posterior = log_likelihood + tf.cast(target.log_prior(q), tf.float32)
+        score = self.likelihood.score_of_mean(start.score / self.num_train)
         row = {
-            "log_posterior": log_posterior, "accuracy": start.score / self.num_train, "accept": probability,
+            "log_posterior": log_posterior, self.likelihood.score_name: score, "accept": probability,
             "step_size": step_size, "divergent": tf.cast(divergent, tf.float32),
         }  # fmt: skip
         self._update_step_size(state, probability)
-        self._write(state, q, tf.stack([row[name] for name in TRACE], -1))
+        self._write(state, q, tf.stack([row[name] for name in self.trace], -1))
         scalars = {"loss": -log_posterior / self.num_train, "nll": -log_likelihood / self.num_train, **row}
         means = {name: tf.reduce_mean(value) for name, value in scalars.items()}
         return {**means, "loss_here": means["loss"], "communication_s": end.communication_s}

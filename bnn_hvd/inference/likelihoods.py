@@ -16,7 +16,12 @@ MAX_LOG_SCALE = 15.0
 
 
 class Likelihood(Protocol):
-    """p(y | outputs)."""
+    """p(y | outputs).
+
+    score_name: of the score that training logs.
+    """
+
+    score_name: str = "accuracy"
 
     def nll(self, outputs: tf.Tensor, y_N: tf.Tensor) -> tf.Tensor:
         """Return -log p(y_n | outputs_n): [..., N, O] -> [..., N]."""
@@ -28,8 +33,16 @@ class Likelihood(Protocol):
         """
         return tf.reduce_sum(tf.cast(self.nll(outputs, y_N), tf.float64), -1)
 
+    def score_parts(self, outputs: tf.Tensor, y_N: tf.Tensor) -> tf.Tensor:
+        """Return what is averaged over examples for the score: [..., N, O] -> [..., N]."""
+
+    def score_of_mean(self, mean: tf.Tensor) -> tf.Tensor:
+        """Return the score of some examples from the mean of their parts."""
+        return mean
+
     def score(self, outputs: tf.Tensor, y_N: tf.Tensor) -> dict[str, tf.Tensor]:
-        """Return the scores of a batch that are logged, by name: [..., N, O] -> [...]."""
+        """Return the score of a batch, by name: [..., N, O] -> [...]."""
+        return {self.score_name: self.score_of_mean(tf.reduce_mean(self.score_parts(outputs, y_N), -1))}
 
     def predictive(self, outputs: tf.Tensor) -> tf.Tensor:
         """Return the parameters of p(y | outputs): [..., N, O] -> class or item probabilities of that shape, or
@@ -60,12 +73,11 @@ class Categorical(Likelihood):
 
         return total(tf.linalg.matrix_transpose(outputs))
 
-    def score(self, outputs: tf.Tensor, y_N: tf.Tensor) -> dict[str, tf.Tensor]:
+    def score_parts(self, outputs: tf.Tensor, y_N: tf.Tensor) -> tf.Tensor:
         right = tf.math.in_top_k(
             tf.reshape(_for_each(outputs, y_N), [-1]), tf.reshape(outputs, [-1, outputs.shape[-1]]), 1
         )
-        right = tf.reshape(tf.cast(right, tf.float32), tf.shape(outputs)[:-1])
-        return {"accuracy": tf.reduce_mean(right, -1)}
+        return tf.reshape(tf.cast(right, tf.float32), tf.shape(outputs)[:-1])
 
     def predictive(self, outputs: tf.Tensor) -> tf.Tensor:
         return tf.nn.softmax(outputs)
@@ -93,10 +105,10 @@ class Bernoulli(Likelihood):
 
         return total(outputs)
 
-    def score(self, outputs: tf.Tensor, y: tf.Tensor) -> dict[str, tf.Tensor]:
+    def score_parts(self, outputs: tf.Tensor, y: tf.Tensor) -> tf.Tensor:
         y = tf.cast(y, outputs.dtype)
         right, known = (tf.reduce_sum(tf.cast(part, tf.float32), -1) for part in (outputs * y > 0, tf.abs(y)))
-        return {"accuracy": tf.reduce_mean(right / tf.maximum(known, 1.0), -1)}
+        return right / tf.maximum(known, 1.0)
 
     def predictive(self, outputs: tf.Tensor) -> tf.Tensor:
         return tf.sigmoid(outputs)
@@ -121,6 +133,8 @@ class Gaussian(Likelihood):
     own units: its density is that of y divided by `unit`.
     """
 
+    score_name = "rmse"
+
     def __init__(self, noise_scale: float = 0.0, unit: float = 1.0):
         self.noise_scale, self.unit = noise_scale, unit
 
@@ -129,9 +143,12 @@ class Gaussian(Likelihood):
         z = (y_N - mean) * tf.exp(-log_scale)
         return 0.5 * z * z + log_scale + (0.5 * math.log(2 * math.pi) + math.log(self.unit))
 
-    def score(self, outputs: tf.Tensor, y_N: tf.Tensor) -> dict[str, tf.Tensor]:
+    def score_parts(self, outputs: tf.Tensor, y_N: tf.Tensor) -> tf.Tensor:
         mean, _ = self._parts(outputs)
-        return {"rmse": self.unit * tf.sqrt(tf.reduce_mean(tf.square(y_N - mean), -1))}
+        return tf.square(y_N - mean)
+
+    def score_of_mean(self, mean: tf.Tensor) -> tf.Tensor:
+        return self.unit * tf.sqrt(mean)
 
     def predictive(self, outputs: tf.Tensor) -> tf.Tensor:
         mean, log_scale = self._parts(outputs)

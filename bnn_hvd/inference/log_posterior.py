@@ -34,9 +34,9 @@ class Local(NamedTuple):
 class Evaluation(NamedTuple):
     """The log posterior at q: its terms and its gradient."""
 
-    log_likelihood: tf.Tensor  # [M], of all data, minus that at the reference
+    log_likelihood: tf.Tensor  # [M], of all data
     gradient: tf.Tensor  # [M, Q], of the log posterior
-    here: tf.Tensor  # [M] float64: log likelihood of this rank's data, no reference subtracted
+    here: tf.Tensor  # [M] float64: log likelihood of this rank's data
     score: tf.Tensor  # [M], of all data
     communication_s: tf.Tensor
 
@@ -80,20 +80,14 @@ class LogPosterior:
 
         return value(q)
 
-    def evaluate(self, q: tf.Tensor, reference: tf.Tensor | None = None, score: bool = False) -> Evaluation:
-        """Return value and gradient at q, from one grouped all-reduce.
-
-        reference: `here` [M] at another position. The ranks then sum differences, which are small where the log
-          likelihoods are large: float32 resolves a sum of 10^7 only to 1.
-        """
-
+    def evaluate(self, q: tf.Tensor, score: bool = False) -> Evaluation:
+        """Return value and gradient at q, from one grouped all-reduce."""
         here, gradient, *scores = self._sums_here(q, score)
-        change = tf.cast(here if reference is None else here - reference, tf.float32)
-        (shared, change, *scores), seconds = clock.timed(
-            self.cluster, [gradient[:, : self._shared(q)], change, *scores], self.cluster.sum
+        (shared, value, *scores), seconds = clock.timed(
+            self.cluster, [gradient[:, : self._shared(q)], tf.cast(here, tf.float32), *scores], self.cluster.sum
         )  # fmt: skip
         gradient = tf.concat([shared, gradient[:, self._shared(q) :]], -1) - q / self._scale(q) ** 2
-        return Evaluation(change, gradient, here, scores[0] if scores else tf.zeros(q.shape[:1]), seconds)
+        return Evaluation(value, gradient, here, scores[0] if scores else tf.zeros(q.shape[:1]), seconds)
 
     def _sums_here(self, q: tf.Tensor, score: bool) -> list[tf.Tensor]:
         """Return log likelihood [M], its gradient [M, Q] and, on request, the score [M] of this rank's data."""
@@ -122,6 +116,13 @@ class LogPosterior:
     def kinetic_change(self, before: tf.Tensor, after: tf.Tensor) -> tf.Tensor:
         """Return the change of the kinetic energy p^2 / 2 [M], float64, of shared and local momenta [M, Q]."""
         return self._sum_over_coordinates((after - before) * (after + before) / 2.0)
+
+    def log_likelihood_change(self, before: Evaluation, after: Evaluation) -> tf.Tensor:
+        """Return the change of the log likelihood [M], float64, between two evaluations.
+
+        The ranks add up their changes in float64: a change may be large on each rank, and small in the sum.
+        """
+        return self.cluster.sum([after.here - before.here])[0]
 
     def log_likelihood_change64(self, before: tf.Tensor, after: tf.Tensor) -> tf.Tensor:
         """Return the change of the log likelihood [M] between positions [M, Q], all in float64: two forward passes."""

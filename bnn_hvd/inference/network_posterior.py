@@ -77,7 +77,7 @@ class NetworkPosterior:
         threads = tf.config.threading.get_inter_op_parallelism_threads() or 1
         local, scales = self._local()
         return LogPosterior(
-            self._log_likelihood, batch, self.cluster, scales, local, self.chunk_examples, self._num_right, threads
+            self._log_likelihood, batch, self.cluster, scales, local, self.chunk_examples, self._score, threads
         )
 
     def forward(self, theta_SP: tf.Tensor, latents_SnL: tf.Tensor | None = None) -> Forward:
@@ -107,11 +107,9 @@ class NetworkPosterior:
     def _log_likelihood(self, q: tf.Tensor, chunk: Batch) -> tf.Tensor:
         return -self.likelihood.total_nll(self._outputs(q, chunk), chunk.y)
 
-    def _num_right(self, q: tf.Tensor, chunk: Batch) -> tf.Tensor:
-        """Return how many examples of a chunk are predicted correctly [M]; 0 for likelihoods without an accuracy."""
-        scores = self.likelihood.score(self._outputs(q, chunk), chunk.y)
-        mean = scores.get("accuracy", tf.zeros(q.shape[:1]))
-        return mean * tf.cast(tf.shape(chunk.y)[0], tf.float32)
+    def _score(self, q: tf.Tensor, chunk: Batch) -> tf.Tensor:
+        """Return the sum over a chunk of what the likelihood's score averages [M]."""
+        return tf.reduce_sum(self.likelihood.score_parts(self._outputs(q, chunk), chunk.y), -1)
 
     def _latents_of(self, latents: tf.Tensor, x: tf.Tensor, first: int = 0) -> dict[str, tf.Tensor]:
         """Return by name, [M, N, ...], the latents of the examples with numbers x [N, 1].

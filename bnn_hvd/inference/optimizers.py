@@ -59,5 +59,36 @@ class SGD(Optimizer):
         )
 
 
-def make(config: ScheduleConfig) -> Optimizer:
-    return Adam() if config.optimizer == "adam" else SGD(config.momentum)
+class WithNoiseScale(Optimizer):
+    """`base` for all parameters but the last, the log scale of a Gaussian's noise: that makes natural-gradient steps.
+
+    log s -= RATE / 2 * gradient: the Fisher information of log s is 2 per example, for all data (Amari 1998). With an
+    exact gradient, log s comes closer to log(root mean square of the residuals) by the factor 1 - RATE in each step,
+    where Adam would move it by the learning rate. In batches of B its own standard deviation is sqrt(RATE / (4 B)).
+    """
+
+    RATE, MOST = 0.1, 0.5  # the second: of one step; a scale far below the residuals has a very large gradient
+
+    def __init__(self, base: Optimizer):
+        self.base = base
+
+    def slots(self, params: tf.Variable) -> dict[str, tf.Variable]:
+        return self.base.slots(params)
+
+    def apply(
+        self, params: tf.Variable, slots: dict[str, tf.Variable], gradient: tf.Tensor, learning_rate: tf.Tensor,
+        step: tf.Tensor,
+    ) -> None:  # fmt: skip
+        size = tf.clip_by_value(self.RATE / 2 * gradient[..., -1:], -self.MOST, self.MOST)
+        log_scale = params[..., -1:] - tf.sign(learning_rate) * size  # a rate of 0 changes nothing
+        self.base.apply(params, slots, gradient, learning_rate, step)
+        params[..., -1:].assign(log_scale)
+
+
+def make(config: ScheduleConfig, learns_noise: bool) -> Optimizer:
+    """Return the optimizer that the flags name.
+
+    learns_noise: whether the last parameter is the log scale of a Gaussian's noise (`Network.learns_noise`).
+    """
+    base = Adam() if config.optimizer == "adam" else SGD(config.momentum)
+    return WithNoiseScale(base) if learns_noise else base

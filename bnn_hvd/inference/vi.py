@@ -102,7 +102,7 @@ class VI(Method):
             self.mixture = ScaleMixture(options.prior_wide_weight, self.prior_scale, options.prior_narrow_scale)
         self.init_scale, self.init_relative_scale = options.init_scale, options.init_relative_scale
         self.config, self.centred = config, options.prior_mean == "init_from"
-        self.optimizer = optimizers.make(config.schedule)
+        self.optimizer = optimizers.make(config.schedule, network.learns_noise)
 
     def init(self, seed: np.ndarray) -> State:
         bayesian, rest = self.network.num_bayesian, self.network.num_parameters - self.network.num_bayesian

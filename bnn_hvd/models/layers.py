@@ -26,7 +26,7 @@ from bnn_hvd.noise import Gradient
 
 TINY = 1e-30
 Kernel = Any  # tf.Tensor | Flipout | LocalReparam | Dropout | Wide
-FRN_EPSILON = 1e-6
+FRN_EPSILON, FRN_EPSILON_OF_A_PIXEL = 1e-6, 0.1  # the second: measured (docs/log.md)
 BATCH_EPSILON = 1e-5
 
 
@@ -110,11 +110,16 @@ def frn(x: tf.Tensor, gain: tf.Tensor, shift: tf.Tensor, threshold: tf.Tensor) -
     max((1 + gain) x / sqrt(mean over H, W of x^2 + eps) + shift, threshold), for each example and channel: the outputs
     of an example depend neither on its batch nor on running means. It replaces a batch norm and a ReLU.
 
+    On a map of one pixel the mean is x^2 itself. With a small eps the quotient would be the sign of x, and no gradient
+    would pass. There eps is FRN_EPSILON_OF_A_PIXEL, about the mean square of x. The paper learns this eps; dividing
+    the kernel of the layer before by sqrt(eps) has the same effect, so that here the kernel learns it.
+
     x [N, H, W, C] or [S, N, H, W, C]; the others [C] or [S, C]. The factor is 1 + gain, so that all three start at 0.
     """
     gain, shift, threshold = (_per_channel(part) for part in (gain, shift, threshold))
     mean_square = tf.reduce_mean(x * x, axis=[-3, -2], keepdims=True)
-    return tf.maximum((1.0 + gain) * x * tf.math.rsqrt(mean_square + FRN_EPSILON) + shift, threshold)
+    epsilon = FRN_EPSILON_OF_A_PIXEL if x.shape[-3:-1] == (1, 1) else FRN_EPSILON
+    return tf.maximum((1.0 + gain) * x * tf.math.rsqrt(mean_square + epsilon) + shift, threshold)
 
 
 def batch_statistics(x: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:

@@ -23,6 +23,7 @@ from bnn_hvd.noise import Gradient
 from bnn_hvd.targets import Target, learns_noise
 
 CACHE_LINE = 16  # floats
+NOISE = "noise"  # the parameter that is the log scale of a Gaussian's noise
 STATISTICS = "batch statistics"  # key of the running means and variances of batch norms among a network's weights
 
 
@@ -33,6 +34,7 @@ class Parameter:
     bayesian: whether it has a distribution under vi; otherwise it is deterministic.
     prior_scale: standard deviation of its prior; 0: --prior_scale.
     is_local: whether each example has values of its own, on the rank that has the example (local latents).
+    initial_gain: factor of `initial_scale`.
     """
 
     layer: str
@@ -41,6 +43,7 @@ class Parameter:
     bayesian: bool = False
     prior_scale: float = 0.0
     is_local: bool = False
+    initial_gain: float = 1.0
 
     @property
     def name(self) -> str:
@@ -60,11 +63,11 @@ class Parameter:
 
     @property
     def initial_scale(self) -> float:
-        """Kernels start as N(0, 2 / (fan_in + fan_out)) (Glorot & Bengio 2010, eq. 12), biases at 0."""
+        """Kernels start as N(0, 2 gain^2 / (fan_in + fan_out)) (Glorot & Bengio 2010, eq. 12), biases at 0."""
         if not self.is_kernel:
             return 0.0
         *window, inputs, outputs = self.shape
-        return float(np.sqrt(2 / (np.prod(window) * (inputs + outputs))))
+        return self.initial_gain * float(np.sqrt(2 / (np.prod(window) * (inputs + outputs))))
 
 
 class Layers:
@@ -80,12 +83,17 @@ class Layers:
 
         prior_scale: of the kernel; 0: --prior_scale.
         """
-        return layers.dense(x, *self._weights(name, (x.shape[-1], units), prior_scale))
+        kernel = Parameter(name, "kernel", (x.shape[-1], units), prior_scale=prior_scale)
+        return layers.dense(x, self._take(kernel), self._bias(kernel))
 
-    def conv(self, name: str, x: tf.Tensor, filters: int, width: int, pool: bool = False, stride: int = 1) -> tf.Tensor:
+    def conv(
+        self, name: str, x: tf.Tensor, filters: int, width: int, pool: bool = False, stride: int = 1,
+        initial_gain: float = 1.0,
+    ) -> tf.Tensor:  # fmt: skip
         """Return a SAME convolution: [N, H, W, C] or [S, N, H, W, C] -> the same with C = filters.
 
         pool: followed by a max-pool of 2x2.
+        initial_gain: factor of the kernel's initial values.
 
         Raises:
           UserError: x are no images.
@@ -94,7 +102,8 @@ class Layers:
             raise UserError(
                 f"this network takes images, and the data are vectors of {x.shape[-1]}: try --architecture=fc"
             )
-        return layers.conv(x, *self._weights(name, (width, width, x.shape[-1], filters)), pool, stride)
+        kernel = Parameter(name, "kernel", (width, width, x.shape[-1], filters), initial_gain=initial_gain)
+        return layers.conv(x, self._take(kernel), self._bias(kernel), pool, stride)
 
     def activate(self, name: str, x: tf.Tensor, normalization: str) -> tf.Tensor:
         """Return the normalised activation after a convolution, in the shape of x.
@@ -119,9 +128,8 @@ class Layers:
         """Return the local latents of the examples of x: [N, size] or [S, N, size]."""
         return self._take(Parameter(name, kind, (size,), prior_scale=prior_scale, is_local=True))
 
-    def _weights(self, layer: str, shape: tuple[int, ...], prior_scale: float = 0.0) -> tuple[Any, Any]:
-        kernel = Parameter(layer, "kernel", shape, prior_scale=prior_scale)
-        return self._take(kernel), self._take(Parameter(layer, "bias", shape[-1:]))
+    def _bias(self, kernel: Parameter) -> Any:
+        return self._take(Parameter(kernel.layer, "bias", kernel.shape[-1:]))
 
 
 class BatchNorms:
@@ -156,6 +164,7 @@ class Network:
       bayesian, deterministic: the parameters that have a distribution under vi, and the others.
       local_parameters: those of which each example has its own (local latents); they are in none of the above.
       num_parameters, num_bayesian, num_local: P, B and L, counted in numbers.
+      learns_noise: whether the last parameter is the log scale of a Gaussian's noise, one number.
       initial_statistics: initial means and variances of the batch norms, [V]; they are no parameters.
     """
 
@@ -180,6 +189,8 @@ class Network:
                 p, bayesian=in_layer and (p.is_kernel or (bayesian_biases and p.kind == "bias"))
             )
         self.parameters = sorted(declared, key=lambda p: (not p.bayesian, bool(p.size % CACHE_LINE)))
+        self.learns_noise = any(p.layer == NOISE for p in self.parameters)
+        assert not self.learns_noise or self.parameters[-1].layer == NOISE, "the optimizer looks for it at the end"
         self.bayesian = [p for p in self.parameters if p.bayesian]
         self.deterministic = [p for p in self.parameters if not p.bayesian]
         self.num_parameters = sum(p.size for p in self.parameters)
@@ -303,5 +314,5 @@ def build_network(config: TrainConfig, example_shape: tuple[int, ...], target: T
 def _with_noise(forward: Callable[[Layers, tf.Tensor], tf.Tensor], net: Layers, x: tf.Tensor) -> tf.Tensor:
     """Append to the outputs the log scale of the noise: a learnt parameter, the same for all examples."""
     outputs = forward(net, x)
-    noise = tf.broadcast_to(net.free("noise")[..., None, :], [*outputs.shape[:-2], tf.shape(outputs)[-2], 1])
+    noise = tf.broadcast_to(net.free(NOISE)[..., None, :], [*outputs.shape[:-2], tf.shape(outputs)[-2], 1])
     return tf.concat([outputs, noise], -1)

@@ -15,6 +15,7 @@ COLOURS = (style.BLUE, style.VERMILION, style.GREEN, style.ORANGE, style.SKY, st
 PANELS = {
     "log_posterior": ("Log posterior", "nats"),
     "accuracy": ("Accuracy on the training part", "fraction correct"),
+    "rmse": ("Root mean squared error on the training part", "units of the target"),
     "step_size": ("Step size", "of the leapfrog"),
     "accept": ("Acceptance probability", "of a trajectory"),
 }
@@ -26,7 +27,7 @@ def traces(run: Path) -> Figure:
     Burn-in is shaded, divergent trajectories are marked.
     """
     arrays = style.read_npz(run / records.CHAINS)
-    panels = [name for name in PANELS if arrays[f"{name}_MT"].any()]
+    panels = [name for name in PANELS if f"{name}_MT" in arrays]
     figure = style.figure("Chains", run, 11, 1 + 2.9 * ((len(panels) + 1) // 2))
     for axes, name in zip(style.grid(figure, len(panels), 2), panels, strict=True):
         _trace(axes, name, arrays)

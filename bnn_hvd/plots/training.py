@@ -3,7 +3,6 @@
 Shapes: R rows of the log, B bins.
 """
 
-import math
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -74,7 +73,7 @@ def _curves(axes: Axes, panel: Panel, rows: list[dict[str, Any]]) -> None:
 
 def series(rows: list[dict[str, Any]], key: str) -> tuple[np.ndarray, np.ndarray]:
     """Return (epochs_R, values_R) of the rows that have a finite value under the key."""
-    pairs = [(row["epoch"], row[key]) for row in rows if key in row and math.isfinite(row[key])]
+    pairs = [(row["epoch"], row[key]) for row in rows if row.get(key) is not None]
     epochs_values = np.array(pairs, np.float64).reshape(-1, 2)
     return epochs_values[:, 0], epochs_values[:, 1]
 

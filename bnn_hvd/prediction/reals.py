@@ -19,12 +19,18 @@ PARTS = ("total", "aleatoric", "epistemic")
 
 
 def predict(predictor: Predictor, arrays: Arrays, config: PredictConfig) -> Result:
-    """Return the arrays of predictive.npz and the content of uncertainty.json, on every rank."""
+    """Return the arrays of predictive.npz and the content of uncertainty.json, on every rank.
+
+    Quantiles are of the predictive distribution, that is, of new observations. The statistics over the means of the
+    draws, without the noise, are called `_of_means`.
+    """
     wanted = statistics.Wanted.of(config)
 
     def reduce(draws: Mixture, at: slice) -> Found:
         found = wanted.statistics(draws.mean_SN).items()
-        named = {statistics.key(name, "N"): values for name, values in found}
+        named = {statistics.key(f"{name}_of_means", "N"): values for name, values in found}
+        if wanted.quantiles:
+            named[statistics.key("quantiles", "N")] = regression.quantiles(draws, wanted.quantiles)
         return regression.score_examples(draws, arrays.y_test[at]) | named
 
     found = predictor.reduce_mixtures(arrays.x_test, config.num_draws, reduce) | {"y_N": arrays.y_test}

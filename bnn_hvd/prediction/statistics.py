@@ -19,7 +19,7 @@ MODES: dict[str, Callable[..., Any]] = {
 
 def key(name: str, axes: str) -> str:
     """Return the name of the array of a statistic: quantiles have an axis Q before the others."""
-    return f"{name}_Q{axes}" if name == "quantiles" else f"{name}_{axes}"
+    return f"{name}_Q{axes}" if name.startswith("quantiles") else f"{name}_{axes}"
 
 
 class Wanted(NamedTuple):

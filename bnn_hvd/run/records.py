@@ -7,6 +7,7 @@ Training and analysis communicate through these files only; nothing here needs T
 import contextlib
 import io
 import json
+import math
 import os
 import time
 from collections.abc import Iterator
@@ -69,8 +70,21 @@ def write_text(path: Path, content: str) -> None:
     write_bytes(path, content.encode())
 
 
+def to_json(content: Any, indent: int | None = None) -> str:
+    """Return the content as JSON, which has no NaN and no infinity: such numbers become null."""
+    return json.dumps(_finite(content), indent=indent, allow_nan=False)
+
+
+def _finite(content: Any) -> Any:
+    if isinstance(content, dict):
+        return {key: _finite(value) for key, value in content.items()}
+    if isinstance(content, list | tuple):
+        return [_finite(value) for value in content]
+    return None if isinstance(content, float) and not math.isfinite(content) else content
+
+
 def write_json(path: Path, content: Any) -> None:
-    write_text(path, json.dumps(content, indent=2) + "\n")
+    write_text(path, to_json(content, indent=2) + "\n")
 
 
 def read_json(path: Path) -> Any:
@@ -90,7 +104,7 @@ def write_npz(path: Path, arrays: dict[str, np.ndarray]) -> None:
 def append_jsonl(path: Path, *rows: dict[str, Any]) -> None:
     """Append one line per row, in one write."""
     with path.open("a") as file:
-        file.write("".join(json.dumps(row) + "\n" for row in rows))
+        file.write("".join(to_json(row) + "\n" for row in rows))
 
 
 def read_jsonl(path: Path) -> list[dict[str, Any]]:
@@ -106,7 +120,7 @@ def drop_rows_after(path: Path, step: int, first_member: int = 0) -> None:
     """Remove the rows after `step` (of the particles from `first_member` on): a resumed run writes them again."""
     if path.exists():
         kept = [row for row in read_jsonl(path) if (row.get("first_member", 0), row["step"]) <= (first_member, step)]
-        write_text(path, "".join(json.dumps(row) + "\n" for row in kept))
+        write_text(path, "".join(to_json(row) + "\n" for row in kept))
 
 
 def make_writable(what: str, folder: Path, *inside: str) -> None:

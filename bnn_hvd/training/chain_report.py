@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from bnn_hvd.inference.draw_ring import chronological
-from bnn_hvd.inference.hmc import TRACE, Hmc
+from bnn_hvd.inference.hmc import Hmc
 from bnn_hvd.metrics import mcmc
 from bnn_hvd.run import records
 from bnn_hvd.training.plan import Plan
@@ -25,7 +25,7 @@ def write(plan: Plan, method: Hmc, state: Any) -> str:
     run, steps = plan.config.folder, int(state.step)
     first, trace_MTV = chronological(state.slots["trace"].numpy(), steps)
     burn_in = min(max(method.ring.burn_in - first, 0), trace_MTV.shape[1])
-    traces = {f"{name}_MT": trace_MTV[..., i] for i, name in enumerate(TRACE)}
+    traces = {f"{name}_MT": trace_MTV[..., i] for i, name in enumerate(method.trace)}
     records.write_npz(run / records.CHAINS, {**traces, "first": np.array(first), "burn_in": np.array(burn_in)})
     _, draws_MKP = chronological(state.slots["draws"].numpy(), int(method.ring.num_written(steps)))
     report = {
@@ -36,7 +36,6 @@ def write(plan: Plan, method: Hmc, state: Any) -> str:
     }  # fmt: skip
     if method.network.local_parameters and draws_MKP.shape[1]:
         report |= {"outputs": of_outputs(plan, method, state, draws_MKP), "kept_draws_bytes": method.kept_bytes}
-    report = _without_nan(report)
     records.write_json(run / records.DIAGNOSTICS, report)
     return text(report)
 
@@ -133,12 +132,5 @@ def text(report: dict[str, Any]) -> str:
     return ", ".join(parts)
 
 
-def _shown(value: float | None) -> str:
-    return "unknown (all draws are equal, or not finite)" if value is None else f"{value:.4g}"
-
-
-def _without_nan(value: Any) -> Any:
-    """Return the value with None in the place of numbers that are not finite: JSON has no NaN."""
-    if isinstance(value, dict):
-        return {key: _without_nan(one) for key, one in value.items()}
-    return None if isinstance(value, float) and not math.isfinite(value) else value
+def _shown(value: float) -> str:
+    return f"{value:.4g}" if math.isfinite(value) else "unknown (all draws are equal, or not finite)"

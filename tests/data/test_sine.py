@@ -63,14 +63,22 @@ def test_intervals_hold_what_they_say(folder):
     assert scores["num_draws"] == 8
 
 
-def test_statistics_are_over_the_particles(folder):
+def test_statistics_are_over_the_means_of_the_particles(folder):
     found = predictive(folder / "e")
-    assert (found["min_N"] <= found["median_N"]).all()
-    assert (found["median_N"] <= found["max_N"]).all()
-    np.testing.assert_allclose(found["std_N"], found["epistemic_std_N"], rtol=1e-5)
+    assert (found["min_of_means_N"] <= found["median_of_means_N"]).all()
+    assert (found["median_of_means_N"] <= found["max_of_means_N"]).all()
+    np.testing.assert_allclose(found["std_of_means_N"], found["epistemic_std_N"], rtol=1e-5)
     assert found["x_N"].shape == found["y_N"].shape
-    assert found["quantiles_QN"].shape == (2, len(found["y_N"]))
-    assert (found["quantiles_QN"][0] <= found["quantiles_QN"][1]).all()
+    assert found["quantiles_of_means_QN"].shape == (2, len(found["y_N"]))
+
+
+def test_quantiles_are_those_of_new_observations(folder):
+    """A target is below a quantile if the distribution function of the prediction is below its level there."""
+    found = predictive(folder / "e")
+    for level, quantile_N in zip((0.25, 0.75), found["quantiles_QN"], strict=True):
+        np.testing.assert_array_equal(found["y_N"] < quantile_N, found["pit_N"] < level)
+    between = np.mean((found["quantiles_QN"][0] < found["y_N"]) & (found["y_N"] < found["quantiles_QN"][1]))
+    assert between == records.read_json(folder / "e" / records.UNCERTAINTY)["coverage_50"]
 
 
 def test_the_noise_is_found_where_it_is(folder):

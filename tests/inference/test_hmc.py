@@ -15,9 +15,10 @@ from bnn_hvd.config import compose
 from bnn_hvd.data.pipeline import Batch
 from bnn_hvd.distributed.cluster import Solo
 from bnn_hvd.inference import hamiltonian
+from bnn_hvd.inference.chunks import Chunks
 from bnn_hvd.inference.ensemble import Ensemble
-from bnn_hvd.inference.hmc import ACCEPT, TRACE, Hmc
-from bnn_hvd.inference.likelihoods import Categorical, Likelihood
+from bnn_hvd.inference.hmc import ACCEPT, Hmc
+from bnn_hvd.inference.likelihoods import Categorical, Gaussian, Likelihood
 from bnn_hvd.inference.log_posterior import Local, LogPosterior
 from bnn_hvd.inference.method import Controls
 from bnn_hvd.metrics import mcmc
@@ -102,6 +103,16 @@ def test_chunks_and_threads_change_nothing_but_the_rounding(chunk, threads):
     whole, parts = logistic().evaluate(Q), logistic(chunk=chunk, threads=threads).evaluate(Q)
     np.testing.assert_allclose(parts.log_likelihood, whole.log_likelihood, rtol=1e-6)
     np.testing.assert_allclose(parts.gradient, whole.gradient, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("count", [0, 1, 15, 16, 20, 41])
+def test_no_part_of_the_examples_is_empty(count):
+    """A mean over no examples is not a number. A rank may have none, too."""
+    chunks = Chunks(Batch(tf.zeros([count, 1]), tf.zeros([count])), size=1, threads=4)
+    assert [i for part in chunks.parts for i in range(part.start, part.stop)] == list(range(count))
+    assert all(part.start < part.stop for part in chunks.parts)
+    total = chunks.sum(lambda batch: [tf.cast(tf.shape(batch.y)[:1], tf.float32)], [tf.zeros([1])])
+    np.testing.assert_array_equal(total, [[count]])
 
 
 def shards(size: int):
@@ -206,9 +217,25 @@ def test_a_change_between_two_neighbours_of_float32_is_found(chunk):
     before, after = (np.zeros([1, network.num_parameters], np.float32) for _ in range(2))
     for q, weight in ((before, -1.0), (after, -np.nextafter(np.float32(1), np.float32(2)))):
         network.slices(q)["only/kernel"][0, 1] = weight
-    start = target.evaluate(tf.constant(before))
+    start, end = target.evaluate(tf.constant(before)), target.evaluate(tf.constant(after))
     np.testing.assert_array_equal(start.here, -1536 * 1024.0)
-    np.testing.assert_array_equal(target.evaluate(tf.constant(after), start.here).log_likelihood, -0.1875)
+    np.testing.assert_array_equal(target.log_likelihood_change(start, end), -0.1875)
+
+
+def test_changes_of_ranks_are_added_up_in_float64():
+    """They are 2^24 + 1 and -2^24: in float32 the first is 2^24, and the sum 0."""
+
+    def on_rank(cluster):
+        slope = tf.constant([[2.0**24 + 1, -(2.0**24)][cluster.rank]], tf.float64)
+        target = LogPosterior(
+            lambda q, batch: slope * tf.cast(q[:, 0], tf.float64), Batch(tf.zeros([1, 1]), tf.zeros([1])), cluster, 1.0
+        )
+        q, p = tf.zeros([1, 1]), tf.ones([1, 1])
+        end = follow(target, q, p, tf.constant([1.0]), 1)
+        return end.q.numpy(), end.log_likelihood_change.numpy()
+
+    for q, change in run_ranks(2, on_rank):
+        np.testing.assert_array_equal(change, q[:, 0])
 
 
 def test_the_changes_of_prior_and_momenta_are_added_up_in_float64():
@@ -275,7 +302,7 @@ def test_the_step_size_adapts_to_the_acceptance_and_then_stays():
     method = make(hmc_burn_in_steps=150, hmc_kept_draws=150, hmc_target_accept=0.7, hmc_step_size=0.01)
     state = method.init(seeds.seed(0, "init"))
     run(method, state, BATCH, 300)
-    trace = dict(zip(TRACE, np.moveaxis(state.slots["trace"].numpy(), -1, 0), strict=True))
+    trace = dict(zip(method.base.trace, np.moveaxis(state.slots["trace"].numpy(), -1, 0), strict=True))
     accept, step_size = trace["accept"][:, 150:], trace["step_size"]
     assert np.abs(accept.mean(1) - 0.7).max() < 0.18  # with the first step size it is 1
     assert np.all(step_size[:, 150:] == step_size[:, 150:151])
@@ -309,6 +336,27 @@ def test_the_rings_keep_the_last_draws():
     assert not np.array_equal(visited[-1], visited[0])
 
 
+def test_the_score_of_the_log_is_that_of_the_likelihood(monkeypatch):
+    """With three threads and 13 examples each, one part of them would be empty; a regression has no accuracy."""
+    monkeypatch.setattr(tf.config.threading, "get_inter_op_parallelism_threads", lambda: 3)
+    outputs = Network(lambda net, x: net.dense("only", x, 1), (FEATURES,), 1)
+    for network, likelihood, y in ((NETWORK, Categorical(), Y), (outputs, Gaussian(0.5, 3.0), Y.astype(np.float32))):
+        method = make(network=network, likelihood=likelihood, chunk_examples=8)
+        state = method.init(seeds.seed(0, "init"))
+        predicted = network.apply(network.unflatten(tf.convert_to_tensor(state.params)), X).numpy()
+        scalars = method.step(
+            state, Batch(tf.constant(X), tf.constant(y)),
+            Controls(tf.constant(seeds.seed(0, "chain", 0)), tf.constant(0.0), tf.constant(1.0)),
+        )  # fmt: skip
+        assert ("accuracy" in scalars) == (network is NETWORK)
+        if network is NETWORK:
+            assert float(scalars["accuracy"]) == pytest.approx(np.mean(predicted.argmax(-1) == y), rel=1e-6)
+        else:
+            rmse_M = 3.0 * np.sqrt(np.mean((predicted[..., 0] - y) ** 2, -1))
+            assert float(scalars["rmse"]) == pytest.approx(rmse_M.mean(), rel=1e-5)
+            assert method.base.trace[1] == "rmse"
+
+
 def standard_errors(draws_MKD: np.ndarray) -> np.ndarray:
     """Return the standard error of the mean over all draws, for each coordinate."""
     effective = np.array([mcmc.ess(draws) for draws in np.moveaxis(draws_MKD, -1, 0)])
@@ -327,8 +375,8 @@ class KnownNoise(Categorical):
     def total_nll(self, outputs, y_N):
         return Likelihood.total_nll(self, outputs, y_N)
 
-    def score(self, outputs, y_N):
-        return {}
+    def score_parts(self, outputs, y_N):
+        return tf.square(tf.cast(y_N, outputs.dtype) - outputs[..., 0])
 
 
 @pytest.mark.parametrize("jitter", [0.0, 0.5])

@@ -4,8 +4,6 @@ The likelihood is a quadratic of the network's output at one example, so that th
 """
 
 import json
-import os
-import subprocess
 from pathlib import Path
 
 import numpy as np
@@ -54,6 +52,13 @@ def take_steps(method: Ivon, kl_weight: float = 1.0, rank: int = 0, steps: int =
     return np.array(rows), np.array(eps, np.float64)
 
 
+def problem(eps_TP: np.ndarray) -> dict:
+    """Return what ivon_peer.py reads: the problem of `take_steps`, and its noise."""
+    flags = FLAGS | {"lr": RATE, "ess": NUM_TRAIN, "weight_decay": 1 / (PRIOR**2 * NUM_TRAIN)}
+    return {"mean": np.linspace(-1, 1, 5).tolist(), "curvature": CURVATURE.tolist(), "centre": CENTRE.tolist(),
+            "eps": eps_TP.tolist(), "flags": flags}  # fmt: skip
+
+
 def published(eps_TRP: np.ndarray, kl_weight: float = 1.0) -> np.ndarray:
     """Algorithm 1 of Shen et al. (2024), line by line; R ranks have one Monte Carlo sample each."""
     lam = NUM_TRAIN / kl_weight
@@ -81,18 +86,14 @@ def test_steps_are_those_of_the_paper(kl_weight):
 
 
 def test_steps_are_those_of_the_package():
-    python, folder = Path(os.environ.get("BNN_HVD_IVON_PYTHON", "")), Path(__file__).parent
-    if not python.is_file():
-        pytest.skip("BNN_HVD_IVON_PYTHON names no python that has torch and ivon-opt")
+    """The package's own steps on the same problem with the same noise, kept with how they were made (ivon_peer.py)."""
+    kept = json.loads(Path(__file__).with_name("ivon_peer.json").read_text())
     found, eps = take_steps(make())
-    flags = FLAGS | {"lr": RATE, "ess": NUM_TRAIN, "weight_decay": 1 / (PRIOR**2 * NUM_TRAIN)}
-    given = {"mean": np.linspace(-1, 1, 5).tolist(), "curvature": CURVATURE.tolist(), "centre": CENTRE.tolist(),
-             "eps": eps.tolist(), "flags": flags}  # fmt: skip
-    words = [python, folder / "ivon_peer.py"]
-    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
-    environment["PYTHONPATH"] = os.environ.get("BNN_HVD_IVON_PATH", "")
-    told = subprocess.run(words, input=json.dumps(given), capture_output=True, text=True, check=True, env=environment)
-    np.testing.assert_allclose(found, json.loads(told.stdout), rtol=1e-3, atol=1e-5)
+    given = problem(eps)
+    assert kept["given"]["flags"] == pytest.approx(given.pop("flags"))  # recorded for this problem
+    for name, values in given.items():
+        np.testing.assert_allclose(values, kept["given"][name], rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(found, kept["steps"], rtol=1e-3, atol=1e-5)
 
 
 def test_ranks_average_the_curvature_of_their_own_noise():
@@ -124,3 +125,7 @@ def test_members_step_as_if_alone():
     together = after_two_steps(pair, noises)
     for member in range(2):
         np.testing.assert_allclose(together[member], after_two_steps(pair[member], noises[member]), rtol=1e-5)
+
+
+if __name__ == "__main__":
+    print(json.dumps(problem(take_steps(make())[1])))

@@ -1,5 +1,7 @@
 """Update rules against their papers, in float64 numpy, and against Keras."""
 
+import itertools
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -16,7 +18,7 @@ RATES = 0.01 * np.linspace(1, 3, STEPS)  # they grow, as in a warm-up
 
 
 def ours(name: str, momentum: float) -> tuple[np.ndarray, State]:
-    optimizer = optimizers.make(ScheduleConfig(optimizer=name, momentum=momentum))
+    optimizer = optimizers.make(ScheduleConfig(optimizer=name, momentum=momentum), learns_noise=False)
     state = State(tf.constant(START, tf.float32), optimizer)
 
     @tf.function
@@ -85,8 +87,38 @@ def test_everything_that_a_rule_remembers_is_in_the_state(name, momentum):
 
 
 def test_a_learning_rate_of_zero_changes_nothing():
-    for name in ("adam", "sgd"):
-        optimizer = optimizers.make(ScheduleConfig(optimizer=name))
+    for name, learns_noise in itertools.product(("adam", "sgd"), (False, True)):
+        optimizer = optimizers.make(ScheduleConfig(optimizer=name), learns_noise)
         state = State(tf.constant(START, tf.float32), optimizer)
         optimizer.apply(state.params, state.slots, tf.ones([SIZE]), tf.constant(0.0), state.step)
         np.testing.assert_array_equal(state.params, START.astype(np.float32))
+
+
+def noise_steps(name: str, start: float, residual: float, steps: int, learns_noise: bool = True) -> np.ndarray:
+    """Return [T, M, P]: a parameter with the gradient 1, and the log scale of the noise with its exact gradient."""
+    optimizer = optimizers.make(ScheduleConfig(optimizer=name), learns_noise)
+    state, path = State(tf.constant([[3.0, start], [5.0, start]]), optimizer), []
+
+    @tf.function
+    def step():
+        slope = 1 - (residual * tf.exp(-state.params[:, 1:])) ** 2  # of log s + residual^2 / (2 s^2)
+        gradient = tf.concat([tf.ones_like(slope), slope], 1)
+        optimizer.apply(state.params, state.slots, gradient, tf.constant(0.01), state.step)
+        state.step.assign_add(1)
+
+    for _ in range(steps):
+        step()
+        path.append(state.params.numpy())
+    return np.array(path)
+
+
+@pytest.mark.parametrize("name", ["adam", "sgd"])
+@pytest.mark.parametrize(("start", "residual"), [(0.0, 0.1), (0.0, 1e4), (0.0, 1.5)])
+def test_the_scale_of_the_noise_arrives_and_the_others_step_as_without_it(name, start, residual):
+    path_TMP = noise_steps(name, start, residual, 120)
+    np.testing.assert_array_equal(path_TMP[..., 0], noise_steps(name, start, residual, 120, False)[..., 0])
+    error_TM = path_TMP[..., 1] - np.log(residual)
+    assert np.abs(error_TM[-1]).max() < 0.01
+    late = (np.abs(error_TM) < 0.05) & (np.abs(error_TM) > 0.01)  # where the slope is linear in the error
+    ratio = (error_TM[1:] / error_TM[:-1])[late[1:] & late[:-1]]
+    np.testing.assert_allclose(ratio, 1 - optimizers.WithNoiseScale.RATE, atol=0.01)

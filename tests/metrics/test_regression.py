@@ -29,6 +29,37 @@ def test_a_density_too_small_for_a_float_has_a_logarithm():
     assert far == pytest.approx([5000.919], 1e-6)
 
 
+LEVELS = (0.0, 1e-6, 0.05, 0.5, 0.77, 0.95, 1.0)
+
+
+@pytest.mark.parametrize(
+    ("mean", "scale"),
+    [
+        (MEAN_SN, SCALE_SN),
+        (MEAN_SN, np.full_like(SCALE_SN, 1e-3)),  # between narrow Normals the distribution function is flat
+        (1e3 * MEAN_SN, np.geomspace(1e-3, 1e3, SCALE_SN.size).reshape(SCALE_SN.shape)),
+        (MEAN_SN[:1], SCALE_SN[:1]),
+        (np.repeat(MEAN_SN[:1], 7, 0), np.repeat(SCALE_SN[:1], 7, 0)),
+    ],
+)
+def test_quantiles_invert_the_distribution_function(mean, scale):
+    quantiles_QN = regression.quantiles(Mixture(mean, scale), LEVELS)
+    for level, y_N in zip(LEVELS, quantiles_QN, strict=True):
+        np.testing.assert_allclose(NORMAL.cdf(y_N, mean, scale).mean(0), level, rtol=1e-6, atol=1e-10)
+    if len(mean) == 1:
+        np.testing.assert_allclose(quantiles_QN, NORMAL.ppf(np.array(LEVELS)[:, None], mean, scale), rtol=1e-9)
+
+
+def test_quantiles_cover_new_observations_as_they_say():
+    """4,000 observations of the mixture itself: 90 % of them are between the quantiles, up to the binomial error."""
+    count = 4000
+    mean, scale = RANDOM.normal(size=[8, count]), RANDOM.uniform(0.3, 2, size=[8, count])
+    draw = RANDOM.integers(8, size=count), np.arange(count)
+    low, high = regression.quantiles(Mixture(mean, scale), (0.05, 0.95))
+    y = RANDOM.normal(mean[draw], scale[draw])
+    assert abs(np.mean((low < y) & (y < high)) - 0.9) < RARE * np.sqrt(0.9 * 0.1 / count)
+
+
 def test_crps_is_the_integral_of_the_squared_difference_of_distribution_functions():
     def one(n: int) -> float:
         below = scipy.integrate.quad(lambda z: cdf(z, n) ** 2, -30, Y[n])[0]
@@ -62,9 +93,13 @@ def test_crps_of_many_draws_is_exact_and_of_more_unbiased(monkeypatch):
 
 
 def test_examples_do_not_depend_on_what_is_beside_them():
-    whole = regression.score_examples(DRAWS, Y)
+    def all_of(draws, y):
+        low, high = regression.quantiles(draws, (0.05, 0.95))
+        return regression.score_examples(draws, y) | {"low": low, "high": high}
+
+    whole = all_of(DRAWS, Y)
     for at in (slice(0, 13), slice(13, 20)):
-        block = regression.score_examples(Mixture(MEAN_SN[:, at], SCALE_SN[:, at]), Y[at])
+        block = all_of(Mixture(MEAN_SN[:, at], SCALE_SN[:, at]), Y[at])
         assert {name: values.tobytes() for name, values in block.items()} == {
             name: values[at].tobytes() for name, values in whole.items()
         }

@@ -3,7 +3,6 @@
 import csv
 import dataclasses
 import io
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -220,7 +219,7 @@ def as_csv(items: Sequence[Any]) -> str:
 
 
 def as_json(items: Sequence[Any]) -> str:
-    return json.dumps([dataclasses.asdict(item) for item in items], indent=2) + "\n"
+    return records.to_json([dataclasses.asdict(item) for item in items], indent=2) + "\n"
 
 
 def table(rows: Sequence[Row]) -> str:
