@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import running
 import tensorflow as tf
 
 from bnn_hvd.config import resolve
@@ -50,7 +51,10 @@ def test_an_example_is_cropped_alike_on_any_number_of_ranks():
     assert of_example(two[0]) | of_example(two[1]) == of_example(one)
 
 
-def test_off_by_default_and_refused_for_vectors():
+def test_off_by_default_and_refused_for_vectors(tmp_path):
     assert Plan(resolve(steps=2), 640, 0, 1).next_call(Progress(), 1).augment_TB3.size == 0
-    with pytest.raises(UserError, match="these are vectors of 1: leave it out"):
-        sources.load_configured(resolve(dataset="sine", augment="flip").data)
+    vectors = running.write_npz(tmp_path / "vectors.npz")
+    with pytest.raises(UserError, match="these are vectors of 6: leave it out"):
+        sources.load_configured(resolve(dataset="npz", data_dir=str(vectors), augment="flip").data)
+    with pytest.raises(UserError, match="--augment=flip is not used by --dataset=sine: leave it out"):
+        resolve(dataset="sine", augment="flip")
