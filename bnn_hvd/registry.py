@@ -46,8 +46,8 @@ NETWORKS = {
         "bnn_hvd.models.resnet:resnet18", "residual, four stages of two blocks (64, 128, 256, 512)", NORMALIZATION
     ),
     "vgg16": Row(
-        "bnn_hvd.models.vgg:vgg16", "thirteen 3x3 convs in five blocks, dense output; with --normalization=frn and adam, "
-        "take --learning_rate=3e-4 or less", NORMALIZATION,
+        "bnn_hvd.models.vgg:vgg16", "thirteen 3x3 convs in five blocks, dense output; with --normalization=frn and "
+        "adam, take --learning_rate=3e-4 or less", NORMALIZATION,
     ),
     "matrix_factorisation": Row(
         "bnn_hvd.models.factorisation:matrix_factorisation",
