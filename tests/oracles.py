@@ -56,7 +56,7 @@ class FakeRank:
 
     local_size = 1
     local_rank = first_row = 0
-    concat = staticmethod(list)
+    concat = staticmethod(lambda tensors, name: list(tensors))
     compression = "none"
     gradient_blocks = 0
 
@@ -74,11 +74,11 @@ class FakeRank:
         self._barrier.wait()
         return everything
 
-    def mean(self, tensors: Any) -> list[Any]:
+    def mean(self, tensors: Any, name: str) -> list[Any]:
         rows = self.gather(list(tensors))
         return [sum(column[1:], start=column[0]) / self.size for column in zip(*rows, strict=True)]
 
-    def sum(self, tensors: Any) -> list[Any]:
+    def sum(self, tensors: Any, name: str) -> list[Any]:
         rows = self.gather(list(tensors))
         return [sum(column[1:], start=column[0]) for column in zip(*rows, strict=True)]
 
@@ -87,6 +87,13 @@ class FakeRank:
 
     def any(self, flag: bool) -> bool:
         return any(self.gather(flag))
+
+    def gather_on_root(self, value: Any) -> list[Any] | None:
+        everyone = self.gather(value)
+        return everyone if self.is_root else None
+
+    def scatter(self, values: Any) -> Any:
+        return self.gather(values)[0][self.rank]
 
     def broadcast(self, value: Any) -> Any:
         return self.gather(value)[0]
