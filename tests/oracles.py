@@ -3,6 +3,7 @@
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -100,6 +101,10 @@ class FakeRank:
 
     def barrier(self) -> None:
         self.gather(None)
+
+    def split(self, ranks: range, first_row: int) -> Any:
+        """Return the rank and the size of this rank's group, which has no communication of its own."""
+        return SimpleNamespace(rank=self.rank - ranks.start, size=len(ranks), first_row=first_row)
 
 
 def run_ranks(size: int, function: Callable[[FakeRank], Any]) -> list[Any]:

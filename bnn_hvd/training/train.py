@@ -238,8 +238,8 @@ def save(task: Task, progress: Progress) -> None:
       TrainingError: ranks that train the same particles hold different weights.
     """
     task.population.assert_same(task.state, progress.step)
-    arrays = task.population.gather(task.state)
-    if task.ranks.is_root:
+    arrays = task.population.gather_on_root(task.state)
+    if arrays is not None:
         checkpoint.save(task.config.folder / records.CHECKPOINTS, arrays, progress, task.config.run.keep)
 
 
