@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-MOST_BYTES = 1 << 26  # of a message, all ranks together: measured (docs/log.md)
+MOST_BYTES = 1 << 24  # of a message, all ranks together: measured (docs/log.md)
 ALIGNED = 64  # bytes: each array begins at a multiple of it
 
 

@@ -5,9 +5,11 @@ and evaluations the ranks gather them, in the order of their numbers.
 """
 
 import dataclasses
-from collections.abc import Container
+from collections.abc import Callable, Container
+from typing import Any
 
 import numpy as np
+import tensorflow as tf
 
 from bnn_hvd import seeds
 from bnn_hvd.config import TrainConfig
@@ -68,16 +70,13 @@ class Population:
 
     def gather_on_root(self, state: State) -> Arrays | None:
         """Return all variables of the gathered state on rank 0, and None on the others; every rank calls it."""
-        arrays = checkpoint.arrays_of(state)
-        if self.has_all(state):
-            return arrays if self.ranks.is_root else None
-        parts = self.ranks.gather_on_root(self._contribution(arrays, state))
-        return None if parts is None else self._joined(arrays, parts, state)
+        found = {one.name: self._gathered(one, state, self.ranks.gather_on_root) for one in state.variables}
+        return {name: a for name, a in found.items() if a is not None} if self.ranks.is_root else None
 
     def gather_to_draw_from(self, state: State) -> Arrays:
         """Return the variables of the gathered state that draws depend on, on every rank."""
-        arrays = {name: variable.numpy() for name, variable in state.to_draw_from.items()}
-        return self._joined(arrays, self.ranks.gather(self._contribution(arrays, state)), state)
+        found = {name: self._gathered(one, state, self.ranks.gather) for name, one in state.to_draw_from.items()}
+        return {name: a for name, a in found.items() if a is not None}
 
     def has_all(self, state: State) -> bool:
         """Return whether the state of a rank is the gathered one."""
@@ -89,29 +88,32 @@ class Population:
         """Return whether a variable is equal on all ranks: all train the same particles, and it is of all examples."""
         return self.cluster.size == self.ranks.size and name not in state.example_axis
 
-    def _contribution(self, arrays: Arrays, state: State) -> Arrays:
-        """Return the arrays that this rank sends to gather the state: what a group has alike, its first rank sends."""
+    def _gathered(
+        self, variable: tf.Variable, state: State, gather: Callable[[np.ndarray | None], list[Any] | None]
+    ) -> np.ndarray | None:
+        """Return a variable of the gathered state on the ranks that `gather` returns to, and None on the others.
 
-        def sent(name: str) -> bool:
-            return name in state.example_axis or (self.cluster.rank == 0 and not self._everyone_has(name, state))
+        What the ranks of a group have alike, the first of them sends; what all ranks have alike, none.
+        """
+        name, array = variable.name, variable.numpy()
+        if not array.ndim:
+            return array
+        if self._everyone_has(name, state):
+            return self._after_earlier(name, [array])
+        local = name in state.example_axis
+        parts = gather(array if local or self.cluster.rank == 0 else None)
+        if parts is None:
+            return None
+        groups = dict.fromkeys(self._share(rank).ranks for rank in range(self.ranks.size))  # in order of members
+        rows = [parts[ranks[0]] for ranks in groups]
+        if local:
+            rows = [np.concatenate([parts[r] for r in ranks], state.example_axis[name]) for ranks in groups]
+        return self._after_earlier(name, rows)
 
-        return {name: a for name, a in arrays.items() if a.ndim and sent(name)}
-
-    def _joined(self, arrays: Arrays, parts: list[Arrays], state: State) -> Arrays:
-        """Return the gathered arrays, from those of this rank and the contributions of all, in order of rank."""
-        groups = list(dict.fromkeys(self._share(rank).ranks for rank in range(self.ranks.size)))  # in order of members
-
-        def joined(name: str) -> np.ndarray:
-            if self._everyone_has(name, state):
-                rows = [arrays[name]]
-            elif name in state.example_axis:
-                rows = [np.concatenate([parts[r][name] for r in ranks], state.example_axis[name]) for ranks in groups]
-            else:
-                rows = [parts[ranks[0]][name] for ranks in groups]
-            earlier = [self._earlier[name]] if self._earlier else []
-            return np.concatenate([*earlier, *rows]) if len(rows) + len(earlier) > 1 else rows[0]
-
-        return {name: joined(name) if a.ndim else a for name, a in arrays.items()}
+    def _after_earlier(self, name: str, rows: list[np.ndarray]) -> np.ndarray:
+        """Return the rows of a variable, after those of the particles that were finished before."""
+        rows = [*([self._earlier[name]] if self._earlier else []), *rows]
+        return np.concatenate(rows) if len(rows) > 1 else rows[0]
 
     def _part(self, rank: int, stored: Arrays, state: State, without: Container[str] = ()) -> Arrays:
         """Return a rank's part of stored arrays: its particles, and of local latents those of its examples."""

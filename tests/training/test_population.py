@@ -67,7 +67,7 @@ class Counted:
         return getattr(self._ranks, name)
 
     def gather_on_root(self, value):
-        self.sent += sum(array.nbytes for array in value.values())
+        self.sent += 0 if value is None else value.nbytes
         return self._ranks.gather_on_root(value)
 
 
