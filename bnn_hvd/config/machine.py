@@ -46,7 +46,8 @@ class MachineConfig:
         by=("method",),
     )  # fmt: skip
     stall_timeout_s: float = flag(
-        600.0, "machine", "end the job when ranks have waited this long for another rank; 0: never",
+        600.0, "machine", "end the job when ranks have waited this long, and several times as long as ever before, for "
+        "another rank; 0: never",
         minimum=0, identity=False,
     )  # fmt: skip
     straggler_factor: float = flag(
