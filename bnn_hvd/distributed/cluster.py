@@ -19,8 +19,9 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from bnn_hvd.distributed import collectives, launcher, objects
+from bnn_hvd.distributed import collectives, cores, launcher, objects
 from bnn_hvd.distributed.collectives import Collective
+from bnn_hvd.distributed.cores import Place
 from bnn_hvd.errors import TrainingError, UserError
 
 Concat = Callable[[Sequence[Any], str], list[Any]]
@@ -55,6 +56,12 @@ class Cluster(Protocol):
 
     def join(self, tensors: Sequence[Any], name: str) -> list[Any]:
         """Concatenate each tensor [M, ...] over the ranks along axis 0, in order of rank; also inside a graph."""
+
+    def places(self) -> list[Place]:
+        """Return where each rank may run, in order of rank. TensorFlow need not be set up.
+
+        Where MPI can't be asked, only those on this host are known, and they are assumed to share their cores.
+        """
 
     def check_collectives(self) -> None:
         """Check that the ranks would communicate the same inside the graphs that they have traced since the last check.
@@ -125,6 +132,9 @@ class Solo:
 
     def join(self, tensors: Sequence[Any], name: str) -> list[Any]:
         return list(tensors)
+
+    def places(self) -> list[Place]:
+        return [cores.here()]
 
     def check_collectives(self) -> None:
         pass
@@ -201,6 +211,14 @@ class Hvd:
         assert not all(map(collectives.is_constant, tensors)), f"{name}: ranks do not communicate constants"
         first = self._hvd.rank() - self.rank  # groups are contiguous
         self._traced[Collective(kind, name, range(first, first + self.size), types)] = None
+
+    def places(self) -> list[Place]:
+        # A collective of Horovod would start TensorFlow with all cores, and its threads can't be changed after that.
+        if not (self._hvd.mpi_enabled() and self._hvd.mpi_threads_supported()):
+            return [cores.here()] * self.local_size
+        from mpi4py import MPI
+
+        return MPI.COMM_WORLD.allgather(cores.here())
 
     def check_collectives(self) -> None:
         everyone = self.gather(tuple(self._traced))

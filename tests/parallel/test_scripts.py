@@ -40,4 +40,4 @@ def test_ranks_whose_graphs_differ_communicate_and_what_can_not_be_joined_is_ref
 def test_collectives(ranks, tmp_path):
     job = running.python(SCRIPTS / "collectives.py", tmp_path, ranks=ranks)
     assert job.returncode == 0, job.stdout + job.stderr
-    assert len(re.findall(rf"check_\w+ with {ranks}", job.stdout)) == 13, job.stdout
+    assert len(re.findall(rf"check_\w+ with {ranks}", job.stdout)) == 14, job.stdout

@@ -4,6 +4,7 @@ horovodrun -np 2 python tests/parallel/scripts/collectives.py FOLDER
 """
 
 import copy
+import os
 import sys
 from pathlib import Path
 from types import SimpleNamespace
@@ -118,6 +119,18 @@ def check_objects_in_many_pieces(ranks: Cluster, folder: Path) -> None:
     for check in (check_gather, check_broadcast, check_scatter, check_gather_on_root):
         check(ranks, folder)
     objects.MOST_BYTES = limit
+
+
+def check_shared_cores(ranks: Cluster, folder: Path) -> None:
+    """Ranks with the same 6 of 64 cores share them; with cores of their own, they have them all."""
+    of_process = os.sched_getaffinity
+    try:
+        os.sched_getaffinity = lambda _: set(range(6))
+        assert machine.choose_threads(0, ranks) == max(1, 6 // ranks.size)
+        os.sched_getaffinity = lambda _: set(range(6 * ranks.rank, 6 * ranks.rank + 6))
+        assert machine.choose_threads(0, ranks) == 6
+    finally:
+        os.sched_getaffinity = of_process
 
 
 def check_weights_that_differ(ranks: Cluster, folder: Path) -> None:
