@@ -10,6 +10,7 @@ from benchmarks import jax_peer, report, scores, torch_peer
 PARTS = {
     "layers": "a training step beside TensorFlow Probability's and bayesian-torch's",
     "allreduce": "latency and bandwidth of an all-reduce against message size",
+    "state": "seconds per GiB of a state that goes between two ranks, and into a checkpoint",
     "scaling": "weak scaling from one rank to two",
     "particles": "several particles on one rank, and on two ranks",
     "methods": "a training step and a prediction of every method beside a point network's",

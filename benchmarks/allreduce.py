@@ -80,7 +80,7 @@ def main(spec: dict[str, Any]) -> tuple[int, list[list[Sample]]]:
             x = vector
             for _ in tf.range(steps):
                 tf.autograph.experimental.set_loop_options(parallel_iterations=1)
-                x = tf.ensure_shape(ranks.mean([x])[0], vector.shape)
+                x = tf.ensure_shape(ranks.mean([x], "vector")[0], vector.shape)
             return x[0]
 
         case = Case("", "", lambda steps: loop(tf.constant(steps)).numpy())

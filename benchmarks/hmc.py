@@ -146,7 +146,8 @@ def chain(chains: int, ranks: Any) -> Case:
     target = Classes(10)
     method = build_method(config, build_network(config, x.shape[1:], target), target, len(x), ranks)
     state = method.init(seeds.seed(0, "init"))
-    loop = compile_loop(method.step, state, Shard(x, y, standardize.fit(x, "channel"), plan.shard), plan.batch_size)
+    shard = Shard(x, y, standardize.fit(x, "channel"), plan.shard)
+    loop = compile_loop(method.step, state, shard, plan.batch_size, ranks)
 
     def run(steps: int) -> None:
         for trajectory in range(max(1, steps // LEAPFROGS)):

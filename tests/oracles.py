@@ -3,6 +3,7 @@
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -56,7 +57,7 @@ class FakeRank:
 
     local_size = 1
     local_rank = first_row = 0
-    concat = staticmethod(list)
+    concat = staticmethod(lambda tensors, name: list(tensors))
     compression = "none"
     gradient_blocks = 0
 
@@ -74,11 +75,11 @@ class FakeRank:
         self._barrier.wait()
         return everything
 
-    def mean(self, tensors: Any) -> list[Any]:
+    def mean(self, tensors: Any, name: str) -> list[Any]:
         rows = self.gather(list(tensors))
         return [sum(column[1:], start=column[0]) / self.size for column in zip(*rows, strict=True)]
 
-    def sum(self, tensors: Any) -> list[Any]:
+    def sum(self, tensors: Any, name: str) -> list[Any]:
         rows = self.gather(list(tensors))
         return [sum(column[1:], start=column[0]) for column in zip(*rows, strict=True)]
 
@@ -88,11 +89,22 @@ class FakeRank:
     def any(self, flag: bool) -> bool:
         return any(self.gather(flag))
 
+    def gather_on_root(self, value: Any) -> list[Any] | None:
+        everyone = self.gather(value)
+        return everyone if self.is_root else None
+
+    def scatter(self, values: Any) -> Any:
+        return self.gather(values)[0][self.rank]
+
     def broadcast(self, value: Any) -> Any:
         return self.gather(value)[0]
 
     def barrier(self) -> None:
         self.gather(None)
+
+    def split(self, ranks: range, first_row: int) -> Any:
+        """Return the rank and the size of this rank's group, which has no communication of its own."""
+        return SimpleNamespace(rank=self.rank - ranks.start, size=len(ranks), first_row=first_row)
 
 
 def run_ranks(size: int, function: Callable[[FakeRank], Any]) -> list[Any]:

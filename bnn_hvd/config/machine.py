@@ -9,7 +9,9 @@ from bnn_hvd.config.flags import flag
 class MachineConfig:
     """Threads, communication between ranks, and reproducibility."""
 
-    threads: int = flag(0, "machine", "threads per rank; 0: cores of the host / ranks on it", minimum=0, identity=False)
+    threads: int = flag(
+        0, "machine", "threads per rank; 0: its share of the cores that it may run on", minimum=0, identity=False
+    )
     deterministic: bool = flag(
         False, "machine", "use only kernels that give the same bits in every run (TensorFlow's op determinism)",
         identity=False,
@@ -46,7 +48,8 @@ class MachineConfig:
         by=("method",),
     )  # fmt: skip
     stall_timeout_s: float = flag(
-        600.0, "machine", "end the job when ranks have waited this long for another rank; 0: never",
+        600.0, "machine", "end the job when ranks have waited this long, and several times as long as ever before, for "
+        "another rank; 0: never",
         minimum=0, identity=False,
     )  # fmt: skip
     straggler_factor: float = flag(

@@ -1,7 +1,12 @@
 """Ranks and their communication. The only file that imports Horovod.
 
-Communication is visible where it happens (`gradient = cluster.mean(gradient)`). `Solo` is one process without Horovod,
-`Hvd` is all ranks that the launcher started, or a group of them.
+Communication is visible where it happens (`cluster.mean([gradient], "gradient")`). `Solo` is one process without
+Horovod, `Hvd` is all ranks that the launcher started, or a group of them.
+
+Horovod joins the parts of the ranks by name. By default it makes the name of a collective in a graph from those of its
+input tensors, so ranks whose graphs differ in anything else, as in the number of chunks or of particles, would wait for
+each other for ever. So these collectives have a name of their own. Outside of graphs TensorFlow ignores names: there
+Horovod's name is that of the operation, which is equal on every rank.
 """
 
 import dataclasses
@@ -14,12 +19,20 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from bnn_hvd.distributed import launcher
+from bnn_hvd.distributed import collectives, cores, launcher, objects
+from bnn_hvd.distributed.collectives import Collective
+from bnn_hvd.distributed.cores import Place
 from bnn_hvd.errors import TrainingError, UserError
+
+Concat = Callable[[Sequence[Any], str], list[Any]]
+PREFIX = "bnn_hvd."  # of the names of collectives: no operation of TensorFlow has such a name
 
 
 class Cluster(Protocol):
-    """The collectives. Every rank calls each of them, in the same order."""
+    """The collectives. Every rank calls each of them, in the same order.
+
+    name: of a collective that may be in a graph. Two collectives that may run at the same time have different names.
+    """
 
     rank: int
     size: int
@@ -32,17 +45,30 @@ class Cluster(Protocol):
     @property
     def is_root(self) -> bool: ...
 
-    def mean(self, tensors: Sequence[Any]) -> list[Any]:
+    def mean(self, tensors: Sequence[Any], name: str) -> list[Any]:
         """Average each tensor over the ranks, in one grouped all-reduce; also inside a graph."""
 
-    def sum(self, tensors: Sequence[Any]) -> list[Any]:
+    def sum(self, tensors: Sequence[Any], name: str) -> list[Any]:
         """Add up each tensor over the ranks, in one grouped all-reduce; also inside a graph.
 
         All tensors have one type, which may be float16.
         """
 
-    def join(self, tensors: Sequence[Any]) -> list[Any]:
+    def join(self, tensors: Sequence[Any], name: str) -> list[Any]:
         """Concatenate each tensor [M, ...] over the ranks along axis 0, in order of rank; also inside a graph."""
+
+    def places(self) -> list[Place]:
+        """Return where each rank may run, in order of rank. TensorFlow need not be set up.
+
+        Where MPI can't be asked, only those on this host are known, and they are assumed to share their cores.
+        """
+
+    def check_collectives(self) -> None:
+        """Check that the ranks would communicate the same inside the graphs that they have traced since the last check.
+
+        Raises:
+          TrainingError: they would not, and would wait for ever.
+        """
 
     def max(self, values: Sequence[float]) -> list[float]:
         """Return the largest of each value (float32, no NaN) over the ranks."""
@@ -52,6 +78,15 @@ class Cluster(Protocol):
 
     def gather(self, value: Any) -> list[Any]:
         """Return every rank's value (any picklable object), in order of rank."""
+
+    def gather_on_root(self, value: Any) -> list[Any] | None:
+        """Return every rank's value (any picklable object), in order of rank, on rank 0, and None on the others."""
+
+    def scatter(self, values: Sequence[Any] | None) -> Any:
+        """Return the value (any picklable object) that rank 0 has for this rank.
+
+        values: one for each rank, on rank 0; None on the others.
+        """
 
     def broadcast(self, value: Any) -> Any:
         """Return rank 0's value (any picklable object)."""
@@ -66,11 +101,16 @@ class Cluster(Protocol):
         first_row: where the rows of this group begin in the result of `concat`.
         """
 
-    def concat(self, tensors: Sequence[Any]) -> list[Any]:
+    def concat(self, tensors: Sequence[Any], name: str) -> list[Any]:
         """Concatenate each tensor [M, ...] over the groups along axis 0, in their order; also inside a graph.
 
         Ranks that were not split are one group. The rows of this rank's group begin at `first_row`.
         """
+
+
+def unchanged(tensors: Sequence[Any], name: str) -> list[Any]:
+    """Return the tensors: `concat` over one group."""
+    return list(tensors)
 
 
 class Solo:
@@ -81,19 +121,23 @@ class Solo:
     is_root = True
     compression = "none"
 
-    def __init__(
-        self, concat: Callable[[Sequence[Any]], list[Any]] = list, first_row: int = 0, gradient_blocks: int = 0
-    ):
+    def __init__(self, concat: Concat = unchanged, first_row: int = 0, gradient_blocks: int = 0):
         self.concat, self.first_row, self.gradient_blocks = concat, first_row, gradient_blocks
 
-    def mean(self, tensors: Sequence[Any]) -> list[Any]:
+    def mean(self, tensors: Sequence[Any], name: str) -> list[Any]:
         return list(tensors)
 
-    def sum(self, tensors: Sequence[Any]) -> list[Any]:
+    def sum(self, tensors: Sequence[Any], name: str) -> list[Any]:
         return list(tensors)
 
-    def join(self, tensors: Sequence[Any]) -> list[Any]:
+    def join(self, tensors: Sequence[Any], name: str) -> list[Any]:
         return list(tensors)
+
+    def places(self) -> list[Place]:
+        return [cores.here()]
+
+    def check_collectives(self) -> None:
+        pass
 
     def max(self, values: Sequence[float]) -> list[float]:
         return [float(value) for value in values]
@@ -103,6 +147,13 @@ class Solo:
 
     def gather(self, value: Any) -> list[Any]:
         return [value]
+
+    def gather_on_root(self, value: Any) -> list[Any] | None:
+        return [value]
+
+    def scatter(self, values: Sequence[Any] | None) -> Any:
+        assert values is not None
+        return values[0]
 
     def broadcast(self, value: Any) -> Any:
         return value
@@ -122,13 +173,16 @@ class Hvd:
         hvd: Any,
         compression: str = "none",
         group: Any = None,
-        concat: Callable[[Sequence[Any]], list[Any]] = list,
+        concat: Concat = unchanged,
         first_row: int = 0,
         gradient_blocks: int = 0,
+        traced: dict[Collective, None] | None = None,
     ):
+        """traced: the collectives in the graphs of this process, those of all groups; Horovod has one name for each."""
         self._hvd, self.compression, self.concat, self.first_row = hvd, compression, concat, first_row
         self.gradient_blocks = gradient_blocks
         self._group = group or hvd.global_process_set
+        self._traced = {} if traced is None else traced
         self.rank, self.size = self._group.rank(), self._group.size()
         self.local_rank, self.local_size = hvd.local_rank(), hvd.local_size()
 
@@ -136,27 +190,69 @@ class Hvd:
     def is_root(self) -> bool:
         return self.rank == 0
 
-    def mean(self, tensors: Sequence[Any]) -> list[Any]:
-        return self._hvd.grouped_allreduce(list(tensors), op=self._hvd.Average, process_set=self._group)
+    def mean(self, tensors: Sequence[Any], name: str) -> list[Any]:
+        return self._reduce("mean", self._hvd.Average, tensors, name)
 
-    def sum(self, tensors: Sequence[Any]) -> list[Any]:
-        return self._hvd.grouped_allreduce(list(tensors), op=self._hvd.Sum, process_set=self._group)
+    def sum(self, tensors: Sequence[Any], name: str) -> list[Any]:
+        return self._reduce("sum", self._hvd.Sum, tensors, name)
 
-    def join(self, tensors: Sequence[Any]) -> list[Any]:
-        return self._hvd.grouped_allgather(list(tensors), process_set=self._group)
+    def join(self, tensors: Sequence[Any], name: str) -> list[Any]:
+        self._note("join", name, tensors, collectives.concatenated(tensors), self.size)
+        return self._hvd.grouped_allgather(list(tensors), process_set=self._group, **named(name))
+
+    def _reduce(self, kind: str, operation: Any, tensors: Sequence[Any], name: str) -> list[Any]:
+        self._note(kind, name, tensors, collectives.reduced(tensors))
+        return self._hvd.grouped_allreduce(list(tensors), op=operation, process_set=self._group, **named(name))
+
+    def _note(self, kind: str, name: str, tensors: Sequence[Any], types: tuple[str, ...], copies: int = 1) -> None:
+        collectives.check_size(name, tensors, copies)
+        # Horovod does not tell TensorFlow that its operations have effects. A collective of constants would run while
+        # the graph is optimised, on those ranks alone whose tensors are constant.
+        assert not all(map(collectives.is_constant, tensors)), f"{name}: ranks do not communicate constants"
+        first = self._hvd.rank() - self.rank  # groups are contiguous
+        self._traced[Collective(kind, name, range(first, first + self.size), types)] = None
+
+    def places(self) -> list[Place]:
+        # A collective of Horovod would start TensorFlow with all cores, and its threads can't be changed after that.
+        if not (self._hvd.mpi_enabled() and self._hvd.mpi_threads_supported()):
+            return [cores.here()] * self.local_size
+        from mpi4py import MPI
+
+        return MPI.COMM_WORLD.allgather(cores.here())
+
+    def check_collectives(self) -> None:
+        everyone = self.gather(tuple(self._traced))
+        self._traced.clear()
+        collectives.check_equal(everyone)
 
     def max(self, values: Sequence[float]) -> list[float]:
-        mine, name = np.array(values, np.float32), f"max{len(values)}"
-        return self._hvd.allreduce(mine, op=self._hvd.Max, name=name, process_set=self._group).numpy().tolist()
+        mine = np.array(values, np.float32)
+        return self._hvd.allreduce(mine, op=self._hvd.Max, process_set=self._group).numpy().tolist()
 
     def any(self, flag: bool) -> bool:
         return bool(self.max([flag])[0])
 
     def gather(self, value: Any) -> list[Any]:
-        return self._hvd.allgather_object(value, name="gather", process_set=self._group)
+        return objects.gather(value, self.rank, self.size, self._all_gather)
+
+    def gather_on_root(self, value: Any) -> list[Any] | None:
+        return objects.to_root(value, self.rank, self.size, self._all_gather, self._exchange)
+
+    def scatter(self, values: Sequence[Any] | None) -> Any:
+        return objects.scatter(values, self.rank, self.size, self._from_root, self._exchange)
 
     def broadcast(self, value: Any) -> Any:
-        return self._hvd.broadcast_object(value, root_rank=0, name="broadcast")
+        return objects.broadcast(value, self.is_root, self._from_root)
+
+    def _all_gather(self, mine_N: np.ndarray) -> np.ndarray:
+        return self._hvd.allgather(mine_N, process_set=self._group).numpy()
+
+    def _from_root(self, mine_N: np.ndarray) -> np.ndarray:
+        return self._hvd.broadcast(mine_N, 0, process_set=self._group).numpy()
+
+    def _exchange(self, mine_N: np.ndarray, counts: list[int]) -> np.ndarray:
+        splits = np.array(counts, np.int32)
+        return self._hvd.alltoall(mine_N, splits, process_set=self._group)[0].numpy()
 
     def barrier(self) -> None:
         self.gather(None)
@@ -170,11 +266,17 @@ class Hvd:
             group = _process_set(self._hvd, range(first, first + len(ranks)))
             if first == ranks.start:
                 mine = group
-        return Hvd(self._hvd, self.compression, mine, self._concat_every(len(ranks)), first_row)
+        every = self._concat_every(len(ranks))
+        return Hvd(self._hvd, self.compression, mine, every, first_row, traced=self._traced)
 
-    def _concat_every(self, group_size: int) -> Callable[[Sequence[Any]], list[Any]]:
+    def _concat_every(self, group_size: int) -> Concat:
         """Return `concat` over groups of this size. A group of several ranks has one particle: its row is [1, ...]."""
-        return lambda tensors: [part[::group_size] for part in self._hvd.grouped_allgather(list(tensors))]
+        return lambda tensors, name: [part[::group_size] for part in self.join(tensors, name)]
+
+
+def named(name: str) -> dict[str, Any]:
+    """Return the arguments that make Horovod use this name, whatever the loop or function of the graph it is in."""
+    return {"name": f"{PREFIX}{name}", "ignore_name_scope": True}
 
 
 @functools.cache

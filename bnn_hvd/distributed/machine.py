@@ -3,26 +3,21 @@
 import os
 import sys
 
+from bnn_hvd.distributed import cores
 from bnn_hvd.distributed.cluster import Cluster
 
 
 def choose_threads(requested: int, cluster: Cluster) -> int:
     """Return the number of threads of this rank.
 
-    It is the requested number. If that is 0, it is the number of cores to which the launcher has bound this rank
-    (`aprun -cc depth`, `srun --cpu-bind`), and without a binding this rank's share of the cores of the host.
+    It is the requested number. If that is 0, it is this rank's share of the cores that it may run on: those to which
+    the launcher has bound it, shared with the ranks that may run on them, too.
     """
-    host_cores = os.cpu_count() or 1
-    bound_cores = len(os.sched_getaffinity(0))
-    share = bound_cores if bound_cores < host_cores else max(1, host_cores // cluster.local_size)
-    threads = requested or share
-    if cluster.is_root and threads * cluster.local_size > host_cores:
-        print(
-            f"bnn_hvd: warning: {cluster.local_size} ranks x {threads} threads on a host with {host_cores} cores: "
-            f"the threads will wait for each other; --threads={max(1, host_cores // cluster.local_size)} fits",
-            file=sys.stderr,
-        )
-    return threads
+    places = cluster.places()
+    warning = cores.warning(places, requested)
+    if warning and cluster.is_root:
+        print(warning, file=sys.stderr)
+    return requested or cores.threads(cores.here(), places)
 
 
 def _start_xla_quietly() -> None:

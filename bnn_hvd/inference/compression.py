@@ -46,7 +46,7 @@ def mean(cluster: Cluster, gradients: Sequence[tf.Tensor], scalars: tf.Tensor) -
     """
     dtype = COMPRESSIONS[cluster.compression].dtype
     if dtype == tf.float32:
-        return cluster.mean([*gradients, scalars])
+        return cluster.mean([*gradients, scalars], "gradient")
     # Horovod groups only tensors of one type. The two all-reduces overlap.
-    totals = cluster.sum([tf.cast(gradient * (SCALE / cluster.size), dtype) for gradient in gradients])
-    return [*(tf.cast(total, tf.float32) / SCALE for total in totals), *cluster.mean([scalars])]
+    totals = cluster.sum([tf.cast(gradient * (SCALE / cluster.size), dtype) for gradient in gradients], "gradient")
+    return [*(tf.cast(total, tf.float32) / SCALE for total in totals), *cluster.mean([scalars], "scalars")]

@@ -80,7 +80,9 @@ def over_batch(
     if not cluster.gradient_blocks:
         return averaged(cluster, *part(batch, controls))
     mine = gradient_blocks.sums(cluster, batch, controls, part)
-    everyone, communication_s = clock.timed(cluster, [mine.sum_1V], cluster.join)
+    everyone, communication_s = clock.timed(
+        cluster, [mine.sum_1V], lambda values: cluster.join(values, "gradient_blocks")
+    )
     tensors, scalars = mine.averages(everyone[0])
     return tensors, scalars | {"communication_s": communication_s}
 

@@ -75,7 +75,8 @@ class LogPosterior:
         @tf.custom_gradient
         def value(q: tf.Tensor) -> tuple[tf.Tensor, noise.Gradient]:
             found = self.evaluate(q)
-            total = found.log_likelihood - tf.cast(self._half_squares(q), tf.float32)
+            log_prior = -self._sum_over_coordinates(self._half_squares(q), "log_prior")
+            total = found.log_likelihood + tf.cast(log_prior, tf.float32)
             return total, lambda upstream: upstream[:, None] * found.gradient
 
         return value(q)
@@ -83,8 +84,10 @@ class LogPosterior:
     def evaluate(self, q: tf.Tensor, score: bool = False) -> Evaluation:
         """Return value and gradient at q, from one grouped all-reduce."""
         here, gradient, *scores = self._sums_here(q, score)
+        name = "log_posterior_and_score" if scores else "log_posterior"
         (shared, value, *scores), seconds = clock.timed(
-            self.cluster, [gradient[:, : self._shared(q)], tf.cast(here, tf.float32), *scores], self.cluster.sum
+            self.cluster, [gradient[:, : self._shared(q)], tf.cast(here, tf.float32), *scores],
+            lambda values: self.cluster.sum(values, name),
         )  # fmt: skip
         gradient = tf.concat([shared, gradient[:, self._shared(q) :]], -1) - q / self._scale(q) ** 2
         return Evaluation(value, gradient, here, scores[0] if scores else tf.zeros(q.shape[:1]), seconds)
@@ -107,22 +110,24 @@ class LogPosterior:
     def log_prior(self, q: tf.Tensor) -> tf.Tensor:
         """Return the log prior [M], float64, of the shared coordinates and of the local ones of all ranks."""
         log_scales = tf.broadcast_to(tf.math.log(self._scale(q)), q.shape)
-        return -self._half_squares(q) - self._sum_over_coordinates(log_scales + 0.5 * math.log(2 * math.pi))
+        norms = tf.cast(log_scales + 0.5 * math.log(2 * math.pi), tf.float64)
+        return -self._sum_over_coordinates(tf.cast(self._half_squares(q), tf.float64) + norms, "log_prior")
 
     def log_prior_change(self, before: tf.Tensor, after: tf.Tensor) -> tf.Tensor:
         """Return the change of the log prior [M], float64, between positions [M, Q]: not a difference of large sums."""
-        return -self._sum_over_coordinates((after - before) * (after + before) / (2.0 * self._scale(after) ** 2))
+        changes = (after - before) * (after + before) / (2.0 * self._scale(after) ** 2)
+        return -self._sum_over_coordinates(changes, "log_prior_change")
 
     def kinetic_change(self, before: tf.Tensor, after: tf.Tensor) -> tf.Tensor:
         """Return the change of the kinetic energy p^2 / 2 [M], float64, of shared and local momenta [M, Q]."""
-        return self._sum_over_coordinates((after - before) * (after + before) / 2.0)
+        return self._sum_over_coordinates((after - before) * (after + before) / 2.0, "kinetic_change")
 
     def log_likelihood_change(self, before: Evaluation, after: Evaluation) -> tf.Tensor:
         """Return the change of the log likelihood [M], float64, between two evaluations.
 
         The ranks add up their changes in float64: a change may be large on each rank, and small in the sum.
         """
-        return self.cluster.sum([after.here - before.here])[0]
+        return self.cluster.sum([after.here - before.here], "log_likelihood_change")[0]
 
     def log_likelihood_change64(self, before: tf.Tensor, after: tf.Tensor) -> tf.Tensor:
         """Return the change of the log likelihood [M] between positions [M, Q], all in float64: two forward passes."""
@@ -133,7 +138,7 @@ class LogPosterior:
 
         before, after = tf.cast(before, tf.float64), tf.cast(after, tf.float64)
         here = self.chunks.sum(of_chunk, [tf.zeros([after.shape[0]], tf.float64)])
-        return self.cluster.sum(here)[0]
+        return self.cluster.sum(here, "log_likelihood_change64")[0]
 
     def momentum(self, seeds_M2: tf.Tensor, size: int) -> tf.Tensor:
         """Return momenta, standard normals [M, size]: the shared ones are equal on all ranks.
@@ -146,16 +151,19 @@ class LogPosterior:
         every_local = noise.normals(seeds.derive(seeds_M2, purpose=LOCAL), self.local.total)
         return tf.concat([noise.normals(seeds_M2, self.local.num_shared), every_local[:, self.local.mine]], -1)
 
-    def _sum_over_coordinates(self, values: tf.Tensor) -> tf.Tensor:
-        """Return the sum over all coordinates [M], float64: the shared ones once, the local ones of all ranks."""
+    def _sum_over_coordinates(self, values: tf.Tensor, name: str) -> tf.Tensor:
+        """Return the sum over all coordinates [M], float64: the shared ones once, the local ones of all ranks.
+
+        name: of the collective.
+        """
         values = tf.cast(values, tf.float64)
         shared = tf.reduce_sum(values[:, : self._shared(values)], -1)
         if self._shared(values) == values.shape[-1]:
             return shared
-        return shared + self.cluster.sum([tf.reduce_sum(values[:, self._shared(values) :], -1)])[0]
+        return shared + self.cluster.sum([tf.reduce_sum(values[:, self._shared(values) :], -1)], name)[0]
 
     def _half_squares(self, q: tf.Tensor) -> tf.Tensor:
-        return self._sum_over_coordinates(q**2 / (2.0 * self._scale(q) ** 2))
+        return q**2 / (2.0 * self._scale(q) ** 2)
 
     def _scale(self, q: tf.Tensor) -> tf.Tensor:
         return tf.cast(self.prior_scale, q.dtype)

@@ -54,11 +54,21 @@ class State(tf.Module):
         super().__init__()
         self.params = tf.Variable(params, name="params")
         self.slots = optimizer.slots(self.params) if optimizer else {}
+        self._of_optimizer = {variable.name for variable in self.slots.values()}
         if network and network.initial_statistics.size:
             each = tf.broadcast_to(network.initial_statistics, [*params.shape[:-1], network.initial_statistics.size])
             self.slots[STATISTICS] = tf.Variable(each, name="batch_statistics")
         self.step = tf.Variable(0, dtype=tf.int64, name="step")
         self.example_axis: dict[str, int] = {}
+
+    @property
+    def to_draw_from(self) -> dict[str, tf.Variable]:
+        """The variables that draws may depend on, by their name: all but the optimizer's."""
+        return {one.name: one for one in self.variables if one.name not in self._of_optimizer}
+
+    def drop_optimizer(self) -> None:
+        """Free the variables of the optimizer: the state can be drawn from, but not trained."""
+        self.slots = {key: slot for key, slot in self.slots.items() if slot.name not in self._of_optimizer}
 
 
 class Picked(NamedTuple):

@@ -82,7 +82,9 @@ class Svgd(Method):
 
     def _direction(self, theta: tf.Tensor, scores: tf.Tensor) -> tf.Tensor:
         shape, first = [self.num_particles, theta.shape[1]], self.cluster.first_row
-        theta_all, scores_all = (tf.ensure_shape(every, shape) for every in self.cluster.concat([theta, scores]))
+        theta_all, scores_all = (
+            tf.ensure_shape(every, shape) for every in self.cluster.concat([theta, scores], "particles")
+        )
         return svgd_direction(theta_all, scores_all, slice(first, first + theta.shape[0]))
 
 

@@ -7,7 +7,6 @@ is used.
 
 import dataclasses
 import hashlib
-import io
 import re
 import sys
 import zipfile
@@ -54,10 +53,12 @@ def arrays_of(state: Any) -> Arrays:
 def save(folder: Path, arrays: Arrays, progress: Progress, keep: int) -> Path:
     """Write a checkpoint and return its path; then remove all but the newest `keep`."""
     fields = {f"{PROGRESS}{name}": np.asarray(value) for name, value in dataclasses.asdict(progress).items()}
-    content = records.npz_bytes({**arrays, **fields})
     added = f"particle-{progress.first_member:06d}-" if progress.first_member else ""
-    path = folder / f"{added}step-{progress.step:010d}-{_digest(content)}.npz"
-    records.write_bytes(path, content)
+    with records.temporary(folder / "checkpoint.npz") as file:
+        with file.open("wb") as opened:  # not in memory: a state may be as large as that
+            np.savez(opened, **arrays, **fields)
+        path = folder / f"{added}step-{progress.step:010d}-{_digest(file)}.npz"
+        records.publish(file, path)
     # The new checkpoint stays, even if a damaged one has a later step.
     for old in [other for other in list_newest_first(folder) if other != path][keep - 1 :]:
         old.unlink()
@@ -78,10 +79,9 @@ def read_newest_good(folder: Path) -> Arrays | None:
     """Return the arrays of the newest checkpoint that is not damaged, or None; print a warning for each that is."""
     for path in list_newest_first(folder):
         try:
-            content = path.read_bytes()
-            if _digest(content) != NAME.fullmatch(path.name)["digest"]:  # type: ignore[index]
+            if _digest(path) != NAME.fullmatch(path.name)["digest"]:  # type: ignore[index]
                 raise ValueError("its content does not match the checksum in its name")
-            with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
+            with np.load(path, allow_pickle=False) as arrays:
                 return dict(arrays)
         except (OSError, ValueError, zipfile.BadZipFile) as error:
             print(f"bnn_hvd: warning: checkpoint {path} is damaged and not used: {error}", file=sys.stderr)
@@ -117,5 +117,6 @@ def is_progress(name: str) -> bool:
     return name.startswith(PROGRESS)
 
 
-def _digest(content: bytes) -> str:
-    return hashlib.sha256(content).hexdigest()[:16]
+def _digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()[:16]

@@ -5,7 +5,6 @@ Training and analysis communicate through these files only; nothing here needs T
 """
 
 import contextlib
-import io
 import json
 import math
 import os
@@ -48,17 +47,29 @@ LOCK = ".lock"  # held by the job that trains on the run directory
 
 
 @contextlib.contextmanager
-def atomic(path: Path) -> Iterator[Path]:
-    """Yield a temporary path beside `path`, and rename it to `path` if the block ends without an error."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+def temporary(path: Path) -> Iterator[Path]:
+    """Yield a temporary path beside `path`; a file that is there when the block ends is removed."""
+    file = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        yield temporary
-        with temporary.open("rb") as file:
-            os.fsync(file.fileno())
-        temporary.replace(path)
+        yield file
     finally:
         with contextlib.suppress(OSError):  # on a read-only file system: the error to report is the one above
-            temporary.unlink(missing_ok=True)
+            file.unlink(missing_ok=True)
+
+
+def publish(file: Path, path: Path) -> None:
+    """Flush a temporary file to disk, and rename it to `path`."""
+    with file.open("rb") as opened:
+        os.fsync(opened.fileno())
+    file.replace(path)
+
+
+@contextlib.contextmanager
+def atomic(path: Path) -> Iterator[Path]:
+    """Yield a temporary path beside `path`, and rename it to `path` if the block ends without an error."""
+    with temporary(path) as file:
+        yield file
+        publish(file, path)
 
 
 def write_bytes(path: Path, content: bytes) -> None:
@@ -91,14 +102,9 @@ def read_json(path: Path) -> Any:
     return json.loads(path.read_text())
 
 
-def npz_bytes(arrays: dict[str, np.ndarray]) -> bytes:
-    buffer = io.BytesIO()
-    np.savez(buffer, **arrays)
-    return buffer.getvalue()
-
-
 def write_npz(path: Path, arrays: dict[str, np.ndarray]) -> None:
-    write_bytes(path, npz_bytes(arrays))
+    with atomic(path) as file, file.open("wb") as opened:
+        np.savez(opened, **arrays)
 
 
 def append_jsonl(path: Path, *rows: dict[str, Any]) -> None:

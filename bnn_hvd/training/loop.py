@@ -1,11 +1,13 @@
 """The compiled loop over the steps of a call."""
 
+import functools
 from collections.abc import Callable
 
 import numpy as np
 import tensorflow as tf
 
 from bnn_hvd.data.pipeline import Examples, Shard
+from bnn_hvd.distributed.cluster import Cluster
 from bnn_hvd.inference.checksums import Step
 from bnn_hvd.inference.method import Controls, Scalars, State
 from bnn_hvd.training.plan import Call
@@ -13,9 +15,11 @@ from bnn_hvd.training.plan import Call
 Loop = Callable[[Call], dict[str, np.ndarray]]  # makes the steps of a call; returns their scalars [T] by name
 
 
-def compile_loop(one_step: Step, state: State, examples: Examples | Shard, batch_size: int) -> Loop:
-    """Return the compiled loop over the steps of a call; it is traced once.
+def compile_loop(one_step: Step, state: State, examples: Examples | Shard, batch_size: int, ranks: Cluster) -> Loop:
+    """Return the compiled loop over the steps of a call; its first call traces it.
 
+    The first call raises TrainingError on every rank, before the first step, if the ranks would communicate different
+    things in it.
     Legend: T steps, B examples, K scalars.
     """
     # Only the loop itself is rewritten into a graph: AutoGraph would rewrite all that it calls, Horovod included.
@@ -45,7 +49,16 @@ def compile_loop(one_step: Step, state: State, examples: Examples | Shard, batch
             history_TK = history_TK.write(i, pack(step(state, batch, controls), names))
         return dict(zip(names, tf.unstack(history_TK.stack(), len(names), axis=1), strict=True))
 
-    return lambda call: {name: values_T.numpy() for name, values_T in loop(*call).items()}
+    @functools.cache
+    def trace() -> None:
+        loop.get_concrete_function()
+        ranks.check_collectives()
+
+    def run(call: Call) -> dict[str, np.ndarray]:
+        trace()
+        return {name: values_T.numpy() for name, values_T in loop(*call).items()}
+
+    return run
 
 
 def _pack(scalars: Scalars, names: list[str]) -> tf.Tensor:

@@ -30,7 +30,7 @@ from bnn_hvd.training.plan import Call, Plan
 from bnn_hvd.training.population import GatheredState
 from bnn_hvd.training.stopping import StopRequest
 from bnn_hvd.training.task import Task, prepare
-from bnn_hvd.training.watchdog import START_PATIENCE, Watchdog
+from bnn_hvd.training.watchdog import Watchdog
 
 Scores = dict[str, Any]  # by name, of an evaluation on the test part
 
@@ -145,7 +145,7 @@ def make_loop(task: Task) -> Loop:
     known = task.description
     part = (task.arrays.x_train, known.target.standardized(task.arrays.y_train), known.standardizer)
     examples = Shard(*part, plan.shard) if plan.full_batch else Examples(*part, bool(config.data.augment))
-    return compile_loop(task.step, task.state, examples, plan.batch_size)
+    return compile_loop(task.step, task.state, examples, plan.batch_size, task.ranks)
 
 
 def make_evaluate(task: Task, gathered: GatheredState, logbook: Logbook) -> Callable[[Progress], Scores]:
@@ -183,12 +183,12 @@ def fit(session: Session, progress: Progress) -> tuple[Progress, Scores | None]:
         if stopping or plan.evaluation_due(progress) or plan.checkpoint_due(progress):
             agreement.assert_weights_finite(task.state, progress.step, ranks, session.way_out)
         if plan.evaluation_due(progress):
-            session.watchdog.enter(f"the evaluation after step {progress.step}")
+            session.watchdog.enter("evaluation", f"the evaluation after step {progress.step}")
             watch = Stopwatch()
             scores = session.evaluate(progress)
             session.logbook.time(progress, "eval", watch.elapsed_s())
         if stopping or plan.checkpoint_due(progress):
-            session.watchdog.enter(f"the checkpoint after step {progress.step}")
+            session.watchdog.enter("checkpoint", f"the checkpoint after step {progress.step}")
             watch = Stopwatch()
             save(task, progress)
             session.logbook.time(progress, "checkpoint", watch.elapsed_s())
@@ -205,7 +205,7 @@ def run_call(session: Session, progress: Progress, call: Call, first_call: bool)
     """
     plan = session.task.plan
     first, last = progress.step + 1, progress.step + call.steps
-    session.watchdog.enter(f"steps {first} to {last}", START_PATIENCE if first_call else 1.0)
+    session.watchdog.enter("first call" if first_call else "steps", f"steps {first} to {last}", call.steps)
     watch = Stopwatch()
     history = session.loop(call)
     seconds = watch.elapsed_s()
@@ -238,8 +238,8 @@ def save(task: Task, progress: Progress) -> None:
       TrainingError: ranks that train the same particles hold different weights.
     """
     task.population.assert_same(task.state, progress.step)
-    arrays = task.population.gather(task.state)
-    if task.ranks.is_root:
+    arrays = task.population.gather_on_root(task.state)
+    if arrays is not None:
         checkpoint.save(task.config.folder / records.CHECKPOINTS, arrays, progress, task.config.run.keep)
 
 

@@ -76,7 +76,7 @@ class Training:
 
         standardizer = Standardizer(np.float32(128), np.float32(1 / 64))
         examples = Shard(X, Y, standardizer, slice(None)) if self.plan.full_batch else Examples(X, Y, standardizer)
-        self.loop = compile_loop(counting_step, self.state, examples, self.plan.batch_size)
+        self.loop = compile_loop(counting_step, self.state, examples, self.plan.batch_size, Solo())
         self.initial = [variable.numpy() for variable in self.state.variables]
 
     def begin_again(self, seed: int = CONFIG.run.seed) -> "Training":
@@ -108,7 +108,7 @@ class Counting(Solo):
 
     size, sent = 2, 0
 
-    def mean(self, tensors):
+    def mean(self, tensors, name):
         self.sent += sum(size for size in (tensor.shape.num_elements() for tensor in tensors) if size > SCALARS)
         return list(tensors)
 

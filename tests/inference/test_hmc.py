@@ -126,7 +126,7 @@ def horovods_own_gradient(cluster):
 
     @tf.custom_gradient
     def total(x):
-        return cluster.sum([x])[0], lambda upstream: cluster.sum([upstream])[0]
+        return cluster.sum([x], "x")[0], lambda upstream: cluster.sum([upstream], "gradient")[0]
 
     return total
 

@@ -109,7 +109,7 @@ def test_particles_on_several_ranks_are_those_of_one_rank():
     """2 ranks with 3 particles each, where each rank is a group that sees all the data, equal one rank with 6."""
 
     def on_rank(ranks):
-        def concat(tensors):
+        def concat(tensors, name):
             return [tf.concat(parts, 0) for parts in zip(*ranks.gather(list(tensors)), strict=True)]
 
         mine = slice(3 * ranks.rank, 3 * ranks.rank + 3)

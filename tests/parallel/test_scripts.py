@@ -29,7 +29,15 @@ def test_the_log_posterior_is_that_of_all_the_data(ranks):
 
 
 @RANKS
+def test_ranks_whose_graphs_differ_communicate_and_what_can_not_be_joined_is_refused(ranks):
+    """Every layout of examples, chunks, threads and particles is random; a rank that waits for ever ends the test."""
+    job = running.python(SCRIPTS / "uneven_layouts.py", ranks=ranks)
+    assert job.returncode == 0, job.stdout + job.stderr
+    assert len(re.findall(r"check_\w+ \d", job.stdout)) == 9, job.stdout
+
+
+@RANKS
 def test_collectives(ranks, tmp_path):
     job = running.python(SCRIPTS / "collectives.py", tmp_path, ranks=ranks)
     assert job.returncode == 0, job.stdout + job.stderr
-    assert len(re.findall(rf"check_\w+ with {ranks}", job.stdout)) == 10, job.stdout
+    assert len(re.findall(rf"check_\w+ with {ranks}", job.stdout)) == 14, job.stdout

@@ -4,6 +4,7 @@ horovodrun -np 2 python tests/parallel/scripts/collectives.py FOLDER
 """
 
 import copy
+import os
 import sys
 from pathlib import Path
 from types import SimpleNamespace
@@ -13,7 +14,7 @@ import tensorflow as tf
 
 from bnn_hvd import noise
 from bnn_hvd.config import compose, resolve
-from bnn_hvd.distributed import cluster, machine
+from bnn_hvd.distributed import cluster, machine, objects
 from bnn_hvd.distributed.cluster import Cluster
 from bnn_hvd.errors import TrainingError
 from bnn_hvd.inference import compression
@@ -31,7 +32,7 @@ def check_mean(ranks: Cluster, folder: Path) -> None:
     values = [np.arange(5, dtype=np.float32) * (rank + 1) for rank in range(ranks.size)]
     mine = values[ranks.rank]
     for _ in range(3):
-        vector, scalar = tf.function(ranks.mean)([tf.constant(mine), tf.constant(mine[1])])
+        vector, scalar = tf.function(ranks.mean)([tf.constant(mine), tf.constant(mine[1])], "check")
         np.testing.assert_allclose(vector, np.mean(values, 0), rtol=1e-6)
         np.testing.assert_allclose(scalar, np.mean(values, 0)[1], rtol=1e-6)
 
@@ -74,7 +75,9 @@ def check_any(ranks: Cluster, folder: Path) -> None:
 
 def check_join(ranks: Cluster, folder: Path) -> None:
     """In a graph, `join` returns the rows of all ranks in order of rank."""
-    rows, numbers = tf.function(ranks.join)([tf.fill([2, 3], float(ranks.rank)), tf.constant([ranks.rank + 0.5])])
+    rows, numbers = tf.function(ranks.join)(
+        [tf.fill([2, 3], float(ranks.rank)), tf.constant([ranks.rank + 0.5])], "check"
+    )
     np.testing.assert_array_equal(rows[:, 1], np.repeat(np.arange(ranks.size), 2))
     np.testing.assert_array_equal(numbers, np.arange(ranks.size) + 0.5)
 
@@ -93,6 +96,41 @@ def check_gather(ranks: Cluster, folder: Path) -> None:
 
 def check_broadcast(ranks: Cluster, folder: Path) -> None:
     assert ranks.broadcast(("from", ranks.rank)) == ("from", 0)
+
+
+def check_scatter(ranks: Cluster, folder: Path) -> None:
+    values = [{"rank": rank, "array": np.full(rank, 0.5)} for rank in range(ranks.size)]
+    found = ranks.scatter(values if ranks.is_root else None)
+    assert found["rank"] == ranks.rank
+    assert found["array"].tolist() == [0.5] * ranks.rank
+
+
+def check_gather_on_root(ranks: Cluster, folder: Path) -> None:
+    gathered = ranks.gather_on_root({"rank": ranks.rank, "array": np.full(ranks.rank, 0.5)})
+    assert (gathered is not None) == ranks.is_root
+    for rank, part in enumerate(gathered or []):
+        assert part["rank"] == rank
+        assert part["array"].tolist() == [0.5] * rank
+
+
+def check_objects_in_many_pieces(ranks: Cluster, folder: Path) -> None:
+    """The same holds of objects of many pieces: a limit of a few bytes is for them what 2 GiB are for MPI."""
+    limit, objects.MOST_BYTES = objects.MOST_BYTES, 100
+    for check in (check_gather, check_broadcast, check_scatter, check_gather_on_root):
+        check(ranks, folder)
+    objects.MOST_BYTES = limit
+
+
+def check_shared_cores(ranks: Cluster, folder: Path) -> None:
+    """Ranks with the same 6 of 64 cores share them; with cores of their own, they have them all."""
+    of_process = os.sched_getaffinity
+    try:
+        os.sched_getaffinity = lambda _: set(range(6))
+        assert machine.choose_threads(0, ranks) == max(1, 6 // ranks.size)
+        os.sched_getaffinity = lambda _: set(range(6 * ranks.rank, 6 * ranks.rank + 6))
+        assert machine.choose_threads(0, ranks) == 6
+    finally:
+        os.sched_getaffinity = of_process
 
 
 def check_weights_that_differ(ranks: Cluster, folder: Path) -> None:

@@ -53,7 +53,7 @@ def log_likelihood(q: tf.Tensor, batch: Batch) -> tf.Tensor:
 
 
 def through_horovod(q: tf.Tensor, shard: Batch, ranks: Cluster) -> tf.Tensor:
-    return tf.cast(ranks.sum([log_likelihood(q, shard)])[0], tf.float32) - 0.5 * tf.reduce_sum(q * q, -1)
+    return tf.cast(ranks.sum([log_likelihood(q, shard)], "through")[0], tf.float32) - 0.5 * tf.reduce_sum(q * q, -1)
 
 
 def differentiate(target: Callable[[tf.Tensor], tf.Tensor], q: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:

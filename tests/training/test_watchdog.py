@@ -1,0 +1,95 @@
+"""A stalled rank ends the job; a slow job goes on, however long its trajectories are. The clock is the test's own."""
+
+from types import SimpleNamespace
+
+import pytest
+
+from bnn_hvd.training.watchdog import CHECKS, SLOWER, Watchdog
+
+TIMEOUT_S = 80.0
+
+
+class Job:
+    """The watchdogs of three ranks, and their clock."""
+
+    def __init__(self, folder):
+        self.now_s = 0.0
+        ranks = [SimpleNamespace(rank=rank, size=3, is_root=rank == 0) for rank in range(3)]
+        self.dogs = [Watchdog(folder, rank, TIMEOUT_S, lambda: self.now_s) for rank in ranks]
+        self.alive = set(self.dogs)
+
+    def enter(self, kind: str, units: int = 1) -> None:
+        for dog in self.dogs:
+            dog.enter(kind, f"{units} of {kind}", units)
+
+    def wait(self, seconds: float) -> tuple[float, str]:
+        """Let time pass until a rank ends the job; returns how much has passed, and what the rank says."""
+        start = self.now_s
+        while self.now_s < start + seconds:
+            self.now_s += TIMEOUT_S / CHECKS
+            for dog in self.dogs:
+                if dog in self.alive and (report := dog.check()):
+                    return self.now_s - start, report
+        return seconds, ""
+
+
+@pytest.fixture
+def job(tmp_path) -> Job:
+    return Job(tmp_path)
+
+
+def test_a_trajectory_that_is_longer_than_the_time_out_goes_on(job):
+    for _ in range(3):
+        job.enter("steps")
+        assert job.wait(20 * TIMEOUT_S) == (20 * TIMEOUT_S, "")
+
+
+@pytest.mark.parametrize("kind", ["first call", "steps"])
+@pytest.mark.parametrize("before", [0, 1, 9])
+def test_a_rank_that_stalls_is_named_within_the_patience(job, kind, before):
+    """A stall takes SLOWER times as long as the longest phase of its kind so far, or else the time-out."""
+    if before:
+        job.enter(kind)
+        job.wait(before * TIMEOUT_S)
+    job.enter(kind)
+    job.alive.remove(job.dogs[1])
+    waited_s, report = job.wait(10**4 * TIMEOUT_S)
+    assert "; stalled: rank 1. The last checkpoint is kept" in report
+    patience_s = max(1, SLOWER * before) * TIMEOUT_S
+    assert patience_s <= waited_s <= patience_s + TIMEOUT_S
+
+
+def test_a_rank_that_stalls_after_its_first_notes_is_named(job):
+    """The first phase of its kind has no patience to follow; ranks go on leaving notes."""
+    job.enter("steps")
+    assert job.wait(10 * TIMEOUT_S)[1] == ""
+    job.alive.remove(job.dogs[2])
+    waited_s, report = job.wait(10**4 * TIMEOUT_S)
+    assert "stalled: rank 2." in report
+    assert waited_s <= 2 * TIMEOUT_S
+
+
+def test_the_patience_is_that_of_as_many_steps(job):
+    job.enter("steps", units=1)
+    job.wait(TIMEOUT_S)
+    job.enter("steps", units=10)
+    waited_s, report = job.wait(10**4 * TIMEOUT_S)
+    assert 10 * SLOWER * TIMEOUT_S <= waited_s <= (10 * SLOWER + 1) * TIMEOUT_S
+    assert "every rank still answers: rank 1 on " in report
+    assert ", in 10 of steps for " in report
+
+
+def test_phases_of_one_kind_say_nothing_of_another(job):
+    job.enter("evaluation")
+    job.wait(20 * TIMEOUT_S)
+    job.enter("checkpoint")
+    job.enter("steps")
+    job.enter("checkpoint")
+    assert job.wait(10**4 * TIMEOUT_S)[0] <= 2 * TIMEOUT_S
+
+
+def test_a_job_without_a_stall_writes_nothing(job, tmp_path):
+    for _ in range(100):
+        job.enter("steps")
+        job.wait(TIMEOUT_S / 3)
+    assert list(tmp_path.iterdir()) == []
