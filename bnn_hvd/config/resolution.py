@@ -94,8 +94,6 @@ def fill(values: Values, **defaults: Any) -> None:
 def _check_length(values: Values) -> None:
     if values["epochs"] is not None and values["steps"] is not None:
         raise UserError("--epochs and --steps both say how long to train: give one of them")
-    if values["lr_schedule"] == "cosine" and values["steps"] is not None:
-        raise UserError("--lr_schedule=cosine ends with the last epoch: give --epochs instead of --steps")
 
 
 def _take_model(values: Values) -> None:

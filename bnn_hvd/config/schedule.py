@@ -29,8 +29,9 @@ class ScheduleConfig:
         by=("method",),
     )  # fmt: skip
     lr_schedule: str = flag(
-        "constant", "schedule", "constant; cosine: falls to 0 at the last of --epochs; step: falls every "
-        "--lr_step_epochs", choices=("constant", "cosine", "step"), by=("method",),
+        "constant", "schedule", "constant; cosine: half a cosine to 0 at the end; tail: constant, then a line to 0 "
+        "over the last half; step: falls every --lr_step_epochs", choices=("constant", "cosine", "tail", "step"),
+        by=("method",),
     )  # fmt: skip
     lr_step_epochs: int = flag(
         30, "schedule", "epochs between falls of --lr_schedule=step", minimum=1, by=("method",),

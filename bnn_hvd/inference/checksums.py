@@ -15,7 +15,8 @@ from bnn_hvd.config import TrainConfig
 from bnn_hvd.data.pipeline import Batch
 from bnn_hvd.errors import UserError
 from bnn_hvd.inference import parameter_index
-from bnn_hvd.inference.method import Controls, Method, Scalars, State
+from bnn_hvd.inference.controls import Controls
+from bnn_hvd.inference.method import Method, Scalars, State
 from bnn_hvd.inference.optimizers import Optimizer
 from bnn_hvd.models.network import Network
 from bnn_hvd.run import records
@@ -40,13 +41,13 @@ class ChecksumOptimizer(Optimizer):
         return self.optimizer.slots(params)
 
     def apply(
-        self, params: tf.Variable, slots: dict[str, tf.Variable], gradient: tf.Tensor, learning_rate: tf.Tensor,
+        self, params: tf.Variable, slots: dict[str, tf.Variable], gradient: tf.Tensor, controls: Controls,
         step: tf.Tensor,
     ) -> None:  # fmt: skip
         if self.nudge_step:
             gradient = tf.cond(tf.equal(step + 1, self.nudge_step), lambda: nudged(gradient), lambda: gradient)
         self.gradient_checksum.assign(checksum(gradient))
-        self.optimizer.apply(params, slots, gradient, learning_rate, step)
+        self.optimizer.apply(params, slots, gradient, controls, step)
 
 
 def with_checksums(method: Method, config: TrainConfig) -> Step:

@@ -7,7 +7,8 @@ import tensorflow as tf
 from bnn_hvd.data.pipeline import Batch
 from bnn_hvd.distributed.cluster import Cluster
 from bnn_hvd.inference import clock, compression, gradient_blocks
-from bnn_hvd.inference.method import Controls, Picked, Scalars, State
+from bnn_hvd.inference.controls import Controls
+from bnn_hvd.inference.method import Picked, Scalars, State
 from bnn_hvd.inference.optimizers import Optimizer
 from bnn_hvd.models.network import STATISTICS
 
@@ -38,7 +39,7 @@ def descend(
     (gradient, *seen), scalars = over_batch(cluster, batch, controls, part)
     for statistics in seen:
         average_in(state, statistics)
-    optimizer.apply(state.params, state.slots, gradient, controls.learning_rate, state.step)
+    optimizer.apply(state.params, state.slots, gradient, controls, state.step)
     state.step.assign_add(1)
     return scalars
 

@@ -9,7 +9,8 @@ import tensorflow as tf
 
 from bnn_hvd import seeds
 from bnn_hvd.data.pipeline import Batch
-from bnn_hvd.inference.method import Controls, Draws, Forward, Marginals, Method, Picked, Scalars, State
+from bnn_hvd.inference.controls import Controls
+from bnn_hvd.inference.method import Draws, Forward, Marginals, Method, Picked, Scalars, State
 from bnn_hvd.inference.optimizers import Optimizer
 
 

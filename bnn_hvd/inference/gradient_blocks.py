@@ -20,7 +20,7 @@ import tensorflow as tf
 from bnn_hvd import seeds
 from bnn_hvd.data.pipeline import Batch
 from bnn_hvd.distributed.cluster import Cluster
-from bnn_hvd.inference.method import Controls
+from bnn_hvd.inference.controls import Controls
 
 Part = Callable[[Batch, Controls], tuple[list[tf.Tensor], dict[str, tf.Tensor]]]
 

@@ -18,11 +18,12 @@ from bnn_hvd.data.pipeline import Batch
 from bnn_hvd.distributed.cluster import Cluster, Solo
 from bnn_hvd.errors import UserError
 from bnn_hvd.inference import chunks, draw_ring, dual_averaging, hamiltonian
+from bnn_hvd.inference.controls import Controls
 from bnn_hvd.inference.draw_ring import DrawRing
 from bnn_hvd.inference.dual_averaging import StepSize
 from bnn_hvd.inference.init_from import initial_theta
 from bnn_hvd.inference.likelihoods import Likelihood
-from bnn_hvd.inference.method import Controls, Draws, Forward, Marginals, Method, Picked, Scalars, State
+from bnn_hvd.inference.method import Draws, Forward, Marginals, Method, Picked, Scalars, State
 from bnn_hvd.inference.network_posterior import NetworkPosterior
 from bnn_hvd.models.network import Network
 

@@ -11,10 +11,11 @@ from bnn_hvd.config import TrainConfig, flag
 from bnn_hvd.config.options import OPTIMIZER, MethodOptions, Values
 from bnn_hvd.data.pipeline import Batch
 from bnn_hvd.distributed.cluster import Cluster
+from bnn_hvd.inference.controls import Controls
 from bnn_hvd.inference.descent import gradient_of, over_batch
 from bnn_hvd.inference.init_from import initial_theta
 from bnn_hvd.inference.likelihoods import Likelihood
-from bnn_hvd.inference.method import Controls, Draws, Forward, Marginals, Method, Picked, Scalars, State
+from bnn_hvd.inference.method import Draws, Forward, Marginals, Method, Picked, Scalars, State
 from bnn_hvd.models.network import Network
 
 # With a kl_weight of 0 there would be no noise, and no estimate of the curvature.

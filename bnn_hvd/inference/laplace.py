@@ -12,11 +12,12 @@ from bnn_hvd.config.options import GRADIENT, MINI_BATCHES, MethodOptions, Values
 from bnn_hvd.data.pipeline import Batch
 from bnn_hvd.distributed.cluster import Cluster
 from bnn_hvd.errors import UserError
+from bnn_hvd.inference.controls import Controls
 from bnn_hvd.inference.descent import over_batch
 from bnn_hvd.inference.init_from import POSTERIOR, trained_theta
 from bnn_hvd.inference.likelihoods import Likelihood
 from bnn_hvd.inference.map_loss import MaximumAPosteriori
-from bnn_hvd.inference.method import Controls, Draws, Forward, Method, Picked, Scalars, State
+from bnn_hvd.inference.method import Draws, Forward, Method, Picked, Scalars, State
 from bnn_hvd.models.layers import Inputs
 from bnn_hvd.models.network import Network
 

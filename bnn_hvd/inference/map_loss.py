@@ -6,9 +6,10 @@ from typing import Any
 import tensorflow as tf
 
 from bnn_hvd.data.pipeline import Batch
+from bnn_hvd.inference.controls import Controls
 from bnn_hvd.inference.likelihoods import Likelihood
 from bnn_hvd.inference.log_prior import with_log_prior
-from bnn_hvd.inference.method import Controls, Scalars
+from bnn_hvd.inference.method import Scalars
 from bnn_hvd.models.network import Network
 
 WeightsOf = Callable[[tf.Tensor], Mapping[str, Any]]

@@ -1,10 +1,12 @@
 """Update rules on one flat parameter vector [P] or [M, P]: one fused kernel per step."""
 
+from collections.abc import Mapping
 from typing import Protocol
 
 import tensorflow as tf
 
 from bnn_hvd.config.schedule import ScheduleConfig
+from bnn_hvd.inference.controls import Controls
 
 
 class Optimizer(Protocol):
@@ -12,7 +14,7 @@ class Optimizer(Protocol):
         """Return the variables that the rule keeps per parameter, each in the shape of `params`."""
 
     def apply(
-        self, params: tf.Variable, slots: dict[str, tf.Variable], gradient: tf.Tensor, learning_rate: tf.Tensor,
+        self, params: tf.Variable, slots: dict[str, tf.Variable], gradient: tf.Tensor, controls: Controls,
         step: tf.Tensor,
     ) -> None:  # fmt: skip
         """Update `params` and `slots` by a gradient in the shape of `params`; `step` counts from 0."""
@@ -22,20 +24,30 @@ class Adam(Optimizer):
     """Adam (Kingma & Ba 2015) with its published constants."""
 
     beta1, beta2, epsilon = 0.9, 0.999, 1e-8
+    slot_names: tuple[str, ...] = ("mean", "square")
 
     def slots(self, params: tf.Variable) -> dict[str, tf.Variable]:
-        return {name: tf.Variable(tf.zeros_like(params), name=f"adam_{name}") for name in ("mean", "square")}
+        return {name: tf.Variable(tf.zeros_like(params), name=f"adam_{name}") for name in self.slot_names}
 
     def apply(
-        self, params: tf.Variable, slots: dict[str, tf.Variable], gradient: tf.Tensor, learning_rate: tf.Tensor,
+        self, params: tf.Variable, slots: dict[str, tf.Variable], gradient: tf.Tensor, controls: Controls,
         step: tf.Tensor,
     ) -> None:  # fmt: skip
         count = tf.cast(step + 1, tf.float32)
         tf.raw_ops.ResourceApplyAdam(
             var=params.handle, m=slots["mean"].handle, v=slots["square"].handle,
             beta1_power=self.beta1**count, beta2_power=self.beta2**count,
-            lr=learning_rate, beta1=self.beta1, beta2=self.beta2, epsilon=self.epsilon, grad=gradient,
+            lr=controls.learning_rate, beta1=self.beta1, beta2=self.beta2, epsilon=self.epsilon, grad=gradient,
         )  # fmt: skip
+
+    def change(
+        self, slots: Mapping[str, tf.Tensor], gradient: tf.Tensor, learning_rate: tf.Tensor, count: tf.Tensor
+    ) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
+        """Return what `apply` adds to the parameters, and the new slots; `count` is the number of this step, from 1."""
+        mean = slots["mean"] + (1.0 - self.beta1) * (gradient - slots["mean"])
+        square = slots["square"] + (1.0 - self.beta2) * (gradient * gradient - slots["square"])
+        size = learning_rate * tf.sqrt(1.0 - self.beta2**count) / (1.0 - self.beta1**count)
+        return -size * mean / (tf.sqrt(square) + self.epsilon), {"mean": mean, "square": square}
 
 
 class SGD(Optimizer):
@@ -43,20 +55,32 @@ class SGD(Optimizer):
 
     def __init__(self, momentum: float):
         self.momentum = momentum
+        self.slot_names: tuple[str, ...] = ("velocity",) if momentum else ()
 
     def slots(self, params: tf.Variable) -> dict[str, tf.Variable]:
-        return {"velocity": tf.Variable(tf.zeros_like(params), name="sgd_velocity")} if self.momentum else {}
+        return {name: tf.Variable(tf.zeros_like(params), name=f"sgd_{name}") for name in self.slot_names}
 
     def apply(
-        self, params: tf.Variable, slots: dict[str, tf.Variable], gradient: tf.Tensor, learning_rate: tf.Tensor,
+        self, params: tf.Variable, slots: dict[str, tf.Variable], gradient: tf.Tensor, controls: Controls,
         step: tf.Tensor,
     ) -> None:  # fmt: skip
         if not self.momentum:
-            params.assign_sub(learning_rate * gradient)
+            params.assign_sub(controls.learning_rate * gradient)
             return
         tf.raw_ops.ResourceApplyKerasMomentum(
-            var=params.handle, accum=slots["velocity"].handle, lr=learning_rate, grad=gradient, momentum=self.momentum
-        )
+            var=params.handle, accum=slots["velocity"].handle, lr=controls.learning_rate, grad=gradient,
+            momentum=self.momentum,
+        )  # fmt: skip
+
+    def change(
+        self, slots: Mapping[str, tf.Tensor], gradient: tf.Tensor, learning_rate: tf.Tensor, count: tf.Tensor
+    ) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
+        """As `Adam.change`."""
+        step = -learning_rate * gradient
+        if not self.momentum:
+            return step, {}
+        velocity = self.momentum * slots["velocity"] + step
+        return velocity, {"velocity": velocity}
 
 
 class WithNoiseScale(Optimizer):
@@ -76,19 +100,25 @@ class WithNoiseScale(Optimizer):
         return self.base.slots(params)
 
     def apply(
-        self, params: tf.Variable, slots: dict[str, tf.Variable], gradient: tf.Tensor, learning_rate: tf.Tensor,
+        self, params: tf.Variable, slots: dict[str, tf.Variable], gradient: tf.Tensor, controls: Controls,
         step: tf.Tensor,
     ) -> None:  # fmt: skip
         size = tf.clip_by_value(self.RATE / 2 * gradient[..., -1:], -self.MOST, self.MOST)
-        log_scale = params[..., -1:] - tf.sign(learning_rate) * size  # a rate of 0 changes nothing
-        self.base.apply(params, slots, gradient, learning_rate, step)
+        log_scale = params[..., -1:] - tf.sign(controls.learning_rate) * size  # a rate of 0 changes nothing
+        self.base.apply(params, slots, gradient, controls, step)
         params[..., -1:].assign(log_scale)
 
 
-def make(config: ScheduleConfig, learns_noise: bool) -> Optimizer:
-    """Return the optimizer that the flags name.
+def rule(config: ScheduleConfig) -> Adam | SGD:
+    return Adam() if config.optimizer == "adam" else SGD(config.momentum)
 
-    learns_noise: whether the last parameter is the log scale of a Gaussian's noise (`Network.learns_noise`).
-    """
-    base = Adam() if config.optimizer == "adam" else SGD(config.momentum)
-    return WithNoiseScale(base) if learns_noise else base
+
+def with_noise_scale(optimizer: Optimizer, learns_noise: bool) -> Optimizer:
+    """Return `optimizer`, which leaves the last parameter to natural gradients if that is the log scale of a Gaussian's
+    noise (`Network.learns_noise`)."""
+    return WithNoiseScale(optimizer) if learns_noise else optimizer
+
+
+def make(config: ScheduleConfig, learns_noise: bool) -> Optimizer:
+    """Return the optimizer that the flags name."""
+    return with_noise_scale(rule(config), learns_noise)

@@ -10,11 +10,12 @@ from bnn_hvd.config.options import MethodOptions
 from bnn_hvd.data.pipeline import Batch
 from bnn_hvd.distributed.cluster import Cluster
 from bnn_hvd.inference import optimizers
+from bnn_hvd.inference.controls import Controls
 from bnn_hvd.inference.descent import descend, statistics_of
 from bnn_hvd.inference.init_from import initial_theta
 from bnn_hvd.inference.likelihoods import Likelihood
 from bnn_hvd.inference.map_loss import MaximumAPosteriori
-from bnn_hvd.inference.method import Controls, Draws, Forward, Method, Picked, Scalars, State
+from bnn_hvd.inference.method import Draws, Forward, Method, Picked, Scalars, State
 from bnn_hvd.inference.optimizers import Optimizer
 from bnn_hvd.models.network import Network
 

@@ -10,10 +10,11 @@ from bnn_hvd.config.options import MethodOptions
 from bnn_hvd.data.pipeline import Batch
 from bnn_hvd.distributed.cluster import Cluster
 from bnn_hvd.inference import optimizers
+from bnn_hvd.inference.controls import Controls
 from bnn_hvd.inference.descent import averaged, gradient_of
 from bnn_hvd.inference.likelihoods import Likelihood
 from bnn_hvd.inference.map_loss import MaximumAPosteriori
-from bnn_hvd.inference.method import Controls, Draws, Forward, Marginals, Method, Picked, Scalars, State
+from bnn_hvd.inference.method import Draws, Forward, Marginals, Method, Picked, Scalars, State
 from bnn_hvd.inference.optimizers import Optimizer
 from bnn_hvd.models.network import Network
 
@@ -58,7 +59,7 @@ class Svgd(Method):
         gradient, scalars = gradient_of(lambda theta: self.objective.scalars(theta, batch, controls), theta)
         (gradient,), scalars = averaged(self.cluster, [gradient], scalars)
         direction = self._direction(theta, -self.num_train * gradient)
-        self.optimizer.apply(state.params, state.slots, -direction / self.num_train, controls.learning_rate, state.step)
+        self.optimizer.apply(state.params, state.slots, -direction / self.num_train, controls, state.step)
         state.step.assign_add(1)
         return scalars
 

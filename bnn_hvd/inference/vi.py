@@ -2,7 +2,7 @@
 
 import dataclasses
 import math
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import tensorflow as tf
@@ -14,11 +14,13 @@ from bnn_hvd.data.pipeline import Batch
 from bnn_hvd.distributed.cluster import Cluster
 from bnn_hvd.errors import UserError
 from bnn_hvd.inference import optimizers
+from bnn_hvd.inference.controls import Controls
 from bnn_hvd.inference.descent import descend, statistics_of
 from bnn_hvd.inference.init_from import initial_theta
 from bnn_hvd.inference.likelihoods import Likelihood
 from bnn_hvd.inference.mean_field import for_each_member, perturb, variance
-from bnn_hvd.inference.method import Controls, Draws, Forward, Marginals, Method, Picked, Scalars, State
+from bnn_hvd.inference.mean_field_step import MeanFieldStep
+from bnn_hvd.inference.method import Draws, Forward, Marginals, Method, Picked, Scalars, State
 from bnn_hvd.inference.optimizers import Optimizer
 from bnn_hvd.inference.scale_mixture import ScaleMixture
 from bnn_hvd.models.layers import Flipout, LocalReparam
@@ -37,6 +39,7 @@ class VIOptions(MethodOptions):
     takes_batch_norm = True
     has_scales = True
     prunable = True
+    defaults: ClassVar[Values] = {"lr_schedule": "tail"}
 
     estimator: str = flag("", "--method=vi", "gradient estimator (default flipout)", choices=ESTIMATORS)
     prior: str = flag(
@@ -102,7 +105,10 @@ class VI(Method):
             self.mixture = ScaleMixture(options.prior_wide_weight, self.prior_scale, options.prior_narrow_scale)
         self.init_scale, self.init_relative_scale = options.init_scale, options.init_relative_scale
         self.config, self.centred = config, options.prior_mean == "init_from"
-        self.optimizer = optimizers.make(config.schedule, network.learns_noise)
+        rule = MeanFieldStep(
+            optimizers.rule(config.schedule), network.num_bayesian, num_train, self.init_scale, self.prior_scale
+        )
+        self.optimizer = optimizers.with_noise_scale(rule, network.learns_noise)
 
     def init(self, seed: np.ndarray) -> State:
         bayesian, rest = self.network.num_bayesian, self.network.num_parameters - self.network.num_bayesian

@@ -9,7 +9,8 @@ import tensorflow as tf
 from bnn_hvd.data.pipeline import Examples, Shard
 from bnn_hvd.distributed.cluster import Cluster
 from bnn_hvd.inference.checksums import Step
-from bnn_hvd.inference.method import Controls, Scalars, State
+from bnn_hvd.inference.controls import Controls
+from bnn_hvd.inference.method import Scalars, State
 from bnn_hvd.training.plan import Call
 
 Loop = Callable[[Call], dict[str, np.ndarray]]  # makes the steps of a call; returns their scalars [T] by name
@@ -29,14 +30,13 @@ def compile_loop(one_step: Step, state: State, examples: Examples | Shard, batch
         input_signature=[
             tf.TensorSpec([None, batch_size], tf.int32),
             tf.TensorSpec([None, 2], tf.int64),
-            tf.TensorSpec([None], tf.float32),
-            tf.TensorSpec([None], tf.float32),
+            *[tf.TensorSpec([None], tf.float32)] * 4,
             tf.TensorSpec([None, None, None], tf.int32),
         ]
     )
     def loop(
         index_TB: tf.Tensor, seeds_T2: tf.Tensor, learning_rate_T: tf.Tensor, kl_weight_T: tf.Tensor,
-        augment_TB3: tf.Tensor,
+        scale_rate_T: tf.Tensor, scale_ceiling_T: tf.Tensor, augment_TB3: tf.Tensor,
     ) -> Scalars:  # fmt: skip
         steps = tf.shape(index_TB)[0]
         names: list[str] = []
@@ -44,7 +44,7 @@ def compile_loop(one_step: Step, state: State, examples: Examples | Shard, batch
         for i in tf.range(steps):
             # Horovod refuses two of its operations with one name at a time: no two steps may overlap.
             tf.autograph.experimental.set_loop_options(parallel_iterations=1)
-            controls = Controls(seeds_T2[i], learning_rate_T[i], kl_weight_T[i])
+            controls = Controls(seeds_T2[i], learning_rate_T[i], kl_weight_T[i], scale_rate_T[i], scale_ceiling_T[i])
             batch = take(index_TB[i], augment_TB3[i]) if examples.augmented else take(index_TB[i])
             history_TK = history_TK.write(i, pack(step(state, batch, controls), names))
         return dict(zip(names, tf.unstack(history_TK.stack(), len(names), axis=1), strict=True))

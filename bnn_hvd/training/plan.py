@@ -25,6 +25,8 @@ class Call(NamedTuple):
     seeds_T2: np.ndarray  # int64, of this rank's noise
     learning_rate_T: np.ndarray  # float32
     kl_weight_T: np.ndarray  # float32
+    scale_rate_T: np.ndarray  # float32
+    scale_ceiling_T: np.ndarray  # float32
     augment_TB3: np.ndarray = augment.NOTHING  # int32: first row, first column, flip of each example
 
     @property
@@ -98,17 +100,25 @@ class Plan:
         epochs = [
             progress.epoch + (progress.offset + i * self.global_batch_size) / self.num_train for i in range(steps)
         ]
+        parts = [self._part_done(progress.step + i, epoch) for i, epoch in enumerate(epochs)]
         index, schedule = self._index(progress, steps), self.config.schedule
         return Call(
             index,
             np.stack([self._seed(progress.step + i) for i in range(steps)]),
             np.array(
-                [schedules.learning_rate(schedule, epoch, self.size, self.config.run.epochs) for epoch in epochs],
+                [schedules.learning_rate(schedule, e, p, self.size) for e, p in zip(epochs, parts, strict=True)],
                 np.float32,
             ),
             np.array([schedules.kl_weight(schedule, epoch) for epoch in epochs], np.float32),
+            np.array([schedules.scale_rate(part, 1 / self.total_steps) for part in parts], np.float32),
+            np.array([schedules.scale_ceiling(part) for part in parts], np.float32),
             self._augmentation(progress.epoch)[index] if self.config.data.augment else augment.NOTHING,
         )
+
+    def _part_done(self, step: int, epoch: float) -> float:
+        """Return the part of training that is done before a step, in [0, 1)."""
+        run = self.config.run
+        return step / run.steps if run.steps else epoch / (run.epochs or 1)
 
     def _index(self, progress: Progress, steps: int) -> np.ndarray:
         """Return the examples that this rank chooses for each step: [steps, batch_size]."""

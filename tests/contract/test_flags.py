@@ -23,7 +23,7 @@ from bnn_hvd.data.standardize import Standardizer
 from bnn_hvd.distributed.cluster import Solo
 from bnn_hvd.inference import checksums
 from bnn_hvd.inference.build import build_method
-from bnn_hvd.inference.method import Controls
+from bnn_hvd.inference.controls import Controls
 from bnn_hvd.models.network import build_network
 from bnn_hvd.run.checkpoint import Progress
 from bnn_hvd.targets import Classes
@@ -98,7 +98,7 @@ def outcome(config: TrainConfig) -> bytes:
         else:
             crops = tf.constant(call.augment_TB3[0]) if config.data.augment else None
             batch = Examples(X, Y, RAW).take(tf.constant(call.index_TB[0]), crops)
-        controls = Controls(*(tf.constant(part[0]) for part in call[1:4]))
+        controls = Controls(*(tf.constant(part[0]) for part in call[1:6]))
         step(state, Batch(*batch), controls)
     outputs = method.draw(state, draws([0, 1]))((tf.cast(X[:5], tf.float32) - 128) / 64)
     return b"".join(variable.numpy().tobytes() for variable in state.variables) + outputs.numpy().tobytes()

@@ -19,8 +19,8 @@ from bnn_hvd import registry, seeds
 from bnn_hvd.config import compose
 from bnn_hvd.data.pipeline import Batch
 from bnn_hvd.distributed.cluster import Solo
+from bnn_hvd.inference.controls import Controls
 from bnn_hvd.inference.likelihoods import Categorical
-from bnn_hvd.inference.method import Controls
 from bnn_hvd.inference.vi import ESTIMATORS
 from bnn_hvd.models.network import Network
 

@@ -16,7 +16,7 @@ from bnn_hvd.data.pipeline import Batch, Examples, Shard
 from bnn_hvd.data.standardize import Standardizer
 from bnn_hvd.distributed.cluster import Solo
 from bnn_hvd.inference.build import build_method
-from bnn_hvd.inference.method import Controls
+from bnn_hvd.inference.controls import Controls
 from bnn_hvd.inference.vi import ESTIMATORS
 from bnn_hvd.models.network import build_network
 from bnn_hvd.run import checkpoint
@@ -244,7 +244,7 @@ def test_a_step_sends_as_many_numbers_as_it_says(name, estimator):
     method = build_method(training.config, training.network, Classes(CLASSES), NUM_TRAIN, ranks)
     call = training.plan.next_call(Progress(), 1)
     members = max(1, training.config.method.num_particles)
-    controls = Controls(*(tf.constant(part[0]) for part in call[1:4]))
+    controls = Controls(*(tf.constant(part[0]) for part in call[1:6]))
     x = (tf.cast(X[:8], tf.float32) - 128) / 64
     method.step(method.init(seeds.seed(0, "init")), Batch(x, tf.constant(Y[:8])), controls)
     assert ranks.sent == members * method.num_reduced()
@@ -261,6 +261,6 @@ def test_a_step_is_the_same_in_a_graph_and_outside(name, estimator):
     call = eager.plan.next_call(Progress(), 1)
     index = np.arange(NUM_TRAIN) if eager.plan.full_batch else call.index_TB[0]
     x = (tf.cast(tf.gather(X, index), tf.float32) - 128) / 64
-    controls = Controls(*(tf.constant(part[0]) for part in call[1:4]))
+    controls = Controls(*(tf.constant(part[0]) for part in call[1:6]))
     eager.method.step(eager.state, Batch(x, tf.gather(Y, index)), controls)
     np.testing.assert_allclose(eager.state.params, graph.state.params, rtol=1e-4, atol=1e-5)

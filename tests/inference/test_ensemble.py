@@ -10,7 +10,7 @@ from bnn_hvd.config import compose
 from bnn_hvd.data.pipeline import Batch
 from bnn_hvd.distributed.cluster import Solo
 from bnn_hvd.inference.build import build_method
-from bnn_hvd.inference.method import Controls
+from bnn_hvd.inference.controls import Controls
 from bnn_hvd.inference.vi import ESTIMATORS
 from bnn_hvd.models.network import build_network
 from bnn_hvd.targets import Classes

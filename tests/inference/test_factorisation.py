@@ -16,9 +16,10 @@ from bnn_hvd.data.pipeline import Batch
 from bnn_hvd.distributed.cluster import Solo
 from bnn_hvd.errors import UserError
 from bnn_hvd.inference.build import build_method
+from bnn_hvd.inference.controls import Controls
 from bnn_hvd.inference.draw_ring import spread
 from bnn_hvd.inference.likelihoods import Bernoulli
-from bnn_hvd.inference.method import Controls, Draws
+from bnn_hvd.inference.method import Draws
 from bnn_hvd.models.network import build_network
 from bnn_hvd.targets import ImplicitRatings
 

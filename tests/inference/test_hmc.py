@@ -16,11 +16,11 @@ from bnn_hvd.data.pipeline import Batch
 from bnn_hvd.distributed.cluster import Solo
 from bnn_hvd.inference import hamiltonian
 from bnn_hvd.inference.chunks import Chunks
+from bnn_hvd.inference.controls import Controls
 from bnn_hvd.inference.ensemble import Ensemble
 from bnn_hvd.inference.hmc import ACCEPT, Hmc
 from bnn_hvd.inference.likelihoods import Categorical, Gaussian, Likelihood
 from bnn_hvd.inference.log_posterior import Local, LogPosterior
-from bnn_hvd.inference.method import Controls
 from bnn_hvd.metrics import mcmc
 from bnn_hvd.models.network import Network
 

@@ -15,9 +15,9 @@ from bnn_hvd.config import compose
 from bnn_hvd.data.pipeline import Batch
 from bnn_hvd.distributed.cluster import Solo
 from bnn_hvd.errors import UserError
+from bnn_hvd.inference.controls import Controls
 from bnn_hvd.inference.laplace import Laplace, output_hessian
 from bnn_hvd.inference.likelihoods import Categorical, Gaussian
-from bnn_hvd.inference.method import Controls
 from bnn_hvd.models.network import Network, build_network
 from bnn_hvd.targets import RealValues
 

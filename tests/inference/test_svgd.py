@@ -9,8 +9,8 @@ from bnn_hvd import seeds
 from bnn_hvd.config import compose
 from bnn_hvd.data.pipeline import Batch
 from bnn_hvd.distributed.cluster import Solo
+from bnn_hvd.inference.controls import Controls
 from bnn_hvd.inference.likelihoods import Categorical
-from bnn_hvd.inference.method import Controls
 from bnn_hvd.inference.point import Point
 from bnn_hvd.inference.svgd import Svgd, svgd_direction
 from bnn_hvd.models.network import Network

@@ -11,8 +11,8 @@ from bnn_hvd.data.pipeline import Batch
 from bnn_hvd.distributed.cluster import Solo
 from bnn_hvd.errors import UserError
 from bnn_hvd.inference.build import build_method
+from bnn_hvd.inference.controls import Controls
 from bnn_hvd.inference.likelihoods import Categorical
-from bnn_hvd.inference.method import Controls
 from bnn_hvd.inference.swag import Swag, collection
 from bnn_hvd.models.network import Network, build_network
 from bnn_hvd.targets import Classes

@@ -9,7 +9,8 @@ from bnn_hvd.data.pipeline import Batch
 from bnn_hvd.distributed.cluster import Solo
 from bnn_hvd.errors import UserError
 from bnn_hvd.inference.build import build_method
-from bnn_hvd.inference.method import Controls, Draws
+from bnn_hvd.inference.controls import Controls
+from bnn_hvd.inference.method import Draws
 from bnn_hvd.models import layers
 from bnn_hvd.models.network import STATISTICS, Layers, Network, build_network
 from bnn_hvd.targets import Classes
