@@ -27,7 +27,10 @@ class IvonOptions(MethodOptions):
     """Flags of ivon."""
 
     takes = MethodOptions.takes - OPTIMIZER | {"init_from"}
-    defaults: ClassVar[Values] = {"learning_rate": 0.1}  # the gradient is divided by the curvature
+    defaults: ClassVar[Values] = {
+        "learning_rate": 0.1,
+        "lr_schedule": "tail",
+    }  # the gradient is divided by the curvature
 
     ivon_hess_init: float = flag(0.5, "--method=ivon", "initial curvature per example", minimum=1e-12)
     ivon_beta1: float = flag(0.9, "--method=ivon", "decay rate of the momentum, in [0, 1)", minimum=0, below=1)
@@ -79,7 +82,7 @@ class Ivon(Method):
             return [gradient, gradient * eps], scalars
 
         (gradient, curvature), scalars = over_batch(self.cluster, batch, controls, part)
-        self._update(state, gradient, curvature, ess, delta, controls.learning_rate)
+        self._update(state, gradient, curvature, controls)
         return scalars
 
     def num_reduced(self) -> int:
@@ -104,17 +107,22 @@ class Ivon(Method):
         ess, delta = self._ess_and_delta(tf.constant(self.kl_weight))
         return tf.math.rsqrt(ess * (hess + delta))
 
-    def _update(
-        self, state: State, gradient: tf.Tensor, curvature: tf.Tensor, ess: tf.Tensor, delta: tf.Tensor,
-        learning_rate: tf.Tensor,
-    ) -> None:  # fmt: skip
-        """The step size is scaled by (hess_init + delta), as in the paper: initially it is that of plain SGD."""
+    def _update(self, state: State, gradient: tf.Tensor, curvature: tf.Tensor, controls: Controls) -> None:
+        """The step size is scaled by (hess_init + delta), as in the paper: initially it is that of plain SGD.
+
+        The memory of `hess` grows with training to that of ivon_beta2, so that the initial value is forgotten.
+        """
         momentum, hess = state.slots["momentum"], state.slots["hess"]
+        ess, delta = self._ess_and_delta(controls.kl_weight)
         debias = 1.0 / (1.0 - self.beta1 ** tf.cast(state.step + 1, tf.float32))
-        size = learning_rate * (self.hess_init + delta)
+        size = controls.learning_rate * (self.hess_init + delta)
+        rate = tf.maximum(1.0 - self.beta2, controls.scale_rate)
+        # Precision falls from (hess_init + delta) to the prior's as the bound on the standard deviation grows.
+        lowest = (self.hess_init + delta) * (delta / (self.hess_init + delta)) ** controls.scale_ceiling
+        lowest = tf.where(controls.scale_ceiling < 1.0, lowest, 0.0)
         new = _updated(
             tf.convert_to_tensor(state.params), tf.convert_to_tensor(momentum), tf.convert_to_tensor(hess),
-            gradient, curvature, tf.stack([ess, delta, size, debias]), self.beta1, self.beta2,
+            gradient, curvature, tf.stack([ess, delta, size, debias, rate, lowest]), self.beta1,
         )  # fmt: skip
         for variable, value in zip((state.params, momentum, hess), new, strict=True):
             variable.assign(value)
@@ -135,21 +143,22 @@ def _updated(
     curvature: tf.Tensor,
     numbers: tf.Tensor,
     beta1: float,
-    beta2: float,
 ) -> tuple[tf.Tensor, ...]:
     """Return mean, momentum and hess [..., P] after one step.
 
     curvature: gradient * eps; by Stein's identity E[gradient * eps / sigma] is the curvature.
-    numbers: ess, delta, step size and the debiasing factor of the momentum.
+    numbers: ess, delta, the step size of the mean, the debiasing factor of the momentum, the rate of hess, and the
+    lowest precision (hess + delta) to which it may fall.
 
     The quadratic term in the change of hess keeps hess + delta positive (Lin, Schmidt & Khan 2020): the new value is
     (hess + delta) * (1 + u + u^2 / 2) > 0, where u = change / (hess + delta).
     """
-    ess, delta, size, debias = tf.unstack(numbers)
+    ess, delta, size, debias, rate, lowest = tf.unstack(numbers)
     precision = hess + delta
     estimate = curvature * tf.sqrt(ess * precision)
-    change = (1.0 - beta2) * (estimate - hess)
-    hess = hess + change + 0.5 * change * change / precision
+    change = rate * (estimate - hess)
+    new_precision = precision + change + 0.5 * change * change / precision
+    hess = tf.maximum(new_precision, tf.minimum(precision, lowest)) - delta
     momentum = beta1 * momentum + (1.0 - beta1) * gradient
     mean = mean - size * (debias * momentum + delta * mean) / (hess + delta)
     return mean, momentum, hess

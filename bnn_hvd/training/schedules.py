@@ -8,9 +8,10 @@ import math
 
 from bnn_hvd.config.schedule import ScheduleConfig
 
-MEMORY = 8.0  # of the natural gradients: the weight of a step is this divided by the number of steps so far
+# Of the natural gradients of the standard deviations (chosen in docs/log.md):
+SCALE_STEP = 16.0  # the rate of a step is this divided by the number of steps so far, and at most the next
 MOST_SCALE_RATE = 0.1
-GROWTH = 0.65  # part of training after which the standard deviations may reach that of the prior
+GROWTH = 0.65  # part of training until which the standard deviations may not exceed a growing bound
 
 
 def learning_rate(config: ScheduleConfig, epoch: float, progress: float, size: int) -> float:
@@ -30,18 +31,20 @@ def learning_rate(config: ScheduleConfig, epoch: float, progress: float, size: i
     if config.lr_schedule == "step":
         return scaled * config.lr_step_factor ** (epoch // config.lr_step_epochs)
     if config.lr_schedule == "tail":
-        return scaled * _decay(progress)
+        return scaled * _decay(progress, 0.5)
     return scaled * 0.5 * (1 + math.cos(math.pi * min(1.0, progress)))
 
 
 def scale_rate(progress: float, step_part: float) -> float:
     """Return the rate of the natural gradients of the posterior's standard deviations (docs/maths.md).
 
-    It is that of an average over about the last half of the steps so far, and falls to 0 at the end of training.
+    It falls with the number of steps, as in an average over the last sixteenth of them. Once the standard deviations
+    are free to grow (`scale_ceiling`), it also falls by a line, to 0 at the end: the noise of the gradients averages
+    out.
 
     progress: the part of training that is done. step_part: the part that one step is.
     """
-    return min(MOST_SCALE_RATE, MEMORY * step_part / (progress + step_part)) * _decay(progress)
+    return min(MOST_SCALE_RATE, SCALE_STEP * step_part / (progress + step_part)) * _decay(progress, GROWTH)
 
 
 def scale_ceiling(progress: float) -> float:
@@ -58,9 +61,9 @@ def kl_weight(config: ScheduleConfig, epoch: float) -> float:
     return config.kl_weight * _ramp(epoch, config.kl_warmup_epochs)
 
 
-def _decay(progress: float) -> float:
-    """Return 1 over the first half of training, and from there a line to 0 at its end."""
-    return min(1.0, 2.0 * max(0.0, 1.0 - progress))
+def _decay(progress: float, start: float) -> float:
+    """Return 1 until the part `start` of training, and from there a line to 0 at its end."""
+    return min(1.0, max(0.0, 1.0 - progress) / (1.0 - start))
 
 
 def _ramp(epoch: float, warmup_epochs: float) -> float:

@@ -23,6 +23,7 @@ from bnn_hvd.inference.controls import Controls
 from bnn_hvd.inference.likelihoods import Categorical
 from bnn_hvd.inference.vi import ESTIMATORS
 from bnn_hvd.models.network import Network
+from bnn_hvd.training import schedules
 
 NUM_TRAIN, NOISE, PRIOR = 16, 0.6, 0.8
 DESIGNS = ["orthogonal", "correlated"]
@@ -63,16 +64,24 @@ problem = functools.cache(Problem)
 
 
 def train(method, state, batch: Batch, steps: int) -> None:
-    """Train with Adam, with a learning rate that falls so far that the noise averages out."""
+    """Train with Adam, with a learning rate that falls so far that the noise averages out.
+
+    Under vi and ivon, the steps of the standard deviations follow their schedule.
+    """
 
     @tf.function
-    def loop(seeds_T2, rate_T):
+    def loop(seeds_T2, rate_T, scale_rate_T, scale_ceiling_T):
         for t in tf.range(steps):
             tf.autograph.experimental.set_loop_options(parallel_iterations=1)
-            method.step(state, batch, Controls(seeds_T2[t], rate_T[t], tf.constant(1.0)))
+            method.step(
+                state, batch, Controls(seeds_T2[t], rate_T[t], tf.constant(1.0), scale_rate_T[t], scale_ceiling_T[t])
+            )
 
     all_seeds = np.stack([seeds.seed(0, "noise", 0, t) for t in range(steps)])
-    loop(tf.constant(all_seeds), tf.constant(np.geomspace(0.1, 5e-4, steps), tf.float32))
+    parts = np.arange(steps) / steps
+    scale_rates = [schedules.scale_rate(part, 1 / steps) for part in parts]
+    courses = np.geomspace(0.1, 5e-5, steps), scale_rates, schedules.scale_ceiling(parts)
+    loop(tf.constant(all_seeds), *(tf.constant(course, tf.float32) for course in courses))
 
 
 @pytest.mark.parametrize("name", ["point", "mc_dropout", "swag"])  # mc_dropout drops no inputs of the first layer

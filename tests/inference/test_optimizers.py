@@ -8,6 +8,7 @@ import tensorflow as tf
 
 from bnn_hvd.config.schedule import ScheduleConfig
 from bnn_hvd.inference import optimizers
+from bnn_hvd.inference.controls import Controls
 from bnn_hvd.inference.method import State
 
 STEPS, SIZE = 50, 20
@@ -17,13 +18,17 @@ GRADIENTS = RANDOM.normal(size=[STEPS, SIZE]) * np.logspace(-4, 2, SIZE)  # from
 RATES = 0.01 * np.linspace(1, 3, STEPS)  # they grow, as in a warm-up
 
 
+def controls(rate: tf.Tensor) -> Controls:
+    return Controls(tf.zeros([2], tf.int64), rate, tf.constant(1.0))
+
+
 def ours(name: str, momentum: float) -> tuple[np.ndarray, State]:
     optimizer = optimizers.make(ScheduleConfig(optimizer=name, momentum=momentum), learns_noise=False)
     state = State(tf.constant(START, tf.float32), optimizer)
 
     @tf.function
     def step(gradient, rate):
-        optimizer.apply(state.params, state.slots, gradient, rate, state.step)
+        optimizer.apply(state.params, state.slots, gradient, controls(rate), state.step)
         state.step.assign_add(1)
 
     path = []
@@ -86,11 +91,25 @@ def test_everything_that_a_rule_remembers_is_in_the_state(name, momentum):
     assert {id(slot) for slot in state.slots.values()} <= {id(variable) for variable in state.variables}
 
 
+@pytest.mark.parametrize(("name", "momentum"), [("adam", 0.9), ("sgd", 0.0), ("sgd", 0.9)])
+def test_the_change_of_a_rule_is_what_apply_adds(name, momentum):
+    rule = optimizers.make(ScheduleConfig(optimizer=name, momentum=momentum))
+    theta, slots = tf.constant(START, tf.float32), dict.fromkeys(rule.slot_names, tf.zeros([SIZE]))
+    path = []
+    for count, (gradient, rate) in enumerate(zip(GRADIENTS, RATES, strict=True), start=1):
+        change, slots = rule.change(
+            slots, tf.constant(gradient, tf.float32), tf.constant(rate, tf.float32), tf.constant(float(count))
+        )
+        theta += change
+        path.append(theta.numpy())
+    np.testing.assert_allclose(path, ours(name, momentum)[0], rtol=1e-4, atol=1e-5)
+
+
 def test_a_learning_rate_of_zero_changes_nothing():
     for name, learns_noise in itertools.product(("adam", "sgd"), (False, True)):
         optimizer = optimizers.make(ScheduleConfig(optimizer=name), learns_noise)
         state = State(tf.constant(START, tf.float32), optimizer)
-        optimizer.apply(state.params, state.slots, tf.ones([SIZE]), tf.constant(0.0), state.step)
+        optimizer.apply(state.params, state.slots, tf.ones([SIZE]), controls(tf.constant(0.0)), state.step)
         np.testing.assert_array_equal(state.params, START.astype(np.float32))
 
 

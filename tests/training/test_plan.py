@@ -125,7 +125,14 @@ def test_each_rank_and_step_has_its_own_noise():
 
 
 def test_step_sizes_follow_the_fraction_of_the_epoch():
-    plan = make_plan(size=2, lr_scaling="linear", lr_warmup_epochs=1.0, learning_rate=0.1, kl_warmup_epochs=2.0)
+    plan = make_plan(
+        size=2,
+        lr_schedule="constant",
+        lr_scaling="linear",
+        lr_warmup_epochs=1.0,
+        learning_rate=0.1,
+        kl_warmup_epochs=2.0,
+    )
     calls = [call for _, call, _ in course(plan, 4)]
     epochs = np.concatenate([np.arange(6) * 8 / 50 + epoch for epoch in range(3)])
     rates, weights = np.concatenate([c.learning_rate_T for c in calls]), np.concatenate([c.kl_weight_T for c in calls])
