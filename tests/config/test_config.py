@@ -124,7 +124,11 @@ def test_differences_name_the_flags_that_make_a_run_what_it_is():
     named = config.differences(old, old.replace(likelihood="categorical"))
     assert named == ["--likelihood: not given there, categorical here"]
     other = config.differences(old, config.resolve(model="BNN_FC_flip", seed=1))
-    assert other == ["--method: point there, vi here"]  # the flags that only one of them uses follow from it
+    # The flags that only one of them uses follow from the method.
+    assert other == [
+        "--method: point there, vi here", "--learning_rate: 0.001 there, 0.002 here",
+        "--lr_schedule: constant there, tail here",
+    ]  # fmt: skip
 
 
 def random_config(rng: np.random.Generator) -> TrainConfig:

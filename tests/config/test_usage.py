@@ -118,7 +118,8 @@ def test_a_flag_is_refused_even_with_its_default_value(words, message):
 def test_each_method_has_its_own_defaults():
     assert config.resolve(method="ivon").schedule.learning_rate == 0.1
     assert config.resolve(method="ivon", learning_rate=0.001).schedule.learning_rate == 0.001
-    assert config.resolve(method="vi").schedule.learning_rate == 0.001
+    assert config.resolve(method="point").schedule.learning_rate == 0.001
+    assert config.resolve(method="vi").schedule.lr_schedule == "tail"
     assert config.compose(method="ivon").schedule.learning_rate == 0.1
     assert "      with ivon: 0.1" in cli.help_text("train").splitlines()
 

@@ -18,7 +18,7 @@ B, REST = len(CURVATURE), 3
 
 
 def make(name: str = "adam", members: int = 0):
-    rule = MeanFieldStep(optimizers.make(ScheduleConfig(optimizer=name)), B, NUM_TRAIN, INIT, PRIOR)
+    rule = MeanFieldStep(optimizers.rule(ScheduleConfig(optimizer=name)), B, NUM_TRAIN, INIT, PRIOR)
     start = np.concatenate([np.linspace(-1, 1, B), np.full(B, np.log(INIT)), np.ones(REST)]).astype(np.float32)
     return rule, State(tf.constant(np.broadcast_to(start, [members, *start.shape]) if members else start), rule)
 

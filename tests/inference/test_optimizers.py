@@ -93,7 +93,7 @@ def test_everything_that_a_rule_remembers_is_in_the_state(name, momentum):
 
 @pytest.mark.parametrize(("name", "momentum"), [("adam", 0.9), ("sgd", 0.0), ("sgd", 0.9)])
 def test_the_change_of_a_rule_is_what_apply_adds(name, momentum):
-    rule = optimizers.make(ScheduleConfig(optimizer=name, momentum=momentum))
+    rule = optimizers.rule(ScheduleConfig(optimizer=name, momentum=momentum))
     theta, slots = tf.constant(START, tf.float32), dict.fromkeys(rule.slot_names, tf.zeros([SIZE]))
     path = []
     for count, (gradient, rate) in enumerate(zip(GRADIENTS, RATES, strict=True), start=1):
@@ -122,7 +122,7 @@ def noise_steps(name: str, start: float, residual: float, steps: int, learns_noi
     def step():
         slope = 1 - (residual * tf.exp(-state.params[:, 1:])) ** 2  # of log s + residual^2 / (2 s^2)
         gradient = tf.concat([tf.ones_like(slope), slope], 1)
-        optimizer.apply(state.params, state.slots, gradient, tf.constant(0.01), state.step)
+        optimizer.apply(state.params, state.slots, gradient, controls(tf.constant(0.01)), state.step)
         state.step.assign_add(1)
 
     for _ in range(steps):

@@ -11,7 +11,7 @@ from bnn_hvd.config.train import CHOICES
 from bnn_hvd.data.pipeline import Batch
 from bnn_hvd.distributed.cluster import Solo
 from bnn_hvd.inference.build import build_method
-from bnn_hvd.inference.method import Controls
+from bnn_hvd.inference.controls import Controls
 from bnn_hvd.models.network import build_network
 from bnn_hvd.targets import Classes
 
