@@ -43,11 +43,11 @@ class ChecksumOptimizer(Optimizer):
     def apply(
         self, params: tf.Variable, slots: dict[str, tf.Variable], gradient: tf.Tensor, controls: Controls,
         step: tf.Tensor,
-    ) -> None:  # fmt: skip
+    ) -> Scalars:  # fmt: skip
         if self.nudge_step:
             gradient = tf.cond(tf.equal(step + 1, self.nudge_step), lambda: nudged(gradient), lambda: gradient)
         self.gradient_checksum.assign(checksum(gradient))
-        self.optimizer.apply(params, slots, gradient, controls, step)
+        return self.optimizer.apply(params, slots, gradient, controls, step)
 
 
 def with_checksums(method: Method, config: TrainConfig) -> Step:

@@ -4,6 +4,8 @@ from typing import NamedTuple
 
 import tensorflow as tf
 
+Scalars = dict[str, tf.Tensor]  # what a step logs, by name; "loss", "loss_here" and "communication_s" among them
+
 
 class Controls(NamedTuple):
     """The seed of a step, and its place in the schedules (training/schedules.py): scalars.

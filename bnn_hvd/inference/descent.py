@@ -39,9 +39,9 @@ def descend(
     (gradient, *seen), scalars = over_batch(cluster, batch, controls, part)
     for statistics in seen:
         average_in(state, statistics)
-    optimizer.apply(state.params, state.slots, gradient, controls, state.step)
+    seen_of_gradient = optimizer.apply(state.params, state.slots, gradient, controls, state.step)
     state.step.assign_add(1)
-    return scalars
+    return scalars | {name: tf.reduce_mean(value) for name, value in seen_of_gradient.items()}
 
 
 def gradient_of(

@@ -82,8 +82,7 @@ class Ivon(Method):
             return [gradient, gradient * eps], scalars
 
         (gradient, curvature), scalars = over_batch(self.cluster, batch, controls, part)
-        self._update(state, gradient, curvature, controls)
-        return scalars
+        return scalars | self._update(state, gradient, curvature, controls)
 
     def num_reduced(self) -> int:
         return 2 * self.network.num_parameters  # the gradient, and its product with the noise
@@ -107,10 +106,11 @@ class Ivon(Method):
         ess, delta = self._ess_and_delta(tf.constant(self.kl_weight))
         return tf.math.rsqrt(ess * (hess + delta))
 
-    def _update(self, state: State, gradient: tf.Tensor, curvature: tf.Tensor, controls: Controls) -> None:
+    def _update(self, state: State, gradient: tf.Tensor, curvature: tf.Tensor, controls: Controls) -> Scalars:
         """The step size is scaled by (hess_init + delta), as in the paper: initially it is that of plain SGD.
 
-        The memory of `hess` grows with training to that of ivon_beta2, so that the initial value is forgotten.
+        The memory of `hess` grows with training to that of ivon_beta2, so that the initial value is forgotten. Returns
+        the pulls of `MeanFieldStep`, averaged over the members.
         """
         momentum, hess = state.slots["momentum"], state.slots["hess"]
         ess, delta = self._ess_and_delta(controls.kl_weight)
@@ -120,13 +120,14 @@ class Ivon(Method):
         # Precision falls from (hess_init + delta) to the prior's as the bound on the standard deviation grows.
         lowest = (self.hess_init + delta) * (delta / (self.hess_init + delta)) ** controls.scale_ceiling
         lowest = tf.where(controls.scale_ceiling < 1.0, lowest, 0.0)
-        new = _updated(
+        *new, scale_pull, mean_pull = _updated(
             tf.convert_to_tensor(state.params), tf.convert_to_tensor(momentum), tf.convert_to_tensor(hess),
             gradient, curvature, tf.stack([ess, delta, size, debias, rate, lowest]), self.beta1,
         )  # fmt: skip
         for variable, value in zip((state.params, momentum, hess), new, strict=True):
             variable.assign(value)
         state.step.assign_add(1)
+        return {"scale_pull": tf.reduce_mean(scale_pull), "mean_pull": tf.reduce_mean(mean_pull)}
 
 
 @noise.compiled
@@ -144,7 +145,7 @@ def _updated(
     numbers: tf.Tensor,
     beta1: float,
 ) -> tuple[tf.Tensor, ...]:
-    """Return mean, momentum and hess [..., P] after one step.
+    """Return mean, momentum and hess [..., P] after one step; then scale_pull and mean_pull [...].
 
     curvature: gradient * eps; by Stein's identity E[gradient * eps / sigma] is the curvature.
     numbers: ess, delta, the step size of the mean, the debiasing factor of the momentum, the rate of hess, and the
@@ -158,7 +159,9 @@ def _updated(
     estimate = curvature * tf.sqrt(ess * precision)
     change = rate * (estimate - hess)
     new_precision = precision + change + 0.5 * change * change / precision
-    hess = tf.maximum(new_precision, tf.minimum(precision, lowest)) - delta
+    new_hess = tf.maximum(new_precision, tf.minimum(precision, lowest)) - delta
+    scale_pull = tf.reduce_mean((estimate - hess) / precision, -1)
+    mean_pull = ess * tf.reduce_mean(mean * (gradient + delta * mean), -1)
     momentum = beta1 * momentum + (1.0 - beta1) * gradient
-    mean = mean - size * (debias * momentum + delta * mean) / (hess + delta)
-    return mean, momentum, hess
+    mean = mean - size * (debias * momentum + delta * mean) / (new_hess + delta)
+    return mean, momentum, new_hess, scale_pull, mean_pull

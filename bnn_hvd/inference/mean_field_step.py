@@ -10,7 +10,7 @@ import math
 import tensorflow as tf
 
 from bnn_hvd import noise
-from bnn_hvd.inference.controls import Controls
+from bnn_hvd.inference.controls import Controls, Scalars
 from bnn_hvd.inference.optimizers import SGD, Adam, Optimizer
 
 # With a kl_weight of 0 no precision would be large enough.
@@ -41,22 +41,26 @@ class MeanFieldStep(Optimizer):
     def apply(
         self, params: tf.Variable, slots: dict[str, tf.Variable], gradient: tf.Tensor, controls: Controls,
         step: tf.Tensor,
-    ) -> None:  # fmt: skip
+    ) -> Scalars:  # fmt: skip
         numbers = [controls.learning_rate, tf.cast(step + 1, tf.float32), *self._of_scales(controls)]
-        new, new_slots = _updated(
+        new, new_slots, pulls = _updated(
             self.rule, self.num_bayesian, tf.convert_to_tensor(params),
             {name: tf.convert_to_tensor(slots[name]) for name in self.rule.slot_names}, gradient, tf.stack(numbers),
         )  # fmt: skip
         params.assign(new)
         for name, value in new_slots.items():
             slots[name].assign(value)
+        return {name: self._per_nat(controls) * pull for name, pull in pulls.items()}
+
+    def _per_nat(self, controls: Controls) -> tf.Tensor:
+        """Return the factor from the gradient of the loss to that of the objective, tempered by kl_weight, in nats."""
+        return self.num_train / tf.maximum(controls.kl_weight, LEAST_KL_WEIGHT)
 
     def _of_scales(self, controls: Controls) -> tuple[tf.Tensor, tf.Tensor]:
         """Return the factor of the gradient in the step of the log precision, and the largest log scale."""
-        per_nat = self.num_train / tf.maximum(controls.kl_weight, LEAST_KL_WEIGHT)
         start, end = math.log(self.init_scale), math.log(max(self.init_scale, self.prior_scale))
         ceiling = tf.where(controls.scale_ceiling < 1.0, start + (end - start) * controls.scale_ceiling, math.inf)
-        return controls.scale_rate * per_nat, ceiling
+        return controls.scale_rate * self._per_nat(controls), ceiling
 
 
 @noise.compiled
@@ -67,8 +71,9 @@ def _updated(
     slots: dict[str, tf.Tensor],
     gradient: tf.Tensor,
     numbers: tf.Tensor,
-) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:  # fmt: skip
-    """Return the new params and slots.
+) -> tuple[tf.Tensor, dict[str, tf.Tensor], Scalars]:  # fmt: skip
+    """Return the new params and slots, and the means over the weights of the gradients by log scale and by the log of
+    the factor of all means; both are 0 on average at an optimum.
 
     The factor of the precision, 1 + u + u^2 / 2 with u a rate times the gradient by log scale in nats, is positive
     for every u (Lin, Schmidt & Khan 2020).
@@ -80,11 +85,11 @@ def _updated(
     change_loc, change_rest = tf.split(change, [sizes[0], sizes[2]], -1)
     u = scale_rate * to_log_scale
     stepped = log_scale - 0.5 * tf.math.log(1.0 + u + 0.5 * u * u)
-    return tf.concat(
-        [
-            loc + change_loc * (1.0 + tf.exp(log_scale) / REFERENCE_SCALE),
-            tf.minimum(stepped, tf.maximum(log_scale, ceiling)),
-            rest + change_rest,
-        ],
-        -1,
-    ), slots
+    new = [
+        loc + change_loc * (1.0 + tf.exp(log_scale) / REFERENCE_SCALE),
+        tf.minimum(stepped, tf.maximum(log_scale, ceiling)),
+        rest + change_rest,
+    ]
+    sums = {"scale_pull": tf.reduce_sum(to_log_scale, -1), "mean_pull": tf.reduce_sum(loc * to_loc, -1)}
+    pulls = {name: total / max(1, bayesian) for name, total in sums.items()}
+    return tf.concat(new, -1), slots, pulls

@@ -16,13 +16,12 @@ import numpy as np
 import tensorflow as tf
 
 from bnn_hvd.data.pipeline import Batch
-from bnn_hvd.inference.controls import Controls
+from bnn_hvd.inference.controls import Controls, Scalars
 from bnn_hvd.inference.likelihoods import Likelihood
 from bnn_hvd.inference.optimizers import Optimizer
 from bnn_hvd.models.network import STATISTICS, Network
 
 Forward = Callable[[tf.Tensor], tf.Tensor]  # x [N, ...] -> outputs [S, N, O]
-Scalars = dict[str, tf.Tensor]  # what a step logs, by name; "loss", "loss_here" and "communication_s" among them
 
 
 class Draws(NamedTuple):

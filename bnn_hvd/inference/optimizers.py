@@ -6,7 +6,7 @@ from typing import Protocol
 import tensorflow as tf
 
 from bnn_hvd.config.schedule import ScheduleConfig
-from bnn_hvd.inference.controls import Controls
+from bnn_hvd.inference.controls import Controls, Scalars
 
 
 class Optimizer(Protocol):
@@ -16,8 +16,11 @@ class Optimizer(Protocol):
     def apply(
         self, params: tf.Variable, slots: dict[str, tf.Variable], gradient: tf.Tensor, controls: Controls,
         step: tf.Tensor,
-    ) -> None:  # fmt: skip
-        """Update `params` and `slots` by a gradient in the shape of `params`; `step` counts from 0."""
+    ) -> Scalars:  # fmt: skip
+        """Update `params` and `slots` by a gradient in the shape of `params`; `step` counts from 0.
+
+        Returns scalars to log, of the gradient [] or [M].
+        """
 
 
 class Adam(Optimizer):
@@ -32,13 +35,14 @@ class Adam(Optimizer):
     def apply(
         self, params: tf.Variable, slots: dict[str, tf.Variable], gradient: tf.Tensor, controls: Controls,
         step: tf.Tensor,
-    ) -> None:  # fmt: skip
+    ) -> Scalars:  # fmt: skip
         count = tf.cast(step + 1, tf.float32)
         tf.raw_ops.ResourceApplyAdam(
             var=params.handle, m=slots["mean"].handle, v=slots["square"].handle,
             beta1_power=self.beta1**count, beta2_power=self.beta2**count,
             lr=controls.learning_rate, beta1=self.beta1, beta2=self.beta2, epsilon=self.epsilon, grad=gradient,
         )  # fmt: skip
+        return {}
 
     def change(
         self, slots: Mapping[str, tf.Tensor], gradient: tf.Tensor, learning_rate: tf.Tensor, count: tf.Tensor
@@ -63,14 +67,15 @@ class SGD(Optimizer):
     def apply(
         self, params: tf.Variable, slots: dict[str, tf.Variable], gradient: tf.Tensor, controls: Controls,
         step: tf.Tensor,
-    ) -> None:  # fmt: skip
+    ) -> Scalars:  # fmt: skip
         if not self.momentum:
             params.assign_sub(controls.learning_rate * gradient)
-            return
+            return {}
         tf.raw_ops.ResourceApplyKerasMomentum(
             var=params.handle, accum=slots["velocity"].handle, lr=controls.learning_rate, grad=gradient,
             momentum=self.momentum,
         )  # fmt: skip
+        return {}
 
     def change(
         self, slots: Mapping[str, tf.Tensor], gradient: tf.Tensor, learning_rate: tf.Tensor, count: tf.Tensor
@@ -102,11 +107,12 @@ class WithNoiseScale(Optimizer):
     def apply(
         self, params: tf.Variable, slots: dict[str, tf.Variable], gradient: tf.Tensor, controls: Controls,
         step: tf.Tensor,
-    ) -> None:  # fmt: skip
+    ) -> Scalars:  # fmt: skip
         size = tf.clip_by_value(self.RATE / 2 * gradient[..., -1:], -self.MOST, self.MOST)
         log_scale = params[..., -1:] - tf.sign(controls.learning_rate) * size  # a rate of 0 changes nothing
-        self.base.apply(params, slots, gradient, controls, step)
+        scalars = self.base.apply(params, slots, gradient, controls, step)
         params[..., -1:].assign(log_scale)
+        return scalars
 
 
 def rule(config: ScheduleConfig) -> Adam | SGD:

@@ -66,13 +66,24 @@ def main(config: PredictConfig) -> int:
     if ranks.is_root:
         write(folder, found | origin.arrays(), report, recommended)
         state = "" if origin.run_finished else f"at step {origin.step} of a run that has not finished\n"
-        lines = [*kind.text(report), f"{state}written: {folder / records.PREDICTIVE}, {folder / records.UNCERTAINTY}"]
+        lines = [
+            *kind.text(report),
+            *why_not_converged(run),
+            f"{state}written: {folder / records.PREDICTIVE}, {folder / records.UNCERTAINTY}",
+        ]
         shown = "" if folder == run else f" --prediction={shlex.quote(str(folder))}"
         lines.append(f"Next: python -m bnn_hvd plot --run={shlex.quote(config.run)}{shown}")
         for line in "\n".join(lines).splitlines():
             print(line)
     ranks.barrier()
     return 0
+
+
+def why_not_converged(run: Path) -> list[str]:
+    """Return what `train` said of a run that has not converged, as one line; none if it has."""
+    path = run / records.SUMMARY
+    verdict = records.read_json(path).get("convergence") if path.exists() else None
+    return [verdict["why"]] if verdict and verdict["converged"] is False else []
 
 
 def write(folder: Path, found: Found, report: dict[str, Any], recommended: dict[str, Any] | None) -> None:

@@ -22,6 +22,7 @@ from bnn_hvd.training.rank_times import Call as TimedCall
 
 HISTOGRAM_BINS = 80
 SHOWN_SCORES = ("accuracy", "rmse", "nll", "ece", "calibration_error", "auroc")
+OF_CONVERGENCE = ("scale_pull", "mean_pull")  # scalars of a step that are logged, and not printed
 OF_THIS_RANK = ("loss_here", "communication_s")  # scalars of a step that are not averaged over the ranks
 
 
@@ -100,7 +101,7 @@ class Logbook:
         if self._bar:
             self._bar.set_postfix(loss=f"{means['loss']:.4f}")
         else:
-            shown = "  ".join(f"{name} {value:.4f}" for name, value in means.items())
+            shown = "  ".join(f"{name} {value:.4f}" for name, value in means.items() if name not in OF_CONVERGENCE)
             self.say(f"step {progress.step}/{self.plan.total_steps}  {shown}")
 
     def evaluation(self, progress: Progress, scores: dict[str, Any]) -> None:

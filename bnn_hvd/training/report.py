@@ -17,7 +17,8 @@ from bnn_hvd.inference.hmc import Hmc
 from bnn_hvd.inference.method import State
 from bnn_hvd.run import records
 from bnn_hvd.run.checkpoint import Progress
-from bnn_hvd.training import rank_times
+from bnn_hvd.training import convergence, rank_times
+from bnn_hvd.training.convergence import Verdict
 from bnn_hvd.training.task import Task
 
 
@@ -30,8 +31,12 @@ def gather_times(timed: Sequence[rank_times.Call], straggler_factor: float, rank
     return rank_times.summary(times)
 
 
-def write(task: Task, state: State, progress: Progress, scores: dict[str, Any] | None, times: dict[str, Any]) -> None:
-    """Write summary.json. A finished run that was started again keeps its times.
+def write(
+    task: Task, state: State, progress: Progress, scores: dict[str, Any] | None, times: dict[str, Any]
+) -> Verdict | None:
+    """Write summary.json; returns the verdict on whether a finished run has converged.
+
+    A finished run that was started again keeps its times.
 
     state: the gathered state.
     scores: of the last evaluation; None if the run is not finished.
@@ -43,7 +48,22 @@ def write(task: Task, state: State, progress: Progress, scores: dict[str, Any] |
     finished = time.strftime("%Y-%m-%dT%H:%M:%S%z") if scores else None
     if progress.step == task.population.progress.step:  # nothing was left to train
         finished = before.get("finished", finished)
-    records.write_json(path, summary(task, state, progress, scores) | times | {"finished": finished})
+    verdict = judge(task, progress) if scores else None
+    more = {"finished": finished, "convergence": verdict.report() if verdict else None}
+    records.write_json(path, summary(task, state, progress, scores) | times | more)
+    return verdict
+
+
+def judge(task: Task, progress: Progress) -> Verdict:
+    """Return whether the run has converged, by what it has logged; of an ensemble, the members trained last."""
+    run = task.config.folder
+    rows = [
+        row for row in records.read_jsonl(run / records.METRICS)
+        if row["kind"] == "train" and row["first_member"] == progress.first_member
+    ]  # fmt: skip
+    diagnostics = run / records.DIAGNOSTICS
+    found = records.read_json(diagnostics) if diagnostics.exists() else {}
+    return convergence.of_method(task.config.method.name)(rows, found)
 
 
 def read_summary(task: Task) -> dict[str, Any]:

@@ -130,9 +130,11 @@ def train(task: Task) -> int:
     if scores is None:  # else the last evaluation has gathered the state
         gathered.update()
     if ranks.is_root:
-        report.write(task, gathered.state, progress, scores, times)
         if isinstance(gathered.method.base, Hmc):
             logbook.say(chain_report.write(plan, gathered.method.base, gathered.state))
+        verdict = report.write(task, gathered.state, progress, scores, times)
+        if verdict and verdict.why:
+            logbook.say(verdict.why)
         if scores:
             logbook.say(report.end_text(task, progress))
     ranks.barrier()

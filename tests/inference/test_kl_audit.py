@@ -140,6 +140,7 @@ class Recorder(Optimizer):
 
     def apply(self, params, slots, gradient, controls, step):
         self.gradient = gradient.numpy()
+        return {}
 
 
 def gradient(method, state, **arguments) -> np.ndarray:
