@@ -83,7 +83,8 @@ def test_laplace_refers_to_its_point_run():
 def test_a_run_says_that_it_has_not_converged_and_predict_repeats_it(method, tmp_path):
     run = tmp_path / "run"
     train = ["train", f"--method={method}", "--architecture=fc", "--epochs=2", f"--run={run}", "--eval_draws=1"]
-    [[trained], [predicted]] = running.all_succeed(tmp_path, train, ["predict", f"--run={run}", "--num_draws=2"])
+    predict = ["predict", f"--run={run}", "--num_draws=2"]
+    [[trained], [predicted]] = running.all_succeed(tmp_path / "job", train, predict)
     verdict = running.read_json(run)["convergence"]
     assert "not converged: the standard deviations are still" in verdict["why"]
     assert verdict["converged"] is False

@@ -139,7 +139,8 @@ def test_calls_checkpoints_and_rows_do_not_change_the_weights(runs):
 
 
 def test_raised_epochs_go_on(runs):
-    assert weights(runs / "raised") == weights(runs / "whole")
+    """The schedules of the first part were those of a shorter run, so the weights are others."""
+    assert weights(runs / "raised") != weights(runs / "whole")
     assert running.read_json(runs / "raised")["steps"] == STEPS
     assert "--epochs=12\n" in (runs / "raised" / records.CONFIG).read_text()
     assert len(running.read_json(runs / "raised", records.PROVENANCE)) == 2
