@@ -88,6 +88,6 @@ def test_a_run_says_that_it_has_not_converged_and_predict_repeats_it(method, tmp
     verdict = running.read_json(run)["convergence"]
     assert "not converged: the standard deviations are still" in verdict["why"]
     assert verdict["converged"] is False
-    assert -1.05 < verdict["parts"]["scale_pull"] < -0.8  # scales far too narrow: the KL pulls by 1, the data by little
+    assert -1.05 < verdict["parts"]["scale_pull"] < -0.5  # -1 is the pull of the entropy, without that of the data
     assert verdict["why"] in trained.stdout
     assert verdict["why"] in predicted.stdout
