@@ -39,7 +39,7 @@ class VIOptions(MethodOptions):
     takes_batch_norm = True
     has_scales = True
     prunable = True
-    defaults: ClassVar[Values] = {"learning_rate": 2e-3, "lr_schedule": "tail"}
+    defaults: ClassVar[Values] = {"lr_schedule": "tail"}
 
     estimator: str = flag("", "--method=vi", "gradient estimator (default flipout)", choices=ESTIMATORS)
     prior: str = flag(
