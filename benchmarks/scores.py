@@ -73,6 +73,7 @@ PARTS = {
         "Scores of the methods",
         (
             *(by_flagfile(method) for method in METHODS),
+            *(by_flagfile(method, "--kl_weight=1", suffix=", --kl_weight=1") for method in ("vi", "ivon")),
             *(by_flagfile(method, "--architecture=conv", suffix=", conv") for method in ("point", "ivon")),
         ),
         (*QUALITY, "ood auroc_entropy"),
