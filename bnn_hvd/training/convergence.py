@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 WINDOW = 0.1  # part of training, at its end, that is judged, and compared with the part of that length before it
+AT_THE_END = 0.05  # part of training over which the pulls are averaged
 MOST_PULL = 0.1  # nats per weight
 MOST_FALL = 0.05  # of the loss, relative
 SMALL_FALL = 1e-3  # of the loss, nats per example
@@ -57,7 +58,8 @@ def of_descent(rows: Sequence[Row]) -> Verdict:
     parts: dict[str, float | None] = {"loss_fall": fall, "loss_fall_error": error}
     reasons = []
     if "scale_pull" in rows[-1]:
-        scale_pull, mean_pull = mean(late, "scale_pull"), mean(late, "mean_pull")
+        end, _ = windows(rows, AT_THE_END)
+        scale_pull, mean_pull = mean(end, "scale_pull"), mean(end, "mean_pull")
         parts |= {"scale_pull": scale_pull, "mean_pull": mean_pull}
         if abs(scale_pull) > MOST_PULL:
             # A Newton step of the log of a standard deviation is half of the pull.
@@ -92,14 +94,14 @@ def of_chains(diagnostics: dict[str, Any]) -> Verdict:
     return Verdict(True, parts, "")
 
 
-def windows(rows: Sequence[Row]) -> tuple[list[Row], list[Row]]:
-    """Return the rows that begin in the last WINDOW of the steps, at least the last one, and those of the one before.
+def windows(rows: Sequence[Row], part: float = WINDOW) -> tuple[list[Row], list[Row]]:
+    """Return the rows that begin in the last `part` of the steps, at least the last one, and those of the one before.
 
     The second is empty where there are too few rows.
     """
     ends = np.array([row["step"] for row in rows])
     starts = np.concatenate([[0], ends[:-1]])
-    length = WINDOW * ends[-1]
+    length = part * ends[-1]
     first = min(int(np.searchsorted(starts, ends[-1] - length)), len(rows) - 1)
     before = int(np.searchsorted(starts, starts[first] - length))
     return list(rows[first:]), list(rows[min(before, max(0, first - 1)) : first])
