@@ -9,6 +9,8 @@ import json
 import os
 import re
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -389,3 +391,11 @@ def test_dry_run_of_a_point_network_speaks_of_no_distribution(job):
     assert re.search(rf"^weights +{6 * 64 + 64 + 64 * 3 + 3}$", outcome.stdout, re.MULTILINE)
     assert "Bayesian" not in outcome.stdout
     assert "deterministic " not in outcome.stdout
+
+
+def test_a_reader_that_goes_away_is_no_error():
+    command = [sys.executable, "-m", "bnn_hvd", "train", "--help"]
+    job = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=running.REPOSITORY)
+    job.stdout.close()
+    assert job.stderr.read() == b""
+    assert job.wait() == 0
