@@ -1,8 +1,8 @@
 """Flags, their defaults and contradictions, config.cfg, and the help; all without TensorFlow."""
 
+import resource
 import subprocess
 import sys
-import time
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -208,14 +208,12 @@ def test_help_shows_defaults(name):
 
 @pytest.mark.parametrize("verb", cli.VERBS)
 def test_help_is_quick_and_imports_no_tensorflow(verb):
-    """The help takes less than a second in the best of a few tries: the machine may be busy with something else."""
+    """The help takes 0.2 s of the processor, imports of TensorFlow 2.5 s. The clock would count other jobs, too."""
     code = (
         "import sys; from bnn_hvd.cli import main; code = main(['bnn_hvd', sys.argv[1], '--help']); "
         "sys.exit(code or 'tensorflow' in sys.modules or 'horovod' in sys.modules)"
     )
-    seconds = []
-    while len(seconds) < 4 and min(seconds, default=9) > 1:
-        start = time.perf_counter()
-        subprocess.run([sys.executable, "-c", code, verb], cwd=REPOSITORY, check=True, stdout=subprocess.DEVNULL)
-        seconds.append(time.perf_counter() - start)
-    assert min(seconds) < 1, seconds
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    subprocess.run([sys.executable, "-c", code, verb], cwd=REPOSITORY, check=True, stdout=subprocess.DEVNULL)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    assert after.ru_utime - before.ru_utime + after.ru_stime - before.ru_stime < 1
