@@ -112,7 +112,7 @@ class Method(Protocol):
 
         log_likelihood_S: the log likelihood of all training examples under each of these draws.
         """
-        raise NotImplementedError
+        raise AssertionError("its draws have no density")
 
     def num_reduced(self) -> int:
         """Return how many numbers a rank contributes to the all-reduces of a step, per member, scalars left out."""

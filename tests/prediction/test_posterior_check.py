@@ -87,7 +87,7 @@ def test_the_exact_posterior_has_equal_ratios(kl_weight):
 
 
 def test_a_posterior_that_is_too_narrow_is_seen():
-    """Two variances that are a tenth of the exact ones: 0.9 |eps|^2 / 2 nats more of log ratio, whose k-hat is known."""
+    """Two variances that are a tenth of the exact ones: 0.45 |eps|^2 nats more of log ratio, whose k-hat is known."""
     checked = linear()
     params = checked.predictor.state.params
     params.assign(params - np.array([0, 0, 1, 1], np.float32) * 0.5 * np.log(10))

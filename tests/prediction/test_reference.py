@@ -48,7 +48,7 @@ def test_a_reference_must_have_predicted_the_same_kind_of_target(tmp_path):
 
 def test_ratings_have_no_reference():
     config = make(PredictConfig, run="runs/a", reference="runs/b")
-    with pytest.raises(UserError, match="--reference .* not of ratings"):
+    with pytest.raises(UserError, match=r"--reference .* not of ratings"):
         check_kind(config, ImplicitRatings(3))
     check_kind(config, RealValues())
     check_kind(config, Classes(3))
