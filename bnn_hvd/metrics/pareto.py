@@ -9,9 +9,9 @@ import numpy as np
 FEWEST_DRAWS = 25  # with fewer, there are fewer than 5 draws in the tail
 PRIOR_K, PRIOR_COUNT = 0.5, 10  # k-hat is shrunk as if so many more draws had this k (Vehtari et al. 2024, appendix G)
 MEANINGS = (  # (k-hat below, what it means)
-    (0.5, "good: the ratios of the posterior to q have a finite variance"),
-    (0.7, "usable: estimates that are corrected by importance weights still converge, but slowly"),
-    (np.inf, "q is far from the joint posterior of these weights; how far its predictions are, --reference says"),
+    (0.5, "good: the approximation is close to the joint posterior of these weights"),
+    (0.7, "usable: importance weights can still correct the approximation, slowly"),
+    (np.inf, "poor: far from the joint posterior of these weights; --reference says how far the predictions are"),
 )
 
 

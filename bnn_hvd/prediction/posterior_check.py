@@ -40,8 +40,10 @@ class PosteriorCheck:
             return {"left_out": reason}
         log_ratios_S = self.log_ratios(num_draws or DRAWS)
         k = pareto.k_hat(log_ratios_S)
+        with np.errstate(invalid="ignore"):  # a run that diverged has no finite ratios
+            std = float(log_ratios_S.std())
         return {
-            "pareto_k": k, "log_ratio_std": float(log_ratios_S.std()), "num_draws": len(log_ratios_S),
+            "pareto_k": k, "log_ratio_std": std, "num_draws": len(log_ratios_S),
             "target": self._target(), "meaning": pareto.meaning(k),
         }  # fmt: skip
 
@@ -116,5 +118,6 @@ def check_lines(report: dict[str, Any]) -> list[str]:
     """Return the line that `predict` prints."""
     if not (found := report.get("posterior_check")):
         return []
-    text = f"left out: {found['left_out']}" if "left_out" in found else f"{found['pareto_k']:.2f}: {found['meaning']}"
-    return [f"{'pareto_k':24} {text}"]
+    if "left_out" in found:
+        return [f"{'pareto_k':24} left out: {found['left_out']}"]
+    return [f"{'pareto_k':24} {found['pareto_k']:.2f} ({found['target']}): {found['meaning']}"]

@@ -103,6 +103,16 @@ def test_a_posterior_that_is_too_narrow_is_seen():
     assert found["meaning"] == pareto.meaning(found["pareto_k"])
 
 
+@pytest.mark.filterwarnings("error")
+def test_a_run_that_diverged_has_no_k_hat(monkeypatch):
+    for odd in (np.nan, np.inf, -np.inf):
+        monkeypatch.setattr(PosteriorCheck, "log_ratios", lambda self, num_draws, odd=odd: np.full(num_draws, odd))
+        found = check().report(50)
+        assert found is not None
+        assert np.isnan([found["pareto_k"], found["log_ratio_std"]]).all()
+        assert found["meaning"].startswith("not defined")
+
+
 def test_deterministic_weights_are_given():
     found = check(bayesian_layers="hidden", bayesian_biases=False).report(50)
     assert found is not None
