@@ -61,6 +61,10 @@ class PredictConfig:
         "predictions/)",
     )  # fmt: skip
     num_draws: int = flag(300, "run", "posterior draws", minimum=1)
+    check_draws: int | None = flag(
+        None, "run", "draws for the Pareto k-hat, which compares the approximate posterior with the exact one; 0: none "
+        "(default: 1000, if network and training part are small)", minimum=0,
+    )  # fmt: skip
     mode: str = flag(
         "mean", "run", "statistics to write, a,b, over the draws' probabilities (for real targets, over their means): "
         "mean, median, std, min, max",

@@ -15,6 +15,8 @@ from bnn_hvd.inference.controls import Controls
 from bnn_hvd.inference.descent import gradient_of, over_batch
 from bnn_hvd.inference.init_from import initial_theta
 from bnn_hvd.inference.likelihoods import Likelihood
+from bnn_hvd.inference.log_prior import log_prior
+from bnn_hvd.inference.mean_field import log_density
 from bnn_hvd.inference.method import Draws, Forward, Marginals, Method, Picked, Scalars, State
 from bnn_hvd.models.network import Network
 
@@ -93,6 +95,16 @@ class Ivon(Method):
         eps_SP = noise.normals(draws.seeds, self.network.num_parameters)
         weights = self.network.unflatten(mean + eps_SP * self._sigma(hess))
         return lambda x: self.network.apply(weights, x)
+
+    def num_random(self) -> int:
+        return self.network.num_parameters
+
+    def log_ratios(self, state: State, draws: Draws, log_likelihood_S: tf.Tensor) -> tf.Tensor:
+        sigma = self._sigma(tf.convert_to_tensor(state.slots["hess"]))
+        eps_SP = noise.normals(draws.seeds, self.network.num_parameters)
+        prior_S = log_prior(tf.cast(state.params + eps_SP * sigma, tf.float64), self.prior_scale)
+        tempered_S = log_likelihood_S / max(self.kl_weight, LEAST_KL_WEIGHT)
+        return tempered_S + prior_S - log_density(eps_SP, tf.math.log(sigma))
 
     def marginals(self, state: State) -> Marginals:
         return Marginals(state.params.numpy(), self._sigma(tf.convert_to_tensor(state.slots["hess"])).numpy())

@@ -16,7 +16,9 @@ from bnn_hvd.inference.controls import Controls
 from bnn_hvd.inference.descent import over_batch
 from bnn_hvd.inference.init_from import POSTERIOR, trained_theta
 from bnn_hvd.inference.likelihoods import Likelihood
+from bnn_hvd.inference.log_prior import log_prior
 from bnn_hvd.inference.map_loss import MaximumAPosteriori
+from bnn_hvd.inference.mean_field import log_density
 from bnn_hvd.inference.method import Draws, Forward, Method, Picked, Scalars, State
 from bnn_hvd.models.layers import Inputs
 from bnn_hvd.models.network import Network
@@ -105,11 +107,28 @@ class Laplace(Method):
     def draw(self, state: State | Picked, draws: Draws) -> Forward:
         """Return the network with S draws of its last layer."""
         weights: dict[str, Any] = self.network.unflatten(tf.convert_to_tensor(state.params))
-        eps = tf.reshape(noise.normals(draws.seeds, self.inputs * self.outputs), [-1, self.inputs, self.outputs])
-        change = self._full_draws(state, eps) if self.full else self._kron_draws(state, eps)
+        change, _ = self._changes(state, draws)
         weights[self.kernel] = weights[self.kernel] + change[:, :-1]
         weights[self.bias] = weights[self.bias] + change[:, -1]
         return lambda x: self.network.apply(weights, x)
+
+    def num_random(self) -> int:
+        return self.inputs * self.outputs
+
+    def log_ratios(self, state: State, draws: Draws, log_likelihood_S: tf.Tensor) -> tf.Tensor:
+        weights = self.network.unflatten(tf.convert_to_tensor(state.params))
+        change, log_density_S = self._changes(state, draws)
+        layer = tf.concat([weights[self.kernel], weights[self.bias][None]], 0) + change
+        flat = tf.cast(tf.reshape(layer, [-1, self.inputs * self.outputs]), tf.float64)
+        return log_likelihood_S + log_prior(flat, self.prior_precision**-0.5) - log_density_S
+
+    def _changes(self, state: State | Picked, draws: Draws) -> tuple[tf.Tensor, tf.Tensor]:
+        """Return S draws of the last layer, less their mean, [S, D + 1, C], and their log density, float64 [S]."""
+        size = self.inputs * self.outputs
+        eps = noise.normals(draws.seeds, size)
+        of = self._full_draws if self.full else self._kron_draws
+        change, log_diagonal = of(state, tf.reshape(eps, [-1, self.inputs, self.outputs]))
+        return change, log_density(eps, -log_diagonal)
 
     def _factors(self, theta: tf.Tensor, batch: Batch) -> list[tf.Tensor]:
         """Return the batch means of the precision's factors: [(D+1) C, (D+1) C], or [D + 1, D + 1] and [C, C]."""
@@ -126,20 +145,25 @@ class Laplace(Method):
         size = self.inputs * self.outputs
         return [tf.reshape(tf.einsum("nd,nebc->dbec", h_ND, curved), [size, size]) / count]
 
-    def _full_draws(self, state: State | Picked, eps: tf.Tensor) -> tf.Tensor:
-        """Return S draws, less their mean, for eps [S, D + 1, C]: L^-T eps, L the Cholesky factor of the precision."""
+    def _full_draws(self, state: State | Picked, eps: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """Return S draws, less their mean, for eps [S, D + 1, C]: L^-T eps, L the Cholesky factor of the precision.
+
+        And the logarithms of the diagonal of L [(D + 1) C].
+        """
         precision = self.num_train * state.slots["full"] + self.prior_precision * tf.eye(eps.shape[1] * eps.shape[2])
         flat = tf.reshape(eps, [eps.shape[0], -1])
-        solved = tf.linalg.triangular_solve(tf.linalg.cholesky(precision), tf.transpose(flat), adjoint=True)
-        return tf.reshape(tf.transpose(solved), eps.shape)
+        factor = tf.linalg.cholesky(precision)
+        solved = tf.linalg.triangular_solve(factor, tf.transpose(flat), adjoint=True)
+        return tf.reshape(tf.transpose(solved), eps.shape), tf.math.log(tf.linalg.diag_part(factor))
 
-    def _kron_draws(self, state: State | Picked, eps: tf.Tensor) -> tf.Tensor:
+    def _kron_draws(self, state: State | Picked, eps: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """As `_full_draws`: in the eigenbasis of the output factor, the precision has one block per eigenvalue."""
         values_C, vectors_CC = tf.linalg.eigh(state.slots["outputs"])
         blocks = self.num_train * tf.maximum(values_C, 0.0)[:, None, None] * state.slots["inputs"]
         factors = tf.linalg.cholesky(blocks + self.prior_precision * tf.eye(self.inputs))
         solved_CDS = tf.linalg.triangular_solve(factors, tf.transpose(eps, [2, 1, 0]), adjoint=True)
-        return tf.einsum("kds,ck->sdc", solved_CDS, vectors_CC)
+        change = tf.einsum("kds,ck->sdc", solved_CDS, vectors_CC)
+        return change, tf.reshape(tf.math.log(tf.linalg.diag_part(factors)), [-1])
 
 
 def output_hessian(likelihood: Likelihood, outputs: tf.Tensor, y_N: tf.Tensor) -> tf.Tensor:

@@ -4,6 +4,7 @@ Each pass is one compiled loop over the weights. With TensorFlow's operations, e
 all weights, and its gradient rules would do so again. Legend: B weights, M members.
 """
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -59,6 +60,13 @@ def kl_to_prior(loc: tf.Tensor, log_scale: tf.Tensor, prior_scale: float) -> tf.
     squares = tf.reduce_sum(tf.exp(2.0 * log_scale) + loc * loc)
     constant = float(loc.shape[0]) * (tf.math.log(prior_scale) - 0.5)
     return 0.5 * squares / prior_scale**2 - tf.reduce_sum(log_scale) + constant
+
+
+def log_density(eps: tf.Tensor, log_scale: tf.Tensor) -> tf.Tensor:
+    """Return log q(w) of w = loc + exp(log_scale) * eps, summed over the weights, in float64: [S, B], [B] -> [S]."""
+    constant = 0.5 * float(eps.shape[-1]) * math.log(2 * math.pi)
+    squares = tf.reduce_sum(tf.square(tf.cast(eps, tf.float64)), -1)
+    return -0.5 * squares - tf.reduce_sum(tf.cast(log_scale, tf.float64), -1) - constant
 
 
 @noise.compiled

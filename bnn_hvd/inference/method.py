@@ -100,6 +100,20 @@ class Method(Protocol):
     def draw(self, state: State | Picked, draws: Draws) -> Forward:
         """Return the network with S posterior draws of its weights."""
 
+    def num_random(self) -> int:
+        """Return how many weights have a density q(w); 0 for a method whose draws have none that is computed."""
+        return 0
+
+    def log_ratios(self, state: State, draws: Draws, log_likelihood_S: tf.Tensor) -> tf.Tensor:
+        """Return log p(w_s, data) - log q(w_s) of S draws, in nats, float64 [S], if `num_random` is not 0.
+
+        p is the joint density that q approximates: kl_weight tempers it as it does in training, and the weights without
+        a density are given.
+
+        log_likelihood_S: the log likelihood of all training examples under each of these draws.
+        """
+        raise AssertionError("its draws have no density")
+
     def num_reduced(self) -> int:
         """Return how many numbers a rank contributes to the all-reduces of a step, per member, scalars left out."""
 

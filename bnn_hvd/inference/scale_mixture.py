@@ -3,7 +3,6 @@
 import math
 from typing import NamedTuple
 
-import numpy as np
 import tensorflow as tf
 
 from bnn_hvd import noise
@@ -19,7 +18,7 @@ class ScaleMixture(NamedTuple):
 
     def log_prob(self, w: tf.Tensor) -> tf.Tensor:
         """Return log p(w), summed over the weights: [..., B] -> [...]."""
-        return _log_prob(w, tf.constant(self, tf.float32))
+        return _log_prob(w, tf.constant(self, w.dtype))
 
     def kl(self, w: tf.Tensor, log_scale: tf.Tensor) -> tf.Tensor:
         """Return an unbiased estimate of KL(q || p) from one draw w of q, summed over the weights: [..., B] -> [...].
@@ -54,7 +53,7 @@ def _slope(w: tf.Tensor, mixture: tf.Tensor) -> tf.Tensor:
 def _components(w: tf.Tensor, mixture: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
     """Return log(weight * density) of the wide and of the narrow Normal: [..., B] each."""
     weight, wide, narrow = tf.unstack(mixture)
-    constant = 0.5 * np.float32(np.log(2 * np.pi))
+    constant = 0.5 * math.log(2 * math.pi)
     return (
         tf.math.log(weight) - tf.math.log(wide) - constant - 0.5 * (w / wide) ** 2,
         tf.math.log(1.0 - weight) - tf.math.log(narrow) - constant - 0.5 * (w / narrow) ** 2,

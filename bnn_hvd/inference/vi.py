@@ -18,7 +18,8 @@ from bnn_hvd.inference.controls import Controls
 from bnn_hvd.inference.descent import descend, statistics_of
 from bnn_hvd.inference.init_from import initial_theta
 from bnn_hvd.inference.likelihoods import Likelihood
-from bnn_hvd.inference.mean_field import for_each_member, perturb, variance
+from bnn_hvd.inference.log_prior import log_prior
+from bnn_hvd.inference.mean_field import for_each_member, log_density, perturb, variance
 from bnn_hvd.inference.mean_field_step import MeanFieldStep
 from bnn_hvd.inference.method import Draws, Forward, Marginals, Method, Picked, Scalars, State
 from bnn_hvd.inference.optimizers import Optimizer
@@ -145,6 +146,17 @@ class VI(Method):
         weights = self.network.unflatten_bayesian(loc + tf.exp(log_scale) * eps_SB)
         weights |= deterministic | statistics_of(state)
         return lambda x: self.network.apply(weights, x)
+
+    def num_random(self) -> int:
+        return self.network.num_bayesian
+
+    def log_ratios(self, state: State, draws: Draws, log_likelihood_S: tf.Tensor) -> tf.Tensor:
+        loc, log_scale, _ = self._parts(tf.convert_to_tensor(state.params))
+        eps_SB = noise.normals(draws.seeds, loc.shape[-1])
+        prior_mean = state.slots["prior_mean"] if self.centred else 0.0
+        w_SB = tf.cast(loc - prior_mean + tf.exp(log_scale) * eps_SB, tf.float64)
+        prior_S = self.mixture.log_prob(w_SB) if self.mixture else log_prior(w_SB, self.prior_scale)
+        return log_likelihood_S / self.config.schedule.kl_weight + prior_S - log_density(eps_SB, log_scale)
 
     def marginals(self, state: State) -> Marginals:
         bayesian = self.network.num_bayesian

@@ -1,9 +1,10 @@
-"""Distance of a run's predictive distribution from that of a reference posterior; numpy only.
+"""Distance of a run's predictive distribution from that of a reference posterior; numpy and scipy only.
 
 Agreement and total variation are those of Izmailov, Vikram, Hoffman & Wilson (2021), section 3.3.
 """
 
 import numpy as np
+from scipy import stats
 
 
 def agreement(probs_NC: np.ndarray, reference_NC: np.ndarray) -> float:
@@ -16,8 +17,17 @@ def total_variation(probs_NC: np.ndarray, reference_NC: np.ndarray) -> float:
     return float(np.mean(0.5 * np.abs(probs_NC.astype(np.float64) - reference_NC).sum(-1)))
 
 
-def compare(probs_NC: np.ndarray, reference_NC: np.ndarray) -> dict[str, float]:
-    return {
-        "agreement": agreement(probs_NC, reference_NC),
-        "total_variation": total_variation(probs_NC, reference_NC),
-    }
+def compare_epistemic(epistemic_N: np.ndarray, reference_N: np.ndarray) -> dict[str, float]:
+    """Return how far the epistemic uncertainty of each example is from a reference's, by name.
+
+    The ratio of the means (1: the same), Spearman's rank correlation over the examples (1: the same order) and the mean
+    absolute difference, in the unit of both. What is not defined is left out: the correlation where all values of one
+    are equal, as with a single draw, and the ratio to 0.
+    """
+    epistemic_N, reference_N = epistemic_N.astype(np.float64), reference_N.astype(np.float64)
+    found = {}
+    if reference_N.mean() > 0:
+        found["epistemic_ratio"] = float(epistemic_N.mean() / reference_N.mean())
+    if np.ptp(epistemic_N) > 0 and np.ptp(reference_N) > 0:
+        found["epistemic_rank_correlation"] = float(stats.spearmanr(epistemic_N, reference_N).statistic)
+    return found | {"epistemic_mean_abs_difference": float(np.abs(epistemic_N - reference_N).mean())}

@@ -9,9 +9,11 @@ import numpy as np
 
 from bnn_hvd.config import PredictConfig
 from bnn_hvd.data.arrays import Arrays
-from bnn_hvd.metrics import classification
+from bnn_hvd.metrics import classification, fidelity
 from bnn_hvd.prediction import statistics
 from bnn_hvd.prediction.predictor import Found, Predictor, Result
+
+COMPARED = ("probs_NC", "mutual_information_N")  # with --reference
 
 
 def predict(predictor: Predictor, arrays: Arrays, config: PredictConfig) -> Result:
@@ -71,6 +73,15 @@ def measures(found: dict[str, np.ndarray], labels_N: np.ndarray) -> dict[str, An
     }
 
 
+def compare(found: Found, reference: Found) -> dict[str, float]:
+    """Return how far the predictive distribution and its epistemic part (in nats) are from a reference's."""
+    return {
+        "agreement": fidelity.agreement(found["probs_NC"], reference["probs_NC"]),
+        "total_variation": fidelity.total_variation(found["probs_NC"], reference["probs_NC"]),
+        **fidelity.compare_epistemic(found["mutual_information_N"], reference["mutual_information_N"]),
+    }
+
+
 def separation(test: Found, ood: Found) -> dict[str, float]:
     """Return the AUROC of two measures of uncertainty as detectors of out-of-distribution data."""
     names = {"auroc_entropy": "predictive_entropy_N", "auroc_mutual_information": "mutual_information_N"}
@@ -84,8 +95,5 @@ def text(report: dict[str, Any]) -> list[str]:
     scores = ("accuracy", "top5_accuracy", "single_draw_accuracy", "nll", "brier", "ece")
     lines = [f"{name:24} {report[name]:.4f}" for name in scores if name in report]
     lines += [f"{name:24} {report[name]:.4f} nats" for name in report if name.endswith("uncertainty")]
-    lines += [
-        f"reference {name:14} {value:.4f}" for name, value in report.get("reference", {}).items() if name != "run"
-    ]
     ood = report.get("ood", {})
     return lines + [f"ood {name:20} {value:.4f}" for name, value in ood.items() if name.startswith("auroc")]

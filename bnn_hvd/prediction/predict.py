@@ -13,13 +13,14 @@ from bnn_hvd.distributed import cluster, machine
 from bnn_hvd.distributed.cluster import Cluster, Solo
 from bnn_hvd.errors import UserError
 from bnn_hvd.inference.build import build_method
-from bnn_hvd.metrics import fidelity
+from bnn_hvd.metrics import pareto
 from bnn_hvd.models.network import build_network
 from bnn_hvd.prediction import classes, ratings, reals
 from bnn_hvd.prediction.other_data import load_like
 from bnn_hvd.prediction.place import Origin, choose_folder
+from bnn_hvd.prediction.posterior_check import PosteriorCheck, check_lines
 from bnn_hvd.prediction.predictor import Found, Predictor
-from bnn_hvd.prediction.reference import read_reference
+from bnn_hvd.prediction.reference import read_reference, reference_lines
 from bnn_hvd.run import checkpoint, records, rundir
 from bnn_hvd.run.checkpoint import Arrays
 from bnn_hvd.run.heartbeat import Heartbeat
@@ -38,11 +39,12 @@ def main(config: PredictConfig) -> int:
     ood = load_like(trained, known, config.ood_data_dir, same_classes=False) if config.ood_data_dir else None
     fingerprint = Fingerprint.of(arrays) if config.data_dir else known.fingerprint
     folder = choose_folder(config, known, fingerprint)
-    reference_NC = read_reference(Path(config.reference), fingerprint.test) if config.reference else None
+    kind = KINDS[type(known.target)]
+    reference = read_reference(Path(config.reference), fingerprint.test, kind.COMPARED) if config.reference else None
 
     ranks = cluster.connect()
     threads = machine.set_up(config.threads, ranks)
-    stored, kind = rundir.read_checkpoint(run), KINDS[type(known.target)]
+    stored = rundir.read_checkpoint(run)
     predictor, progress = restore_from(stored, trained, known, ranks), checkpoint.read_progress(stored)
     source = config.data_dir or trained.data.data_dir
     origin = Origin.of(trained, progress, source, fingerprint.test, own_data=fingerprint == known.fingerprint)
@@ -51,12 +53,16 @@ def main(config: PredictConfig) -> int:
     watch = Stopwatch()
     found, report = kind.predict(predictor, arrays, config)
     recommended = report.pop(records.RECOMMENDATIONS, None)
+    predict_wall_s = watch.elapsed_s()
     report |= origin.report() | {
         "num_draws": predictor.method.num_draws(config.num_draws), "num_examples": len(arrays.x_test),
-        "predict_wall_s": watch.elapsed_s(), "ranks": ranks.size, "threads": threads,
+        "predict_wall_s": predict_wall_s, "ranks": ranks.size, "threads": threads,
     }  # fmt: skip
-    if reference_NC is not None:
-        report["reference"] = {"run": config.reference, **fidelity.compare(found["probs_NC"], reference_NC)}
+    if reference:
+        report["reference"] = {"run": config.reference, **kind.compare(found, reference)}
+    train = (arrays.x_train, arrays.y_train) if fingerprint.train == known.fingerprint.train else None
+    if checked := PosteriorCheck(predictor, trained, train).report(config.check_draws):
+        report["posterior_check"] = checked
     if ood:
         ood_found, report["ood"] = kind.predict_ood(predictor, ood, config, found)
         report["ood"] |= {
@@ -67,10 +73,9 @@ def main(config: PredictConfig) -> int:
         write(folder, found | origin.arrays(), report, recommended)
         state = "" if origin.run_finished else f"at step {origin.step} of a run that has not finished\n"
         lines = [
-            *kind.text(report),
-            *why_not_converged(run),
+            *kind.text(report), *check_lines(report), *reference_lines(report), *why_not_converged(run),
             f"{state}written: {folder / records.PREDICTIVE}, {folder / records.UNCERTAINTY}",
-        ]
+        ]  # fmt: skip
         shown = "" if folder == run else f" --prediction={shlex.quote(str(folder))}"
         lines.append(f"Next: python -m bnn_hvd plot --run={shlex.quote(config.run)}{shown}")
         for line in "\n".join(lines).splitlines():
@@ -110,8 +115,12 @@ def read_description(run: Path) -> Description:
 
 def check_kind(config: PredictConfig, target: Target) -> None:
     """Raise UserError for flags that do not apply to this kind of target."""
-    if config.reference and not isinstance(target, Classes):
-        raise UserError("--reference compares probabilities of classes, but this run has none: leave it out")
+    if config.reference and isinstance(target, ImplicitRatings):
+        raise UserError("--reference compares predictions of classes or real values, not of ratings: leave it out")
+    if config.check_draws and config.check_draws < pareto.FEWEST_DRAWS:
+        raise UserError(
+            f"--check_draws={config.check_draws} is too few for a tail: give at least {pareto.FEWEST_DRAWS}, or 0"
+        )
     if config.users and not isinstance(target, ImplicitRatings):
         raise UserError(f"--users={config.users} is for runs on ratings, but this run is on other data: leave it out")
     if isinstance(target, ImplicitRatings) and (config.mode != "mean" or config.quantiles or config.ood_data_dir):

@@ -83,10 +83,10 @@ class Predictor:
         more: further arrays [N, ...] that `sums.sum_chunk` takes.
         """
         num_draws = self.method.num_draws(num_draws)
-        dealt = [self._deal(part) for part in (x, *more)]
+        dealt = [self.deal(part) for part in (x, *more)]
         chunks, mine = [chunks for chunks, _ in dealt], dealt[0][1]
         totals: list[Any] = [0.0] * len(sums.names)
-        passes = self._passes(num_draws) if len(mine) else []
+        passes = self.passes(num_draws) if len(mine) else []
         for done, draws in enumerate(passes, 1):
             pass_sums = self._sums(sums, chunks, draws)
             totals = [total + part.numpy().astype(np.float64) for total, part in zip(totals, pass_sums, strict=True)]
@@ -110,8 +110,8 @@ class Predictor:
         reduce: takes the predictions of all draws for a block of examples [S, N, O], and the slice of these examples.
           Its output for one example must not depend on the other examples of the block.
         """
-        chunks, mine = self._deal(x)
-        passes = self._passes(num_draws := self.method.num_draws(num_draws))
+        chunks, mine = self.deal(x)
+        passes = self.passes(num_draws := self.method.num_draws(num_draws))
         size = self.size.examples
         step = max(1, BLOCK_VALUES // (num_draws * self.method.network.num_outputs * size))
         found = []
@@ -145,7 +145,7 @@ class Predictor:
             scores = regression.summary(found, y_N)
         return {**scores, "num_draws": self.method.num_draws(num_draws)}
 
-    def _deal(self, x: np.ndarray) -> tuple[np.ndarray, range]:
+    def deal(self, x: np.ndarray) -> tuple[np.ndarray, range]:
         """Return the examples of this rank in chunks, the last padded with zeros, and the range of their indices."""
         mine = shards.slices(len(x), self.size.examples, self.ranks.rank, self.ranks.size)
         chunks = np.zeros([len(mine), self.size.examples, *x.shape[1:]], x.dtype)
@@ -153,7 +153,8 @@ class Predictor:
             chunk[: part.stop - part.start] = x[part]
         return chunks, range(mine[0].start, mine[-1].stop) if mine else range(0)
 
-    def _passes(self, num_draws: int) -> list[Draws]:
+    def passes(self, num_draws: int) -> list[Draws]:
+        """Return the draws in passes of at most `size.draws`."""
         return [
             Draws(
                 tf.range(first, end := min(first + self.size.draws, num_draws)),

@@ -9,13 +9,14 @@ import numpy as np
 
 from bnn_hvd.config import PredictConfig
 from bnn_hvd.data.arrays import Arrays
-from bnn_hvd.metrics import classification, regression
+from bnn_hvd.metrics import classification, fidelity, regression
 from bnn_hvd.metrics.regression import Mixture
 from bnn_hvd.prediction import statistics
 from bnn_hvd.prediction.predictor import Found, Predictor, Result
 
 SHOWN = ("rmse", "nll", "crps", "calibration_error", "coverage_95", "two_sigma_coverage")
 PARTS = ("total", "aleatoric", "epistemic")
+COMPARED = ("mean_N", "epistemic_std_N")  # with --reference
 
 
 def predict(predictor: Predictor, arrays: Arrays, config: PredictConfig) -> Result:
@@ -63,6 +64,15 @@ def predict_ood(predictor: Predictor, ood: Arrays, config: PredictConfig, test: 
     arrays = {f"ood_{name.replace('_N', '_M')}": values for name, values in found.items()}
     separated = classification.auroc(test["epistemic_std_N"], found["epistemic_std_N"])
     return arrays, regression.summary(found, ood.y_test) | {"auroc_epistemic": separated}
+
+
+def compare(found: Found, reference: Found) -> dict[str, float]:
+    """Return how far the predictive mean and the epistemic variance are from a reference's, in units of the target."""
+    variances = (np.asarray(part["epistemic_std_N"], np.float64) ** 2 for part in (found, reference))
+    return {
+        "rms_difference_of_means": regression.rmse(found["mean_N"], reference["mean_N"]),
+        **fidelity.compare_epistemic(*variances),
+    }
 
 
 def text(report: dict[str, Any]) -> list[str]:

@@ -1,6 +1,7 @@
 """Predictions of another run for the same examples, to compare with: `predict --reference`."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -8,13 +9,13 @@ from bnn_hvd.errors import UserError
 from bnn_hvd.run import records
 
 
-def read_reference(run: Path, fingerprint: str) -> np.ndarray:
-    """Return the predictive probabilities [N, C] of another run for the data with this fingerprint.
+def read_reference(run: Path, fingerprint: str, names: tuple[str, ...]) -> dict[str, np.ndarray]:
+    """Return these arrays of another run's prediction of the data with this fingerprint.
 
     run: its directory, or the folder of a prediction.
 
     Raises:
-      UserError: the run has none, or its examples are others.
+      UserError: the run has none, or its examples or its kind of target are others.
     """
     folders = (run, *sorted((run / records.PREDICTIONS).glob("*")))
     paths = [path for folder in folders if (path := folder / records.PREDICTIVE).is_file()]
@@ -24,8 +25,14 @@ def read_reference(run: Path, fingerprint: str) -> np.ndarray:
         )
     for path in paths:
         with np.load(path, allow_pickle=False) as arrays:
-            if "probs_NC" not in arrays:
-                raise UserError(f"--reference={run} is a regression: give a run with classes")
+            if missing := [name for name in names if name not in arrays]:
+                raise UserError(f"--reference={run} predicted another kind of target (no {missing[0]}): give another")
             if "origin_fingerprint" in arrays and arrays["origin_fingerprint"] == fingerprint:
-                return arrays["probs_NC"]
+                return {name: arrays[name] for name in names}
     raise UserError(f"--reference={run} predicted other examples: predict both runs on the same --data_dir")
+
+
+def reference_lines(report: dict[str, Any]) -> list[str]:
+    """Return the lines that `predict` prints."""
+    found = report.get("reference", {})
+    return [f"{'reference ' + name:42} {value:.4f}" for name, value in found.items() if name != "run"]

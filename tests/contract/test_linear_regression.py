@@ -201,3 +201,76 @@ def test_every_draw_of_point_is_the_mode():
     state.params.assign(p.mean.astype(np.float32))
     logits_SNC = method.draw(state, draws(range(3)))(p.x)
     np.testing.assert_allclose(logits_SNC[0, :, 0], p.phi @ p.mean, rtol=1e-4, atol=1e-5)
+
+
+def linear_weights(method, state, count: int) -> np.ndarray:
+    """Return the weights of the first draws [S, 4]: the outputs of the linear network at unit vectors, and at 0."""
+    x = tf.constant(np.vstack([np.eye(3), np.zeros([1, 3])]), tf.float32)
+    outputs_S4 = method.draw(state, draws(range(count)))(x).numpy()[:, :, 0].astype(np.float64)
+    return np.hstack([outputs_S4[:, :3] - outputs_S4[:, 3:], outputs_S4[:, 3:]])
+
+
+def log_likelihoods(p: Problem, method, state, count: int = 20) -> np.ndarray:
+    outputs = method.draw(state, draws(range(count)))(p.x)
+    return -method.likelihood.nll(outputs, p.batch.y).numpy().astype(np.float64).sum(1)
+
+
+def log_ratios(p: Problem, method, state, count: int = 20) -> np.ndarray:
+    """Return log p(w, data) - log q(w) of the first draws."""
+    return method.log_ratios(state, draws(range(count)), log_likelihoods(p, method, state, count)).numpy()
+
+
+def tempered(p: Problem, kl_weight: float) -> tuple[np.ndarray, np.ndarray]:
+    """Return mean and standard deviations of the posterior of p(data | w)^(1 / kl_weight), for orthogonal inputs."""
+    data_precision = p.precision - np.eye(4) / PRIOR**2
+    precision = np.eye(4) / PRIOR**2 + data_precision / kl_weight
+    return np.linalg.solve(precision, p.precision @ p.mean / kl_weight), 1 / np.sqrt(np.diag(precision))
+
+
+@pytest.mark.parametrize("kl_weight", [1.0, 0.25])
+@pytest.mark.parametrize("name", ["vi", "ivon"])
+def test_at_the_exact_posterior_every_importance_ratio_is_the_evidence(name, kl_weight):
+    """With kl_weight the exact posterior is a tempered one, and the ratios are equal; float32 is good to 1e-4 nats."""
+    p = problem("orthogonal")
+    method = p.make(name, kl_weight=kl_weight)
+    assert method.num_random() == 4
+    state = method.init(seeds.seed(0, "init"))
+    mean, scale = tempered(p, kl_weight)
+    if name == "vi":
+        state.params.assign(np.concatenate([mean, np.log(scale)]))
+    else:
+        state.params.assign(mean)
+        state.slots["hess"].assign(kl_weight / NUM_TRAIN * (1 / scale**2 - 1 / PRIOR**2))
+    found = log_ratios(p, method, state)
+    np.testing.assert_allclose(found, found[0], atol=2e-4)
+    if kl_weight == 1:
+        np.testing.assert_allclose(found, p.log_evidence, atol=2e-4)
+
+
+@pytest.mark.parametrize("design", DESIGNS)
+@pytest.mark.parametrize("structure", ["full", "kron"])
+def test_every_importance_ratio_of_laplace_is_the_evidence(structure, design):
+    p = problem(design)
+    method = p.make("laplace", laplace_structure=structure)
+    state = method.init(seeds.seed(0, "init"))
+    state.params.assign(p.mean.astype(np.float32))
+    train(method, state, p.batch, 2)
+    np.testing.assert_allclose(log_ratios(p, method, state), p.log_evidence, atol=5e-4)
+
+
+@pytest.mark.parametrize("prior", ["normal", "scale_mixture", "moped"])
+def test_importance_ratios_are_those_of_the_densities(prior):
+    p, random, norm = problem("correlated"), np.random.default_rng(0), scipy.stats.norm
+    method = p.make("vi", prior=prior if prior != "moped" else "normal", prior_narrow_scale=0.1, prior_wide_weight=0.3)
+    state, centre = method.init(seeds.seed(0, "init")), np.zeros(4)
+    if prior == "moped":
+        centre, method.centred = random.normal(size=4), True
+        state.slots["prior_mean"] = tf.Variable(centre, dtype=tf.float32)
+    loc, scale = random.normal(size=4), np.exp(random.normal(size=4))
+    state.params.assign(np.concatenate([loc, np.log(scale)]))
+    w_S4 = linear_weights(method, state, 20)
+    density_S4 = norm(centre, PRIOR).pdf(w_S4)
+    if prior == "scale_mixture":
+        density_S4 = 0.3 * density_S4 + 0.7 * norm(0, 0.1).pdf(w_S4)
+    expected = log_likelihoods(p, method, state) + np.log(density_S4).sum(1) - norm(loc, scale).logpdf(w_S4).sum(1)
+    np.testing.assert_allclose(log_ratios(p, method, state), expected, atol=1e-3)

@@ -109,5 +109,9 @@ def test_a_run_is_compared_with_a_reference(folder):
     found = records.read_json(folder / "other" / records.UNCERTAINTY)["reference"]
     with np.load(folder / "one" / records.PREDICTIVE) as a, np.load(folder / "other" / records.PREDICTIVE) as b:
         p, q = a["probs_NC"].astype(np.float64), b["probs_NC"].astype(np.float64)
+        epistemic = [arrays["mutual_information_N"].mean() for arrays in (a, b)]
     assert found["agreement"] == pytest.approx(np.mean(p.argmax(1) == q.argmax(1)))
     assert found["total_variation"] == pytest.approx(np.abs(p - q).sum(1).mean() / 2, rel=1e-6)
+    assert found["epistemic_ratio"] == pytest.approx(epistemic[1] / epistemic[0], rel=1e-6)
+    assert 0 < found["epistemic_rank_correlation"] < 1
+    assert "posterior_check" not in records.read_json(folder / "other" / records.UNCERTAINTY)  # it is exact

@@ -127,7 +127,12 @@ def test_report(job):
     assert parts[0] == pytest.approx(parts[1] + parts[2], abs=1e-6)
     assert parts[0] == pytest.approx(found["predictive_entropy_N"].mean())
     assert (report["num_draws"], report["num_examples"], report["ranks"]) == (DRAWS, TEST_EXAMPLES, 1)
+    checked = report["posterior_check"]
+    assert checked["num_draws"] == 1000
+    assert checked["pareto_k"] > 0.7
     printed = job[1]["predict"].stdout
+    assert f"pareto_k                 {checked['pareto_k']:.2f} ({checked['target']}): " in printed
+    assert checked["meaning"] in printed
     assert f"{report['accuracy']:.4f}" in printed
     assert printed.startswith(f"predict: {TEST_EXAMPLES} examples with {DRAWS} draws of {job[0] / 'digits'}; ranks: 1")
     assert printed.endswith(f"Next: python -m bnn_hvd plot --run={job[0] / 'digits'}\n")

@@ -1,22 +1,27 @@
-"""The predictions of another run are read as a reference."""
+"""The predictions of another run are read as a reference, and compared with it."""
 
 import numpy as np
 import pytest
 
+from bnn_hvd.config import PredictConfig, make
 from bnn_hvd.errors import UserError
-from bnn_hvd.prediction.reference import read_reference
+from bnn_hvd.prediction import classes, reals
+from bnn_hvd.prediction.predict import check_kind
+from bnn_hvd.prediction.reference import read_reference, reference_lines
 from bnn_hvd.run import records
+from bnn_hvd.targets import Classes, ImplicitRatings, RealValues
 
+NAMES = ("probs_NC",)
 P = np.array([[0.7, 0.2, 0.1], [0.1, 0.8, 0.1], [0.0, 0.0, 1.0]])
 
 
 def test_a_reference_must_have_predicted_the_same_data(tmp_path):
     with pytest.raises(UserError, match="predict --run="):
-        read_reference(tmp_path, "abc")
+        read_reference(tmp_path, "abc", NAMES)
     records.write_npz(tmp_path / records.PREDICTIVE, {"probs_NC": P, "origin_fingerprint": np.array("abc")})
-    np.testing.assert_array_equal(read_reference(tmp_path, "abc"), P)
+    np.testing.assert_array_equal(read_reference(tmp_path, "abc", NAMES)["probs_NC"], P)
     with pytest.raises(UserError, match="other examples"):
-        read_reference(tmp_path, "def")
+        read_reference(tmp_path, "def", NAMES)
 
 
 def test_a_reference_may_be_among_the_predictions_of_other_data(tmp_path):
@@ -26,10 +31,50 @@ def test_a_reference_may_be_among_the_predictions_of_other_data(tmp_path):
     records.write_npz(tmp_path / records.PREDICTIVE, {"probs_NC": P, "origin_fingerprint": np.array("abc")})
     records.write_npz(folder / records.PREDICTIVE, {"probs_NC": P[::-1], "origin_fingerprint": np.array("def")})
     for place in (tmp_path, folder):
-        np.testing.assert_array_equal(read_reference(place, "def"), P[::-1])
+        np.testing.assert_array_equal(read_reference(place, "def", NAMES)["probs_NC"], P[::-1])
 
 
-def test_a_regression_is_no_reference(tmp_path):
-    records.write_npz(tmp_path / records.PREDICTIVE, {"mean_N": P[0]})
-    with pytest.raises(UserError, match="regression"):
-        read_reference(tmp_path, "abc")
+def test_a_reference_must_have_predicted_the_same_kind_of_target(tmp_path):
+    """Of a regression, the predictive means and the epistemic standard deviations are read."""
+    written = {"mean_N": P[0], "epistemic_std_N": P[1], "origin_fingerprint": np.array("abc")}
+    records.write_npz(tmp_path / records.PREDICTIVE, written)
+    found = read_reference(tmp_path, "abc", reals.COMPARED)
+    assert {name: values.tolist() for name, values in found.items()} == {
+        "mean_N": P[0].tolist(), "epistemic_std_N": P[1].tolist()
+    }  # fmt: skip
+    with pytest.raises(UserError, match="another kind of target"):
+        read_reference(tmp_path, "abc", classes.COMPARED)
+
+
+def test_ratings_have_no_reference():
+    config = make(PredictConfig, run="runs/a", reference="runs/b")
+    with pytest.raises(UserError, match=r"--reference .* not of ratings"):
+        check_kind(config, ImplicitRatings(3))
+    check_kind(config, RealValues())
+    check_kind(config, Classes(3))
+
+
+def test_classes_are_compared_by_their_mutual_information():
+    reference = {"probs_NC": P, "mutual_information_N": np.array([0.1, 0.2, 0.3])}
+    found = {"probs_NC": P[:, ::-1], "mutual_information_N": np.array([0.0, 0.4, 0.2])}
+    assert classes.compare(found, reference) == pytest.approx({
+        "agreement": 1 / 3, "total_variation": (0.6 + 0.0 + 1.0) / 3, "epistemic_ratio": 1.0,
+        "epistemic_rank_correlation": 0.5, "epistemic_mean_abs_difference": 0.4 / 3,
+    })  # fmt: skip
+
+
+def test_regressions_are_compared_by_their_epistemic_variance():
+    reference = {"mean_N": np.array([1.0, 2.0]), "epistemic_std_N": np.array([1.0, 2.0])}
+    found = {"mean_N": np.array([4.0, 6.0]), "epistemic_std_N": np.array([3.0, 0.0])}
+    assert reals.compare(found, reference) == pytest.approx({
+        "rms_difference_of_means": 12.5**0.5, "epistemic_ratio": 9 / 5, "epistemic_rank_correlation": -1.0,
+        "epistemic_mean_abs_difference": (8 + 4) / 2,
+    })  # fmt: skip
+
+
+def test_what_is_printed():
+    assert reference_lines({}) == []
+    lines = reference_lines({"reference": {"run": "runs/hmc", "agreement": 0.5, "epistemic_rank_correlation": 0.25}})
+    assert [line.rsplit(maxsplit=1) for line in lines] == [
+        ["reference agreement", "0.5000"], ["reference epistemic_rank_correlation", "0.2500"]
+    ]  # fmt: skip
