@@ -74,7 +74,6 @@ PARTS = {
         (
             *(by_flagfile(method) for method in METHODS),
             *(by_flagfile(method, "--kl_weight=1", suffix=", --kl_weight=1") for method in ("vi", "ivon")),
-            *(by_flagfile(method, "--architecture=conv", suffix=", conv") for method in ("point", "ivon")),
         ),
         (*QUALITY, "ood auroc_entropy"),
         "By `configs/mnist_METHOD.cfg`, one rank of one thread, 30 draws. Out of distribution: the test images of\n"

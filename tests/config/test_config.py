@@ -54,7 +54,8 @@ def test_a_model_is_short_for_its_row(name, spelling):
     resolved = resolve(model=spelling(name))
     assert resolved.model == name
     assert {key: getattr(resolved, key) for key in registry.MODELS[name]} == registry.MODELS[name]
-    assert resolve(**registry.MODELS[name]) == resolved  # the flags of the row give the model its name
+    # With the model's weight of the KL, the flags of the row give the model its name.
+    assert resolve(**registry.MODELS[name], kl_weight=registry.KL_WEIGHTS.get(name)) == resolved
 
 
 def test_flags_without_a_model_make_a_name():
@@ -126,7 +127,8 @@ def test_differences_name_the_flags_that_make_a_run_what_it_is():
     other = config.differences(old, config.resolve(model="BNN_FC_flip", seed=1))
     # The flags that only one of them uses follow from the method.
     assert other == [
-        "--method: point there, vi here", "--lr_schedule: constant there, tail here"
+        "--method: point there, vi here", "--kl_weight: 1.0 there, 0.1 here",
+        "--lr_schedule: constant there, tail here"
     ]  # fmt: skip
 
 
