@@ -22,6 +22,7 @@ from bnn_hvd.models.network import Network
 
 # With a kl_weight of 0 there would be no noise, and no estimate of the curvature.
 LEAST_KL_WEIGHT = 1e-2
+LEAST_RATE = 1e-4  # of the curvature, whose memory grows with training
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,7 +37,10 @@ class IvonOptions(MethodOptions):
 
     ivon_hess_init: float = flag(0.5, "--method=ivon", "initial curvature per example", minimum=1e-12)
     ivon_beta1: float = flag(0.9, "--method=ivon", "decay rate of the momentum, in [0, 1)", minimum=0, below=1)
-    ivon_beta2: float = flag(0.9999, "--method=ivon", "decay rate of the curvature, in [0, 1)", minimum=0, below=1)
+    ivon_beta2: float = flag(
+        0.0, "--method=ivon", "decay rate of the curvature, in [0, 1), as in the paper (0.9999 there); 0: a memory "
+        "that grows with training, so that the initial curvature is forgotten", minimum=0, below=1,
+    )  # fmt: skip
 
 
 class Ivon(Method):
@@ -121,17 +125,17 @@ class Ivon(Method):
     def _update(self, state: State, gradient: tf.Tensor, curvature: tf.Tensor, controls: Controls) -> Scalars:
         """The step size is scaled by (hess_init + delta), as in the paper: initially it is that of plain SGD.
 
-        The memory of `hess` grows with training to that of ivon_beta2, so that the initial value is forgotten. Returns
-        the pulls of `MeanFieldStep`, averaged over the members.
+        Without ivon_beta2 the memory of `hess` grows with training, and `lowest` bounds how fast sigma may grow, as in
+        `MeanFieldStep`. Returns the pulls of `MeanFieldStep`, averaged over the members.
         """
         momentum, hess = state.slots["momentum"], state.slots["hess"]
         ess, delta = self._ess_and_delta(controls.kl_weight)
         debias = 1.0 / (1.0 - self.beta1 ** tf.cast(state.step + 1, tf.float32))
         size = controls.learning_rate * (self.hess_init + delta)
-        rate = tf.maximum(1.0 - self.beta2, controls.scale_rate)
+        rate = 1.0 - self.beta2 if self.beta2 else tf.maximum(LEAST_RATE, controls.scale_rate)
         # Precision falls from (hess_init + delta) to the prior's as the bound on the standard deviation grows.
         lowest = (self.hess_init + delta) * (delta / (self.hess_init + delta)) ** controls.scale_ceiling
-        lowest = tf.where(controls.scale_ceiling < 1.0, lowest, 0.0)
+        lowest = tf.where(controls.scale_ceiling < (0.0 if self.beta2 else 1.0), lowest, 0.0)
         *new, scale_pull, mean_pull = _updated(
             tf.convert_to_tensor(state.params), tf.convert_to_tensor(momentum), tf.convert_to_tensor(hess),
             gradient, curvature, tf.stack([ess, delta, size, debias, rate, lowest]), self.beta1,
