@@ -74,7 +74,6 @@ PARTS = {
         (
             *(by_flagfile(method) for method in METHODS),
             by_flagfile("vi", "--kl_weight=1", suffix=", --kl_weight=1"),
-            by_flagfile("ivon", "--ivon_beta2=0", "--learning_rate=0.03", suffix=", --ivon_beta2=0"),
         ),
         (*QUALITY, "ood auroc_entropy"),
         "By `configs/mnist_METHOD.cfg`, one rank of one thread, 30 draws. Out of distribution: the test images of\n"
