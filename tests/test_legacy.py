@@ -130,7 +130,7 @@ def test_flags_left_out_have_the_defaults_of_their_script(parse):
     assert vars(parse("--DATA_NAME=CIFAR-10\n")) == fields(
         run="results/bayesian_neural_network", steps=100, model="CIFAR10_BNN_model", dataset="cifar10",
         standardize="pixel", batch_size=128, learning_rate=1e-4, lr_scaling="linear", eval_draws=80,
-        log_every_steps=10,
+        log_every_steps=10, kl_weight=1.0,
     )  # fmt: skip
     assert parse("--USE_EPOCH\n").epochs == 700
 

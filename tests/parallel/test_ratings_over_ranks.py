@@ -166,7 +166,7 @@ def test_mistakes_are_told_in_a_sentence(folder, tmp_path):
         ["train", "--dataset=movielens", f"--data_dir={tmp_path}", f"--run={tmp_path / 'run'}", "--threads=1"],
         ["prune", f"--run={folder / 'one'}"],
     ]  # fmt: skip
-    said = ["there is no user '999'", "do not apply to ratings", "this run has none", "has none of u.data", ""]
+    said = ["there is no user '999'", "do not apply to ratings", "not of ratings", "has none of u.data", ""]
     outcomes = running.several(tmp_path / "outcomes", *commands)
     for (outcome,), sentence in zip(outcomes, said, strict=True):
         assert outcome.code == 2, outcome
