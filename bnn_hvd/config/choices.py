@@ -50,5 +50,6 @@ def default_options(part: str, name: str) -> Any:
 
 
 def own_defaults(values: Values) -> Values:
-    """Return the defaults of common flags that what is chosen has in place of the usual ones."""
-    return {name: value for options in options_types(values).values() for name, value in options.defaults.items()}
+    """Return the defaults of common flags that what is chosen, or the named model, has in place of the usual ones."""
+    of_parts = {name: value for options in options_types(values).values() for name, value in options.defaults.items()}
+    return of_parts | registry.MODEL_DEFAULTS.get(values["model"], {})

@@ -60,8 +60,6 @@ def _complete(flags: Values, refuse_unused: bool) -> Values:
     _check_ratings(values, chosen)
     given = _leave_out(values, {name: usage.not_taken(name, fields[name], values) for name in given}, refuse_unused)
     values |= {name: value for name, value in own_defaults(values).items() if name not in given}
-    if values["model"] in registry.KL_WEIGHTS and "kl_weight" not in given:
-        values["kl_weight"] = registry.KL_WEIGHTS[values["model"]]
     _check_length(values)
     _fill_from_options(values, chosen)
     _leave_out(values, {name: usage.not_fitting(fields[name], values) for name in given}, refuse_unused)

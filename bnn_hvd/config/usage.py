@@ -50,6 +50,7 @@ def without_use(name: str, field: dataclasses.Field) -> list[str]:
 def with_own_default(name: str) -> Values:
     """Return the defaults of a common flag that differ from the usual one, by the row of the registry that has them."""
     found = {row: choice.options_of(row).defaults for choice in CHOICES.values() for row in choice.rows}
+    found |= registry.MODEL_DEFAULTS
     return {row: defaults[name] for row, defaults in found.items() if name in defaults}
 
 

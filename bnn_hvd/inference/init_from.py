@@ -16,15 +16,19 @@ INPUTS = ("standardize", "standardize_targets")  # flags that say what the weigh
 POSTERIOR = (*INPUTS, "dataset", "noise_scale", "prior_scale", "kl_weight")  # that define the posterior
 
 
-def initial_theta(config: TrainConfig, network: Network, seed: np.ndarray) -> tf.Tensor:
+def initial_theta(
+    config: TrainConfig, network: Network, seed: np.ndarray, alike: tuple[str, ...] = INPUTS
+) -> tf.Tensor:
     """Return theta before the first step, random or that of --init_from: [P] for a seed [2], [M, P] for [M, 2].
+
+    alike: flags that must have the same values in that run.
 
     Raises:
       UserError: as `trained_theta`.
     """
     if not config.method.init_from:
         return network.initial(seed)
-    return tf.broadcast_to(trained_theta(config, network, INPUTS), [*seed.shape[:-1], network.num_parameters])
+    return tf.broadcast_to(trained_theta(config, network, alike), [*seed.shape[:-1], network.num_parameters])
 
 
 def trained_theta(config: TrainConfig, network: Network, alike: tuple[str, ...]) -> np.ndarray:

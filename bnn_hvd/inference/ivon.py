@@ -16,12 +16,10 @@ from bnn_hvd.inference.descent import gradient_of, over_batch
 from bnn_hvd.inference.init_from import initial_theta
 from bnn_hvd.inference.likelihoods import Likelihood
 from bnn_hvd.inference.log_prior import log_prior
-from bnn_hvd.inference.mean_field import log_density
+from bnn_hvd.inference.mean_field import LEAST_KL_WEIGHT, effective_size, log_density
 from bnn_hvd.inference.method import Draws, Forward, Marginals, Method, Picked, Scalars, State
 from bnn_hvd.models.network import Network
 
-# With a kl_weight of 0 there would be no noise, and no estimate of the curvature.
-LEAST_KL_WEIGHT = 1e-2
 LEAST_RATE = 1e-4  # of the curvature, whose memory grows with training
 
 
@@ -30,10 +28,8 @@ class IvonOptions(MethodOptions):
     """Flags of ivon."""
 
     takes = MethodOptions.takes - OPTIMIZER | {"init_from"}
-    defaults: ClassVar[Values] = {
-        "learning_rate": 0.1,
-        "lr_schedule": "tail",
-    }  # the gradient is divided by the curvature
+    # The learning rate is that large because the gradient is divided by the curvature.
+    defaults: ClassVar[Values] = {"learning_rate": 0.1, "lr_schedule": "tail"}
 
     ivon_hess_init: float = flag(0.5, "--method=ivon", "initial curvature per example", minimum=1e-12)
     ivon_beta1: float = flag(0.9, "--method=ivon", "decay rate of the momentum, in [0, 1)", minimum=0, below=1)
@@ -115,7 +111,7 @@ class Ivon(Method):
 
     def _ess_and_delta(self, kl_weight: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """Return the effective sample size, and the prior's precision divided by it."""
-        ess = self.num_train / tf.maximum(kl_weight, LEAST_KL_WEIGHT)
+        ess = effective_size(self.num_train, kl_weight)
         return ess, 1.0 / (ess * self.prior_scale**2)
 
     def _sigma(self, hess: tf.Tensor) -> tf.Tensor:
@@ -125,17 +121,13 @@ class Ivon(Method):
     def _update(self, state: State, gradient: tf.Tensor, curvature: tf.Tensor, controls: Controls) -> Scalars:
         """The step size is scaled by (hess_init + delta), as in the paper: initially it is that of plain SGD.
 
-        Without ivon_beta2 the memory of `hess` grows with training, and `lowest` bounds how fast sigma may grow, as in
-        `MeanFieldStep`. Returns the pulls of `MeanFieldStep`, averaged over the members.
+        Returns the pulls of `MeanFieldStep`, averaged over the members.
         """
         momentum, hess = state.slots["momentum"], state.slots["hess"]
         ess, delta = self._ess_and_delta(controls.kl_weight)
         debias = 1.0 / (1.0 - self.beta1 ** tf.cast(state.step + 1, tf.float32))
         size = controls.learning_rate * (self.hess_init + delta)
-        rate = 1.0 - self.beta2 if self.beta2 else tf.maximum(LEAST_RATE, controls.scale_rate)
-        # Precision falls from (hess_init + delta) to the prior's as the bound on the standard deviation grows.
-        lowest = (self.hess_init + delta) * (delta / (self.hess_init + delta)) ** controls.scale_ceiling
-        lowest = tf.where(controls.scale_ceiling < (0.0 if self.beta2 else 1.0), lowest, 0.0)
+        rate, lowest = self._rate_and_lowest(delta, controls)
         *new, scale_pull, mean_pull = _updated(
             tf.convert_to_tensor(state.params), tf.convert_to_tensor(momentum), tf.convert_to_tensor(hess),
             gradient, curvature, tf.stack([ess, delta, size, debias, rate, lowest]), self.beta1,
@@ -144,6 +136,19 @@ class Ivon(Method):
             variable.assign(value)
         state.step.assign_add(1)
         return {"scale_pull": tf.reduce_mean(scale_pull), "mean_pull": tf.reduce_mean(mean_pull)}
+
+    def _rate_and_lowest(self, delta: tf.Tensor, controls: Controls) -> tuple[float | tf.Tensor, float | tf.Tensor]:
+        """Return the rate of `hess`, and the lowest precision (hess + delta) to which it may fall.
+
+        Without ivon_beta2 the memory of `hess` grows with training, and the precision falls from (hess_init + delta) to
+        the prior's at most as fast as the bound on the standard deviations of vi grows (`MeanFieldStep`).
+        """
+        if self.beta2:
+            return 1.0 - self.beta2, 0.0
+        start = self.hess_init + delta
+        lowest = start * (delta / start) ** controls.scale_ceiling
+        lowest = tf.where(controls.scale_ceiling < 1.0, lowest, 0.0)
+        return tf.maximum(LEAST_RATE, controls.scale_rate), lowest
 
 
 @noise.compiled

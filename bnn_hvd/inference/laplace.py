@@ -14,7 +14,7 @@ from bnn_hvd.distributed.cluster import Cluster
 from bnn_hvd.errors import UserError
 from bnn_hvd.inference.controls import Controls
 from bnn_hvd.inference.descent import over_batch
-from bnn_hvd.inference.init_from import POSTERIOR, trained_theta
+from bnn_hvd.inference.init_from import POSTERIOR, initial_theta
 from bnn_hvd.inference.likelihoods import Likelihood
 from bnn_hvd.inference.log_prior import log_prior
 from bnn_hvd.inference.map_loss import MaximumAPosteriori
@@ -81,10 +81,8 @@ class Laplace(Method):
             )
 
     def init(self, seed: np.ndarray) -> State:
-        theta = self.network.initial(seed)
-        if self.config.method.init_from:
-            theta = trained_theta(self.config, self.network, POSTERIOR)
-        state, flat = State(theta), self.inputs * self.outputs
+        state = State(initial_theta(self.config, self.network, seed, POSTERIOR))
+        flat = self.inputs * self.outputs
         sizes = {"full": flat} if self.full else {"inputs": self.inputs, "outputs": self.outputs}
         state.slots |= {k: tf.Variable(tf.zeros([n, n]), name=f"laplace_{k}") for k, n in sizes.items()}
         return state

@@ -13,6 +13,9 @@ import tensorflow as tf
 from bnn_hvd import noise
 from bnn_hvd.noise import Gradient
 
+# With a kl_weight of 0 there would be no noise, no estimate of the curvature, and no precision that is large enough.
+LEAST_KL_WEIGHT = 1e-2
+
 
 @tf.custom_gradient
 def perturb(
@@ -49,6 +52,12 @@ def for_each_member(function: Callable[..., Any], prior_scale: tf.Tensor, *argum
         return function(*arguments, prior_scale)
     each = [function(*one, prior_scale) for one in zip(*(tf.unstack(argument) for argument in arguments), strict=True)]
     return [tf.stack(results) for results in zip(*each, strict=True)]
+
+
+def effective_size(num_train: int, kl_weight: tf.Tensor) -> tf.Tensor:
+    """Return the number of examples as which the data count against the prior: the factor from the loss per example to
+    the objective in nats, tempered by kl_weight."""
+    return num_train / tf.maximum(kl_weight, LEAST_KL_WEIGHT)
 
 
 def kl_to_prior(loc: tf.Tensor, log_scale: tf.Tensor, prior_scale: float) -> tf.Tensor:

@@ -11,10 +11,9 @@ import tensorflow as tf
 
 from bnn_hvd import noise
 from bnn_hvd.inference.controls import Controls, Scalars
+from bnn_hvd.inference.mean_field import effective_size
 from bnn_hvd.inference.optimizers import SGD, Adam, Optimizer
 
-# With a kl_weight of 0 no precision would be large enough.
-LEAST_KL_WEIGHT = 1e-2
 # Standard deviation at which the steps of a mean are twice those of a deterministic weight.
 REFERENCE_SCALE = 0.02
 
@@ -50,17 +49,13 @@ class MeanFieldStep(Optimizer):
         params.assign(new)
         for name, value in new_slots.items():
             slots[name].assign(value)
-        return {name: self._per_nat(controls) * pull for name, pull in pulls.items()}
-
-    def _per_nat(self, controls: Controls) -> tf.Tensor:
-        """Return the factor from the gradient of the loss to that of the objective, tempered by kl_weight, in nats."""
-        return self.num_train / tf.maximum(controls.kl_weight, LEAST_KL_WEIGHT)
+        return {name: effective_size(self.num_train, controls.kl_weight) * pull for name, pull in pulls.items()}
 
     def _of_scales(self, controls: Controls) -> tuple[tf.Tensor, tf.Tensor]:
         """Return the factor of the gradient in the step of the log precision, and the largest log scale."""
         start, end = math.log(self.init_scale), math.log(max(self.init_scale, self.prior_scale))
         ceiling = tf.where(controls.scale_ceiling < 1.0, start + (end - start) * controls.scale_ceiling, math.inf)
-        return controls.scale_rate * self._per_nat(controls), ceiling
+        return controls.scale_rate * effective_size(self.num_train, controls.kl_weight), ceiling
 
 
 @noise.compiled

@@ -86,8 +86,7 @@ def main(config: PredictConfig) -> int:
 
 def why_not_converged(run: Path) -> list[str]:
     """Return what `train` said of a run that has not converged, as one line; none if it has."""
-    path = run / records.SUMMARY
-    verdict = records.read_json(path).get("convergence") if path.exists() else None
+    verdict = rundir.read_summary(run).get("convergence")
     return [verdict["why"]] if verdict and verdict["converged"] is False else []
 
 

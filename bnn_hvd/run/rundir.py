@@ -107,6 +107,12 @@ def read_data(run: Path) -> dict[str, Any]:
     return found
 
 
+def read_summary(run: Path) -> dict[str, Any]:
+    """Return the summary that an earlier session of a run wrote; {} without one."""
+    path = run / records.SUMMARY
+    return records.read_json(path) if path.exists() else {}
+
+
 def read_checkpoint(run: Path) -> dict[str, Any]:
     """Return the arrays of the newest checkpoint that is not damaged; UserError if there is none."""
     arrays = checkpoint.read_newest_good(run / records.CHECKPOINTS)

@@ -4,7 +4,7 @@ The quantities, and what they are at an optimum, are in docs/maths.md. The bound
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -28,21 +28,17 @@ class Verdict(NamedTuple):
     parts: dict[str, float | None]
     why: str
 
-    def report(self) -> dict[str, Any]:
-        """Return the entry of summary.json."""
-        return self._asdict()
 
+def judge(method: str, rows: Sequence[Row], diagnostics: dict[str, Any]) -> Verdict:
+    """Return the verdict on a finished run of a method.
 
-def of_method(name: str) -> Callable[[Sequence[Row], dict[str, Any]], Verdict]:
-    """Return the function that judges a finished run of a method.
-
-    Its arguments are the rows of training in metrics.jsonl, and the content of diagnostics.json ({} without).
+    rows: of training, in metrics.jsonl. diagnostics: the content of diagnostics.json, {} without.
     """
-    if name == "hmc":
-        return lambda rows, diagnostics: of_chains(diagnostics)
-    if name == "laplace":
-        return lambda rows, diagnostics: Verdict(None, {}, "laplace: see the point run that it was fitted to")
-    return lambda rows, diagnostics: of_descent(rows)
+    if method == "hmc":
+        return of_chains(diagnostics)
+    if method == "laplace":
+        return Verdict(None, {}, "laplace: see the point run that it was fitted to")
+    return of_descent(rows)
 
 
 def of_descent(rows: Sequence[Row]) -> Verdict:

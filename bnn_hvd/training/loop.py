@@ -2,6 +2,7 @@
 
 import functools
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -48,6 +49,12 @@ def compile_loop(one_step: Step, state: State, examples: Examples | Shard, batch
             batch = take(index_TB[i], augment_TB3[i]) if examples.augmented else take(index_TB[i])
             history_TK = history_TK.write(i, pack(step(state, batch, controls), names))
         return dict(zip(names, tf.unstack(history_TK.stack(), len(names), axis=1), strict=True))
+
+    return _checked_at_first(loop, ranks)
+
+
+def _checked_at_first(loop: Any, ranks: Cluster) -> Loop:
+    """Return the loop in numpy; its first call traces it, and checks that all ranks would communicate the same."""
 
     @functools.cache
     def trace() -> None:

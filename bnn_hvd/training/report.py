@@ -15,7 +15,7 @@ from bnn_hvd.distributed.cluster import Cluster
 from bnn_hvd.inference.compression import COMPRESSIONS
 from bnn_hvd.inference.hmc import Hmc
 from bnn_hvd.inference.method import State
-from bnn_hvd.run import records
+from bnn_hvd.run import records, rundir
 from bnn_hvd.run.checkpoint import Progress
 from bnn_hvd.training import convergence, rank_times
 from bnn_hvd.training.convergence import Verdict
@@ -42,14 +42,14 @@ def write(
     scores: of the last evaluation; None if the run is not finished.
     """
     path = task.config.folder / records.SUMMARY
-    before = read_summary(task)
+    before = rundir.read_summary(task.config.folder)
     if times["step_ms_by_rank"] is None:
         times = {name: before.get(name, value) for name, value in times.items()}
     finished = time.strftime("%Y-%m-%dT%H:%M:%S%z") if scores else None
     if progress.step == task.population.progress.step:  # nothing was left to train
         finished = before.get("finished", finished)
     verdict = judge(task, progress) if scores else None
-    more = {"finished": finished, "convergence": verdict.report() if verdict else None}
+    more = {"finished": finished, "convergence": verdict._asdict() if verdict else None}
     records.write_json(path, summary(task, state, progress, scores) | times | more)
     return verdict
 
@@ -63,13 +63,7 @@ def judge(task: Task, progress: Progress) -> Verdict:
     ]  # fmt: skip
     diagnostics = run / records.DIAGNOSTICS
     found = records.read_json(diagnostics) if diagnostics.exists() else {}
-    return convergence.of_method(task.config.method.name)(rows, found)
-
-
-def read_summary(task: Task) -> dict[str, Any]:
-    """Return the summary that an earlier session wrote; {} without one."""
-    path = task.config.folder / records.SUMMARY
-    return records.read_json(path) if path.exists() else {}
+    return convergence.judge(task.config.method.name, rows, found)
 
 
 def start_text(task: Task, progress: Progress) -> str:
@@ -91,7 +85,7 @@ def start_text(task: Task, progress: Progress) -> str:
 def _course(task: Task, progress: Progress) -> str:
     total = task.plan.total_steps
     if task.plan.finished(progress):
-        when = read_summary(task).get("finished")
+        when = rundir.read_summary(task.config.folder).get("finished")
         since = f" on {when}" if when else ""
         return f"finished{since} at step {progress.step}: nothing is left to train; the test part is scored again"
     new = f" of the particles from {progress.first_member} on" if progress.first_member else ""

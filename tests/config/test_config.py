@@ -55,8 +55,7 @@ def test_a_model_is_short_for_its_row(name, spelling):
     assert resolved.model == name
     assert {key: getattr(resolved, key) for key in registry.MODELS[name]} == registry.MODELS[name]
     # With the model's weight of the KL, the flags of the row give the model its name.
-    own = {"kl_weight": registry.KL_WEIGHTS[name]} if name in registry.KL_WEIGHTS else {}
-    assert resolve(**registry.MODELS[name], **own) == resolved
+    assert resolve(**registry.MODELS[name], **registry.MODEL_DEFAULTS.get(name, {})) == resolved
 
 
 def test_flags_without_a_model_make_a_name():

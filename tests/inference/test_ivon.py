@@ -16,8 +16,9 @@ from bnn_hvd.config import compose
 from bnn_hvd.data.pipeline import Batch
 from bnn_hvd.distributed.cluster import Solo
 from bnn_hvd.inference.controls import Controls
-from bnn_hvd.inference.ivon import LEAST_KL_WEIGHT, Ivon
+from bnn_hvd.inference.ivon import Ivon
 from bnn_hvd.inference.likelihoods import Categorical
+from bnn_hvd.inference.mean_field import LEAST_KL_WEIGHT
 from bnn_hvd.models.network import Network
 
 STEPS, NUM_TRAIN, PRIOR, RATE = 30, 40, 0.7, 0.3

@@ -72,11 +72,11 @@ def test_of_rows_that_are_longer_than_a_tenth_the_last_two_are_compared():
     ],
 )
 def test_chains_have_converged_when_they_agree(diagnostics, converged):
-    assert convergence.of_method("hmc")([], diagnostics).converged is converged
+    assert convergence.judge("hmc", [], diagnostics).converged is converged
 
 
 def test_laplace_refers_to_its_point_run():
-    assert convergence.of_method("laplace")([], {}).converged is None
+    assert convergence.judge("laplace", [], {}).converged is None
 
 
 @pytest.mark.parametrize("method", ["vi", "ivon"])
