@@ -1,4 +1,4 @@
-"""Reference implementations that tests compare with: clear, in numpy and float64, without the package's own code."""
+"""Reference implementations that tests compare with: clear, in numpy and float64, without the package's own code; fake ranks."""
 
 import threading
 from collections.abc import Callable
@@ -7,6 +7,8 @@ from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
+
+from bnn_hvd.distributed.cluster import Solo
 
 RARE = 6.5  # standard deviations: one number exceeds them by chance with probability 8e-11
 
@@ -50,6 +52,14 @@ def kl_normal(loc: np.ndarray, scale: np.ndarray, prior_scale: float) -> float:
     """Return KL(N(loc, scale^2) || N(0, prior_scale^2)), summed, in nats (Kingma & Welling 2014, appendix B)."""
     loc, scale = np.asarray(loc, np.float64), np.asarray(scale, np.float64)
     return float(np.sum(np.log(prior_scale / scale) + (scale**2 + loc**2) / (2 * prior_scale**2) - 0.5))
+
+
+class OneOf(Solo):
+    """One of several ranks; it gathers only its own values."""
+
+    def __init__(self, rank: int, size: int):
+        super().__init__()
+        self.rank, self.size = rank, size
 
 
 class FakeRank:

@@ -72,13 +72,21 @@ def gather(value: Any, rank: int, size: int, all_gather: Callable[[np.ndarray], 
     sizes = all_gather(np.array([packed.size], np.int64)).tolist()
     received = [np.empty(0 if other == rank else total, np.uint8) for other, total in enumerate(sizes)]
     for start, stop in pieces(sizes, size):
-        message, at = all_gather(packed.read(start, stop)), 0
-        for other, total in enumerate(sizes):
-            count = max(0, min(stop, total) - start)
-            if other != rank:
-                received[other][start : start + count] = message[at : at + count]
-            at += count
+        _store(all_gather(packed.read(start, stop)), received, sizes, start, stop)
     return [value if other == rank else unpacked(content) for other, content in enumerate(received)]
+
+
+def _store(message: np.ndarray, received: list[np.ndarray], sizes: list[int], start: int, stop: int) -> None:
+    """Write the bytes [start, stop) of each rank's object, one after the other in a message, to where they belong.
+
+    received: an object of no bytes is not wanted.
+    """
+    at = 0
+    for content, total in zip(received, sizes, strict=True):
+        count = max(0, min(stop, total) - start)
+        if len(content):
+            content[start : start + count] = message[at : at + count]
+        at += count
 
 
 def broadcast(value: Any, is_root: bool, from_root: Callable[[np.ndarray], np.ndarray]) -> Any:
@@ -111,11 +119,7 @@ def to_root(
     received = [np.empty(0 if rank else total, np.uint8) for total in sizes]
     for start, stop in pieces(sizes, size):
         piece = packed.read(start, stop)
-        message, at = exchange(piece, [len(piece)] + [0] * (size - 1)), 0
-        for content, total in zip(received, sizes, strict=True):
-            count = max(0, min(stop, total) - start) if rank == 0 else 0
-            content[start : start + count] = message[at : at + count]
-            at += count
+        _store(exchange(piece, [len(piece)] + [0] * (size - 1)), received, sizes, start, stop)
     return None if rank else [value, *map(unpacked, received[1:])]
 
 

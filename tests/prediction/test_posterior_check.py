@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import scipy.stats
+from oracles import OneOf
 
 from bnn_hvd import noise, seeds
 from bnn_hvd.config import PredictConfig, compose, make
@@ -22,14 +23,6 @@ EXAMPLES, DRAWS = 600, 20  # two chunks and a padded one; a pass and a shorter o
 RANDOM = np.random.default_rng(0)
 X, Y = RANDOM.normal(size=[EXAMPLES, 2]).astype(np.float32), RANDOM.normal(size=EXAMPLES).astype(np.float32)
 UNITS = RealValues(mean=3.0, scale=2.0)
-
-
-class OneOf(Solo):
-    """One of several ranks; it gathers only its own values."""
-
-    def __init__(self, rank: int, size: int):
-        super().__init__()
-        self.rank, self.size = rank, size
 
 
 def check(

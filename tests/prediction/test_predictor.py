@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import tensorflow as tf
+from oracles import OneOf
 
 from bnn_hvd import seeds
 from bnn_hvd.config import resolve
@@ -19,14 +20,6 @@ EXAMPLES, DRAWS, CHUNK = 1100, 20, predictor.DENSE_PASS.examples
 RANDOM = np.random.default_rng(0)
 X, Y = RANDOM.normal(size=[EXAMPLES, 2]).astype(np.float32), RANDOM.normal(size=EXAMPLES).astype(np.float32)
 UNITS = RealValues(mean=3.0, scale=2.0)
-
-
-class OneOf(Solo):
-    """One of several ranks; it gathers only its own values."""
-
-    def __init__(self, rank: int, size: int):
-        super().__init__()
-        self.rank, self.size = rank, size
 
 
 def make(ranks: Solo, units: RealValues = UNITS) -> Predictor:
