@@ -1,4 +1,4 @@
-"""Reference implementations that tests compare with: clear, in numpy and float64, without the package's own code; fake ranks."""
+"""Reference implementations: clear, in numpy and float64, without the package's own code; and fake ranks."""
 
 import threading
 from collections.abc import Callable
