@@ -71,17 +71,21 @@ def main(config: PredictConfig) -> int:
         found |= ood_found
     if ranks.is_root:
         write(folder, found | origin.arrays(), report, recommended)
-        state = "" if origin.run_finished else f"at step {origin.step} of a run that has not finished\n"
-        lines = [
-            *kind.text(report), *check_lines(report), *reference_lines(report), *why_not_converged(run),
-            f"{state}written: {folder / records.PREDICTIVE}, {folder / records.UNCERTAINTY}",
-        ]  # fmt: skip
-        shown = "" if folder == run else f" --prediction={shlex.quote(str(folder))}"
-        lines.append(f"Next: python -m bnn_hvd plot --run={shlex.quote(config.run)}{shown}")
-        for line in "\n".join(lines).splitlines():
+        lines = [*kind.text(report), *check_lines(report), *reference_lines(report), *why_not_converged(run)]
+        for line in "\n".join([*lines, *closing_lines(config.run, folder, origin)]).splitlines():
             print(line)
     ranks.barrier()
     return 0
+
+
+def closing_lines(run: str, folder: Path, origin: Origin) -> list[str]:
+    """Return the lines that `predict` prints at its end: what was written of which step, and the next command."""
+    at_step = [] if origin.run_finished else [f"at step {origin.step} of a run that has not finished"]
+    shown = "" if folder == Path(run) else f" --prediction={shlex.quote(str(folder))}"
+    return [
+        *at_step, f"written: {folder / records.PREDICTIVE}, {folder / records.UNCERTAINTY}",
+        f"Next: python -m bnn_hvd plot --run={shlex.quote(run)}{shown}",
+    ]  # fmt: skip
 
 
 def why_not_converged(run: Path) -> list[str]:
