@@ -147,7 +147,7 @@ def chain(chains: int, ranks: Any) -> Case:
     method = build_method(config, build_network(config, x.shape[1:], target), target, len(x), ranks)
     state = method.init(seeds.seed(0, "init"))
     shard = Shard(x, y, standardize.fit(x, "channel"), plan.shard)
-    loop = compile_loop(method.step, state, shard, plan.batch_size, ranks)
+    loop = compile_loop(method.step, state, shard, plan.batch_shape, ranks)
 
     def run(steps: int) -> None:
         for trajectory in range(max(1, steps // LEAPFROGS)):

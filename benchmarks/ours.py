@@ -71,7 +71,7 @@ def loop_and_predictor(flags: dict[str, Any], data: Any, ranks: Any = None) -> t
     method = build_method(config, build_network(config, x.shape[1:], target), target, len(x), ranks or Solo())
     state = method.init(seeds.seed(0, "init"))
     standardizer = standardize.fit(x, config.data.standardize)
-    loop = compile_loop(method.step, state, Examples(x, y, standardizer), config.data.batch_size, ranks or Solo())
+    loop = compile_loop(method.step, state, Examples(x, y, standardizer), (config.data.batch_size,), ranks or Solo())
 
     index, ones = workload.batches(len(x)), np.ones(MOST_STEPS, np.float32)
     noise = np.stack([seeds.seed(0, "noise", 0, step) for step in range(MOST_STEPS)])

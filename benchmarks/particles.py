@@ -83,7 +83,7 @@ def ensemble(hidden: int, batch_size: int, members: range) -> Case:
     method = build_method(config, build_network(config, (1,), target), target, len(arrays.x_train), Solo(), members)
     state = method.init(seeds.seed(0, "init"))
     examples = Examples(arrays.x_train, target.standardized(arrays.y_train), standardize.fit(arrays.x_train, "channel"))
-    loop = compile_loop(method.step, state, examples, config.data.batch_size, Solo())
+    loop = compile_loop(method.step, state, examples, (config.data.batch_size,), Solo())
     call = Plan(config, len(arrays.x_train), 0, 1).next_call(Progress(), 10)
 
     def run(steps: int) -> None:

@@ -6,11 +6,13 @@ The streams:
 | stream  | root seed      | equal on all ranks                                          | index      |
 |---------|----------------|-------------------------------------------------------------|------------|
 | init    | --init_seed    | yes                                                         | -          |
-| shuffle | --shuffle_seed | yes: one global permutation, each rank takes its stride     | epoch      |
+| shuffle | --shuffle_seed | yes: one global permutation, each rank takes its stride     | epoch, [1] |
 | noise   | --noise_seed   | no: independent noise per rank lowers the gradient variance | rank, step |
 | draw    | --seed         | yes: a prediction must not depend on the number of ranks    | draw       |
 | chain   | --seed         | yes: all ranks run one trajectory and accept or reject it   | step       |
-| augment | --shuffle_seed | yes: crops and flips belong to the example                  | epoch      |
+| augment | --shuffle_seed | yes: crops and flips belong to the example                  | epoch, [1] |
+
+[1]: with --member_batches=own also the member, but for member 0.
 
 --seed is the default of the others. The splits of tables and ratings have one seed for all runs.
 
@@ -40,6 +42,11 @@ def seed(root: int, stream: str, *index: int) -> np.ndarray:
 def generator(root: int, stream: str, *index: int) -> np.random.Generator:
     """Return a numpy generator for the same seed (permutations and splits of the data)."""
     return np.random.Generator(np.random.Philox(key=seed(root, stream, *index).view(np.uint64)))
+
+
+def of_member(root: int, stream: str, index: int, member: int) -> np.random.Generator:
+    """Return the generator of a member of an ensemble; member 0 has that of a run without members."""
+    return generator(root, stream, index, *([member] if member else []))
 
 
 def derive(seed: Any, *, member: Any = None, block: Any = None, layer: int = 0, purpose: int = 0) -> Any:

@@ -58,7 +58,6 @@ import tensorflow as tf
 
 from bnn_hvd.config.flags import flag
 from bnn_hvd.config.options import NetworkOptions
-from bnn_hvd.models import layers
 
 
 @dataclasses.dataclass(frozen=True)
@@ -67,8 +66,7 @@ class WideOptions(NetworkOptions):
 
 
 def wide(net, x, *, wide_units):
-    x = layers.flatten(x, len(x.shape) - 1)
-    return net.dense("logits", tf.nn.relu(net.dense("hidden", x, wide_units)), net.num_outputs)
+    return net.dense("logits", tf.nn.relu(net.dense("hidden", net.flatten(x), wide_units)), net.num_outputs)
 '''
 
 

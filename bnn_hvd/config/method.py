@@ -28,6 +28,11 @@ class MethodConfig:
         False, "method", "allow numbers of particles per rank that differ by one", identity=False, by=("method",),
         needs="num_particles",
     )  # fmt: skip
+    member_batches: str = flag(
+        "shared", "method", "the members of an ensemble see the same batches (shared), or each takes the examples in "
+        "an order of its own, with its own crops and flips (own)",
+        choices=("shared", "own"), by=("method",), needs="num_particles",
+    )  # fmt: skip
     init_from: str = flag(
         "", "method", "run directory of a point run: laplace is fitted to it, the others start from its weights",
         by=("method",),

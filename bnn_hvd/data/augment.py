@@ -15,9 +15,17 @@ NOTHING = np.zeros([0, 0, 0], np.int32)
 
 
 @functools.lru_cache(maxsize=2)
-def epoch_augmentation(seed: int, epoch: int, num_train: int, crop: bool, flip: bool) -> np.ndarray:
-    """Return [num_train, 3] int32: the first row and column of the crop, and whether to flip it (0 or 1)."""
-    generator = seeds.generator(seed, "augment", epoch)
+def epoch_augmentations(seed: int, epoch: int, num_train: int, members: range, crop: bool, flip: bool) -> np.ndarray:
+    """Return `epoch_augmentation` of M members: [M, num_train, 3]."""
+    return np.stack([epoch_augmentation(seed, epoch, num_train, crop, flip, member) for member in members])
+
+
+def epoch_augmentation(seed: int, epoch: int, num_train: int, crop: bool, flip: bool, member: int = 0) -> np.ndarray:
+    """Return [num_train, 3] int32: the first row and column of the crop, and whether to flip it (0 or 1).
+
+    Member 0 has that of a single network.
+    """
+    generator = seeds.of_member(seed, "augment", epoch, member)
     offset = generator.integers(0, 2 * BORDER + 1, [num_train, 2])
     flipped = generator.integers(0, 2, [num_train, 1])
     if not crop:

@@ -11,10 +11,24 @@ from bnn_hvd.data.standardize import Standardizer
 
 
 class Batch(NamedTuple):
-    """One rank's part of a step's batch: x [N, ...] float32, y [N] int32 or float32, or ratings [N, I] int8."""
+    """One rank's part of a step's batch: x [N, ...] float32, y [N] int32 or float32, or ratings [N, I] int8.
+
+    has_members: x and y have the axis M before N; each member has a batch of its own.
+    """
 
     x: tf.Tensor
     y: tf.Tensor
+    has_members: bool = False
+
+    def every(self, count: int, first: tf.Tensor) -> "Batch":
+        """Return the examples first, first + count, ...; count divides N."""
+        axis = int(self.has_members)
+
+        def rows(values: tf.Tensor) -> tf.Tensor:
+            lead, rest = values.shape[:axis], values.shape[axis + 1 :]
+            return tf.gather(tf.reshape(values, [*lead, -1, count, *rest]), first, axis=axis + 1)
+
+        return self._replace(x=rows(self.x), y=rows(self.y))
 
 
 class Examples:
@@ -24,12 +38,16 @@ class Examples:
         self.x, self.y, self.augmented = tf.constant(x), tf.constant(y), augmented
         self.standardize = standardize_with(standardizer)
 
-    def take(self, index_N: tf.Tensor, augment_N3: tf.Tensor | None = None) -> Batch:
-        """Return the batch of these examples, cropped and flipped by `augment_N3` (data/augment.py); inside a graph."""
-        x = tf.gather(self.x, index_N)
-        if augment_N3 is not None:
-            x = crop_and_flip(x, augment_N3)
-        return Batch(self.standardize(x), tf.gather(self.y, index_N))
+    def take(self, index: tf.Tensor, augment: tf.Tensor | None = None) -> Batch:
+        """Return the batch of these examples, cropped and flipped (data/augment.py); inside a graph.
+
+        index: [N], or [M, N] where each member has its own examples. augment: [N, 3] or [M, N, 3].
+        """
+        x = tf.gather(self.x, index)
+        if augment is not None:
+            images = crop_and_flip(tf.reshape(x, [-1, *self.x.shape[1:]]), tf.reshape(augment, [-1, 3]))
+            x = tf.reshape(images, x.shape)
+        return Batch(self.standardize(x), tf.gather(self.y, index), has_members=len(index.shape) == 2)
 
 
 def crop_and_flip(x: tf.Tensor, augment_N3: tf.Tensor) -> tf.Tensor:

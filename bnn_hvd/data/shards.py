@@ -1,6 +1,7 @@
 """Rank arithmetic: which examples a rank trains on and evaluates. Pure; no communication needed.
 
-An epoch is one permutation of the training part, the same on every rank. Each step takes the next
+An epoch is one permutation of the training part, the same on every rank; with --member_batches=own, one for each
+member of an ensemble. Each step takes the next
 global_batch = size * batch_size entries of it, and each rank a stride of these. Progress is the number of examples
 taken, so a run can go on with another number of ranks. The end of an epoch, if shorter than a global batch, is not
 used.
@@ -13,10 +14,18 @@ import numpy as np
 from bnn_hvd import seeds
 
 
+def epoch_permutation(seed: int, epoch: int, num_train: int, member: int = 0) -> np.ndarray:
+    """Return the order of the training examples in `epoch`: int32 [num_train].
+
+    Member 0 has that of a single network.
+    """
+    return seeds.of_member(seed, "shuffle", epoch, member).permutation(np.arange(num_train, dtype=np.int32))
+
+
 @functools.lru_cache(maxsize=2)  # every call of the training loop asks for its epoch
-def epoch_permutation(seed: int, epoch: int, num_train: int) -> np.ndarray:
-    """Return the order of the training examples in `epoch`: int32 [num_train]."""
-    return seeds.generator(seed, "shuffle", epoch).permutation(np.arange(num_train, dtype=np.int32))
+def epoch_permutations(seed: int, epoch: int, num_train: int, members: range) -> np.ndarray:
+    """Return the orders of M members: int32 [M, num_train]."""
+    return np.stack([epoch_permutation(seed, epoch, num_train, member) for member in members])
 
 
 def steps_left(offset: int, num_train: int, global_batch: int) -> int:
@@ -25,14 +34,16 @@ def steps_left(offset: int, num_train: int, global_batch: int) -> int:
 
 
 def batches(permutation: np.ndarray, offset: int, steps: int, batch_size: int, rank: int, size: int) -> np.ndarray:
-    """Return the indices of the examples of `rank` in the next `steps` steps: int32 [steps, batch_size].
+    """Return the indices of the examples of `rank` in the next `steps` steps: int32 [steps, ..., batch_size].
 
-    Each step has a window of the permutation; rank r takes window[r::size].
+    permutation: [..., num_train]. Each step has a window of it; rank r takes window[r::size].
     """
     assert 0 <= rank < size, (rank, size)
-    assert steps <= steps_left(offset, len(permutation), size * batch_size), (offset, steps, len(permutation))
-    window = permutation[offset : offset + steps * size * batch_size]
-    return np.ascontiguousarray(window.reshape(steps, batch_size, size)[:, :, rank])
+    *members, num_train = permutation.shape
+    assert steps <= steps_left(offset, num_train, size * batch_size), (offset, steps, num_train)
+    window = permutation[..., offset : offset + steps * size * batch_size]
+    mine = window.reshape(*members, steps, batch_size, size)[..., rank]
+    return np.ascontiguousarray(np.moveaxis(mine, -2, 0))
 
 
 def shard(num_train: int, rank: int, size: int) -> slice:

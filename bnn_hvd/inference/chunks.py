@@ -55,7 +55,7 @@ class Chunks:
         return sums
 
     def _batch(self, rows: slice) -> Batch:
-        return Batch(*(part[rows] for part in self.examples))
+        return Batch(self.examples.x[rows], self.examples.y[rows])
 
 
 def chunk_of(x: tf.Tensor) -> int:

@@ -54,9 +54,10 @@ def sums(cluster: Cluster, batch: Batch, controls: Controls, part: Part) -> Sums
     names: list[str] = []
 
     def one(index: tf.Tensor) -> tf.Tensor:
-        rows = Batch(*(tf.gather(tf.reshape(v, [-1, count, *v.shape[1:]]), index, axis=1) for v in batch))
         block = tf.cast(cluster.rank + cluster.size * index, tf.int64)
-        tensors, scalars = part(rows, controls._replace(seed=seeds.derive(controls.seed, block=block)))
+        tensors, scalars = part(
+            batch.every(count, index), controls._replace(seed=seeds.derive(controls.seed, block=block))
+        )
         shapes[:], names[:] = [tensor.shape for tensor in tensors], scalars
         flat = [tf.reshape(tensor, [tensor.shape.num_elements()]) for tensor in tensors]
         return tf.concat([*flat, tf.stack(list(scalars.values()))], 0)

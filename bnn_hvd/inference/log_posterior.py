@@ -133,7 +133,9 @@ class LogPosterior:
         """Return the change of the log likelihood [M] between positions [M, Q], all in float64: two forward passes."""
 
         def of_chunk(batch: Batch) -> list[tf.Tensor]:
-            exact = Batch(*(tf.cast(part, tf.float64) if part.dtype.is_floating else part for part in batch))
+            exact = Batch(
+                *(tf.cast(part, tf.float64) if part.dtype.is_floating else part for part in (batch.x, batch.y))
+            )
             return [self.log_likelihood(after, exact) - self.log_likelihood(before, exact)]
 
         before, after = tf.cast(before, tf.float64), tf.cast(after, tf.float64)

@@ -5,7 +5,6 @@ import dataclasses
 import tensorflow as tf
 
 from bnn_hvd.config.options import NetworkOptions
-from bnn_hvd.models import layers
 from bnn_hvd.models.network import Layers
 
 
@@ -18,4 +17,4 @@ class LinearOptions(NetworkOptions):
 
 def linear(net: Layers, x: tf.Tensor) -> tf.Tensor:
     """Dense output; any example shape."""
-    return net.dense("logits", layers.flatten(x, len(x.shape) - 1), net.num_outputs)
+    return net.dense("logits", net.flatten(x), net.num_outputs)

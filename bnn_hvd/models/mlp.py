@@ -6,7 +6,6 @@ import tensorflow as tf
 
 from bnn_hvd.config.flags import flag
 from bnn_hvd.config.options import NetworkOptions
-from bnn_hvd.models import layers
 from bnn_hvd.models.network import Layers
 
 
@@ -20,7 +19,7 @@ class MlpOptions(NetworkOptions):
 
 def mlp(net: Layers, x: tf.Tensor, *, num_blocks: int, hidden: int) -> tf.Tensor:
     """Dense input, blocks of two dense layers, dense output; ReLU between them, no residuals; any example shape."""
-    x = tf.nn.relu(net.dense("input", layers.flatten(x, len(x.shape) - 1), hidden))
+    x = tf.nn.relu(net.dense("input", net.flatten(x), hidden))
     for block in range(1, num_blocks + 1):
         x = tf.nn.relu(net.dense(f"block{block}a", x, hidden))
         x = tf.nn.relu(net.dense(f"block{block}b", x, hidden))

@@ -73,10 +73,18 @@ class Parameter:
 class Layers:
     """The layers that a forward function calls by name. `take` returns the weights of a declared parameter."""
 
-    def __init__(self, take: Callable[[Parameter], Any], num_outputs: int, batch_norms: "BatchNorms | None" = None):
+    def __init__(
+        self, take: Callable[[Parameter], Any], num_outputs: int, example_axes: int,
+        batch_norms: "BatchNorms | None" = None,
+    ):  # fmt: skip
         self._take = take
         self.num_outputs = num_outputs
+        self._example_axes = example_axes
         self._batch_norms = batch_norms or BatchNorms()
+
+    def flatten(self, x: tf.Tensor) -> tf.Tensor:
+        """Return the examples of the network's input as vectors: [N, ...] or [S, N, ...] -> [N, D] or [S, N, D]."""
+        return layers.flatten(x, self._example_axes)
 
     def dense(self, name: str, x: tf.Tensor, units: int, prior_scale: float = 0.0) -> tf.Tensor:
         """Return a dense layer: [N, D] or [S, N, D] -> [N, units] or [S, N, units].
@@ -176,7 +184,7 @@ class Network:
         bayesian_layers: str = "hidden",
         bayesian_biases: bool = False,
     ):
-        self.forward, self.num_outputs = forward, num_outputs
+        self.forward, self.num_outputs, self._example_axes = forward, num_outputs, len(example_shape)
         all_declared = self._declare(example_shape)
         declared = [p for p in all_declared if not p.is_local]
         self.local_parameters = [p for p in all_declared if p.is_local]
@@ -206,13 +214,13 @@ class Network:
             return tf.zeros([1, *parameter.shape] if parameter.is_local else parameter.shape)
 
         batch_norms = BatchNorms()
-        self.forward(Layers(take, self.num_outputs, batch_norms), tf.zeros([1, *example_shape]))
+        self.forward(Layers(take, self.num_outputs, self._example_axes, batch_norms), tf.zeros([1, *example_shape]))
         starts = [np.full(part.shape[0], i % 2, np.float32) for i, part in enumerate(batch_norms.seen)]
         self.initial_statistics = np.concatenate([np.zeros(0, np.float32), *starts])  # means 0, variances 1
         return declared
 
     def apply(self, weights: Mapping[str, Any], x: tf.Tensor) -> tf.Tensor:
-        """Return outputs [N, O], or [S, N, O] where weights have an axis S."""
+        """Return outputs [N, O], or [S, N, O] where weights have an axis S; x [N, ...], or [S, N, ...]."""
         return self._forward(weights, x, BatchNorms(weights.get(STATISTICS)))
 
     def apply_in_training(self, weights: Mapping[str, Any], x: tf.Tensor) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
@@ -222,7 +230,10 @@ class Network:
         return outputs, {STATISTICS: tf.concat(batch_norms.seen, -1)} if batch_norms.seen else {}
 
     def _forward(self, weights: Mapping[str, Any], x: tf.Tensor, batch_norms: BatchNorms) -> tf.Tensor:
-        return self.forward(Layers(lambda parameter: weights[parameter.name], self.num_outputs, batch_norms), x)
+        def take(parameter: Parameter) -> Any:
+            return weights[parameter.name]
+
+        return self.forward(Layers(take, self.num_outputs, self._example_axes, batch_norms), x)
 
     def unflatten(self, theta: tf.Tensor) -> dict[str, tf.Tensor]:
         """Return all parameters by name, from [P] or [S, P]; each [...] or [S, ...]."""

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from bnn_hvd.data import augment
 from bnn_hvd.data.pipeline import Examples, Shard
 from bnn_hvd.distributed.cluster import Cluster
 from bnn_hvd.inference.checksums import Step
@@ -17,36 +18,40 @@ from bnn_hvd.training.plan import Call
 Loop = Callable[[Call], dict[str, np.ndarray]]  # makes the steps of a call; returns their scalars [T] by name
 
 
-def compile_loop(one_step: Step, state: State, examples: Examples | Shard, batch_size: int, ranks: Cluster) -> Loop:
+def compile_loop(
+    one_step: Step, state: State, examples: Examples | Shard, batch_shape: tuple[int, ...], ranks: Cluster
+) -> Loop:
     """Return the compiled loop over the steps of a call; its first call traces it.
+
+    batch_shape: (B,) examples of a step, or (M, B) where each member has its own.
 
     The first call raises TrainingError on every rank, before the first step, if the ranks would communicate different
     things in it.
-    Legend: T steps, B examples, K scalars.
+    Legend: T steps, B examples, M members, K scalars.
     """
     # Only the loop itself is rewritten into a graph: AutoGraph would rewrite all that it calls, Horovod included.
     step, take, pack = (tf.autograph.experimental.do_not_convert(f) for f in (one_step, examples.take, _pack))
 
     @tf.function(
         input_signature=[
-            tf.TensorSpec([None, batch_size], tf.int32),
+            tf.TensorSpec([None, *batch_shape], tf.int32),
             tf.TensorSpec([None, 2], tf.int64),
             *[tf.TensorSpec([None], tf.float32)] * 4,
-            tf.TensorSpec([None, None, None], tf.int32),
+            tf.TensorSpec([None, *batch_shape, 3] if examples.augmented else augment.NOTHING.shape, tf.int32),
         ]
     )
     def loop(
-        index_TB: tf.Tensor, seeds_T2: tf.Tensor, learning_rate_T: tf.Tensor, kl_weight_T: tf.Tensor,
-        scale_rate_T: tf.Tensor, scale_ceiling_T: tf.Tensor, augment_TB3: tf.Tensor,
+        index: tf.Tensor, seeds_T2: tf.Tensor, learning_rate_T: tf.Tensor, kl_weight_T: tf.Tensor,
+        scale_rate_T: tf.Tensor, scale_ceiling_T: tf.Tensor, augmentation: tf.Tensor,
     ) -> Scalars:  # fmt: skip
-        steps = tf.shape(index_TB)[0]
+        steps = tf.shape(index)[0]
         names: list[str] = []
         history_TK = tf.TensorArray(tf.float32, steps)
         for i in tf.range(steps):
             # Horovod refuses two of its operations with one name at a time: no two steps may overlap.
             tf.autograph.experimental.set_loop_options(parallel_iterations=1)
             controls = Controls(seeds_T2[i], learning_rate_T[i], kl_weight_T[i], scale_rate_T[i], scale_ceiling_T[i])
-            batch = take(index_TB[i], augment_TB3[i]) if examples.augmented else take(index_TB[i])
+            batch = take(index[i], augmentation[i]) if examples.augmented else take(index[i])
             history_TK = history_TK.write(i, pack(step(state, batch, controls), names))
         return dict(zip(names, tf.unstack(history_TK.stack(), len(names), axis=1), strict=True))
 

@@ -19,29 +19,30 @@ from bnn_hvd.training import schedules
 
 
 class Call(NamedTuple):
-    """The inputs of one call of the compiled loop. Legend: T steps, B examples per rank."""
+    """The inputs of one call of the compiled loop. Legend: T steps, B examples per rank, M members."""
 
-    index_TB: np.ndarray  # int32, into the training part
+    examples: np.ndarray  # int32, indices into the training part: [T, B], or [T, M, B] with batches for each member
     seeds_T2: np.ndarray  # int64, of this rank's noise
     learning_rate_T: np.ndarray  # float32
     kl_weight_T: np.ndarray  # float32
     scale_rate_T: np.ndarray  # float32
     scale_ceiling_T: np.ndarray  # float32
-    augment_TB3: np.ndarray = augment.NOTHING  # int32: first row, first column, flip of each example
+    augmentation: np.ndarray = augment.NOTHING  # int32: first row, first column, flip of each: [..., 3]
 
     @property
     def steps(self) -> int:
-        return len(self.index_TB)
+        return len(self.examples)
 
 
 @dataclasses.dataclass(frozen=True)
 class Plan:
-    """The course of a run for one `rank` of the `size` ranks that train the same particles."""
+    """The course of a run for one `rank` of the `size` ranks that train the same `members`; None without members."""
 
     config: TrainConfig
     num_train: int
     rank: int
     size: int
+    members: range | None = None
 
     def __post_init__(self) -> None:
         if self.full_batch:
@@ -71,9 +72,20 @@ class Plan:
         return shards.shard(self.num_train, self.rank, self.size)
 
     @property
-    def batch_size(self) -> int:
-        """Examples that this rank chooses for each step; 0 in full-batch training."""
-        return 0 if self.full_batch else self.config.data.batch_size
+    def batch_shape(self) -> tuple[int, ...]:
+        """How many examples this rank chooses for each step: (B,), or (M, B); B is 0 in full-batch training."""
+        chosen = 0 if self.full_batch else self.config.data.batch_size
+        return (len(self._orders), chosen) if self.own_batches else (chosen,)
+
+    @property
+    def own_batches(self) -> bool:
+        """Whether each member has its own order of the examples, crops and flips."""
+        return self.members is not None and self.config.method.member_batches == "own"
+
+    @property
+    def _orders(self) -> range:
+        """The members whose orders of the examples are used; all share that of member 0 unless each has its own."""
+        return self.members if self.members is not None and self.own_batches else range(1)
 
     @property
     def global_batch_size(self) -> int:
@@ -101,7 +113,7 @@ class Plan:
             progress.epoch + (progress.offset + i * self.global_batch_size) / self.num_train for i in range(steps)
         ]
         parts = [self._part_done(progress.step + i, epoch) for i, epoch in enumerate(epochs)]
-        index, schedule = self._index(progress, steps), self.config.schedule
+        index, augmentation, schedule = *self._examples(progress, steps), self.config.schedule
         return Call(
             index,
             np.stack([self._seed(progress.step + i) for i in range(steps)]),
@@ -112,7 +124,7 @@ class Plan:
             np.array([schedules.kl_weight(schedule, epoch) for epoch in epochs], np.float32),
             np.array([schedules.scale_rate(part, 1 / self.total_steps) for part in parts], np.float32),
             np.array([schedules.scale_ceiling(part) for part in parts], np.float32),
-            self._augmentation(progress.epoch)[index] if self.config.data.augment else augment.NOTHING,
+            augmentation,
         )
 
     def _part_done(self, step: int, epoch: float) -> float:
@@ -120,12 +132,20 @@ class Plan:
         run = self.config.run
         return step / run.steps if run.steps else epoch / (run.epochs or 1)
 
-    def _index(self, progress: Progress, steps: int) -> np.ndarray:
-        """Return the examples that this rank chooses for each step: [steps, batch_size]."""
+    def _examples(self, progress: Progress, steps: int) -> tuple[np.ndarray, np.ndarray]:
+        """Return the examples of each step for this rank, [steps, *batch_shape], and how they are augmented."""
         if self.full_batch:
-            return np.zeros([steps, 0], np.int32)
-        permutation = shards.epoch_permutation(self.config.run.root_seed("shuffle"), progress.epoch, self.num_train)
-        return shards.batches(permutation, progress.offset, steps, self.config.data.batch_size, self.rank, self.size)
+            return np.zeros([steps, 0], np.int32), augment.NOTHING
+        what = self.config.run.root_seed("shuffle"), progress.epoch, self.num_train, self._orders
+        index = shards.batches(
+            shards.epoch_permutations(*what), progress.offset, steps, self.config.data.batch_size, self.rank, self.size
+        )
+        member = slice(None) if self.own_batches else 0
+        how = self.config.data.augment
+        if not how:
+            return index[:, member], augment.NOTHING
+        each = augment.epoch_augmentations(*what, "crop" in how, "flip" in how)
+        return index[:, member], each[np.arange(len(each))[:, None], index][:, member]
 
     def _seed(self, step: int) -> np.ndarray:
         """Return the seed [2] of a step: of this rank's noise, or in full-batch training of the chain, on all ranks.
@@ -136,10 +156,6 @@ class Plan:
             return seeds.seed(self.config.run.seed, "chain", step)
         rank = 0 if self.config.machine.gradient_blocks else self.rank
         return seeds.seed(self.config.run.root_seed("noise"), "noise", rank, step)
-
-    def _augmentation(self, epoch: int) -> np.ndarray:
-        seed, what = self.config.run.root_seed("shuffle"), self.config.data.augment
-        return augment.epoch_augmentation(seed, epoch, self.num_train, "crop" in what, "flip" in what)
 
     def advance(self, progress: Progress, steps: int) -> Progress:
         """Return the progress after `steps` more steps (of one epoch)."""

@@ -147,7 +147,7 @@ def make_loop(task: Task) -> Loop:
     known = task.description
     part = (task.arrays.x_train, known.target.standardized(task.arrays.y_train), known.standardizer)
     examples = Shard(*part, plan.shard) if plan.full_batch else Examples(*part, bool(config.data.augment))
-    return compile_loop(task.step, task.state, examples, plan.batch_size, task.ranks)
+    return compile_loop(task.step, task.state, examples, plan.batch_shape, task.ranks)
 
 
 def make_evaluate(task: Task, gathered: GatheredState, logbook: Logbook) -> Callable[[Progress], Scores]:

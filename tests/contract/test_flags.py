@@ -47,8 +47,10 @@ CHANGES: dict[str, dict[str, Any]] = {
     "noise_seed": {"noise_seed": 5}, "compression": {"compression": "fp16"},
     "gradient_blocks": {"gradient_blocks": 4}, "bayesian_layers": {"bayesian_layers": "all"},
     "bayesian_biases": {"bayesian_biases": True}, "num_particles": {"num_particles": 3},
+    "member_batches": {"num_particles": 3, "member_batches": "own"},
 }  # fmt: skip
-BESIDE = {"momentum": {"optimizer": "sgd"}, "lr_step_factor": {"lr_schedule": "step", "lr_step_epochs": 1},
+BESIDE = {"member_batches": {"num_particles": 3}, "momentum": {"optimizer": "sgd"},
+          "lr_step_factor": {"lr_schedule": "step", "lr_step_epochs": 1},
           "lr_step_epochs": {"lr_schedule": "step"}}  # fmt: skip
 OWN = {
     "swag": {"swag_rank": 2, "swag_start_steps": 1, "swag_every_steps": 1},
@@ -57,7 +59,7 @@ OWN = {
 }  # fmt: skip
 OWN["multiswag"] = OWN["swag"] | {"num_particles": 2}
 # Of a method that refuses these, another value moves the weights about, or means another flag.
-NOT_FORCED = BAYESIAN | GRADIENT | {"num_particles", "nudge_step", "init_seed"}
+NOT_FORCED = BAYESIAN | GRADIENT | {"num_particles", "member_batches", "nudge_step", "init_seed"}
 
 
 def config_of(method: str, changes: dict[str, Any]) -> TrainConfig:
@@ -88,7 +90,7 @@ def outcome(config: TrainConfig) -> bytes:
         init = seeds.derive(init, member=np.arange(config.method.num_particles))
     state = method.init(init)
     step = checksums.with_checksums(method, config)
-    plan = Plan(config, len(X), 0, 2)
+    plan = Plan(config, len(X), 0, 2, range(config.method.num_particles) if config.method.num_particles else None)
     progress = Progress(epoch=1)
     for _ in range(2):
         call = plan.next_call(progress, 1)
@@ -96,8 +98,8 @@ def outcome(config: TrainConfig) -> bytes:
         if plan.full_batch:
             batch = Shard(X, Y, RAW, slice(None)).take(tf.constant(0))
         else:
-            crops = tf.constant(call.augment_TB3[0]) if config.data.augment else None
-            batch = Examples(X, Y, RAW).take(tf.constant(call.index_TB[0]), crops)
+            crops = tf.constant(call.augmentation[0]) if config.data.augment else None
+            batch = Examples(X, Y, RAW).take(tf.constant(call.examples[0]), crops)
         controls = Controls(*(tf.constant(part[0]) for part in call[1:6]))
         step(state, Batch(*batch), controls)
     outputs = method.draw(state, draws([0, 1]))((tf.cast(X[:5], tf.float32) - 128) / 64)
@@ -111,7 +113,7 @@ def usual(method: str, beside: tuple[tuple[str, Any], ...]) -> bytes:
 
 def test_the_changes_are_of_all_common_flags():
     assert set(CHANGES) == MINI_BATCHES | LEARNING_RATE | OPTIMIZER | TEMPERING | GRADIENT | BAYESIAN | {
-        "init_seed", "noise_seed", "num_particles",
+        "init_seed", "noise_seed", "num_particles", "member_batches",
     }  # fmt: skip
 
 

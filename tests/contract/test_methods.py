@@ -76,7 +76,7 @@ class Training:
 
         standardizer = Standardizer(np.float32(128), np.float32(1 / 64))
         examples = Shard(X, Y, standardizer, slice(None)) if self.plan.full_batch else Examples(X, Y, standardizer)
-        self.loop = compile_loop(counting_step, self.state, examples, self.plan.batch_size, Solo())
+        self.loop = compile_loop(counting_step, self.state, examples, self.plan.batch_shape, Solo())
         self.initial = [variable.numpy() for variable in self.state.variables]
 
     def begin_again(self, seed: int = CONFIG.run.seed) -> "Training":
@@ -259,7 +259,7 @@ def test_a_step_is_the_same_in_a_graph_and_outside(name, estimator):
     graph, eager = begun(name, estimator), Training(name, estimator)
     graph.run(1)
     call = eager.plan.next_call(Progress(), 1)
-    index = np.arange(NUM_TRAIN) if eager.plan.full_batch else call.index_TB[0]
+    index = np.arange(NUM_TRAIN) if eager.plan.full_batch else call.examples[0]
     x = (tf.cast(tf.gather(X, index), tf.float32) - 128) / 64
     controls = Controls(*(tf.constant(part[0]) for part in call[1:6]))
     eager.method.step(eager.state, Batch(x, tf.gather(Y, index)), controls)

@@ -46,13 +46,13 @@ def test_an_example_is_cropped_alike_on_any_number_of_ranks():
     two = [Plan(config, 64, rank, 2).next_call(Progress(), 2) for rank in range(2)]
 
     def of_example(call):
-        return {int(i): tuple(a) for i, a in zip(call.index_TB.ravel(), call.augment_TB3.reshape(-1, 3), strict=True)}
+        return {int(i): tuple(a) for i, a in zip(call.examples.ravel(), call.augmentation.reshape(-1, 3), strict=True)}
 
     assert of_example(two[0]) | of_example(two[1]) == of_example(one)
 
 
 def test_off_by_default_and_refused_for_vectors(tmp_path):
-    assert Plan(resolve(steps=2), 640, 0, 1).next_call(Progress(), 1).augment_TB3.size == 0
+    assert Plan(resolve(steps=2), 640, 0, 1).next_call(Progress(), 1).augmentation.size == 0
     vectors = running.write_npz(tmp_path / "vectors.npz")
     with pytest.raises(UserError, match="these are vectors of 6: leave it out"):
         sources.load_configured(resolve(dataset="npz", data_dir=str(vectors), augment="flip").data)

@@ -23,18 +23,55 @@ CASES = [*((method, "flipout") for method in OTHERS), *(("vi", estimator) for es
 CLOSE = {"rtol": 2e-4, "atol": 1e-5}  # matrix products and sums round differently; Adam's first steps have size 1e-3
 
 
-def trained(method: str, estimator: str, members: range | None, steps: int = 5):
+def trained(
+    method: str, estimator: str, members: range | None, steps: int = 5, batch: Batch = BATCH, architecture: str = "conv"
+):
     """Return (method, state) after a few steps; members=None: without the axis of members."""
     config = compose(
-        architecture="conv", method=method, estimator=estimator, bayesian_layers="all", bayesian_biases=True,
+        architecture=architecture, method=method, estimator=estimator, bayesian_layers="all", bayesian_biases=True,
         swag_rank=2, swag_start_steps=1, swag_every_steps=1, num_particles=0 if members is None else 9,
     )  # fmt: skip
     made = build_method(config, build_network(config, X.shape[1:], Classes(3)), Classes(3), 100, Solo(), members)
     state = made.init(seeds.seed(0, "init"))
     for step in range(steps):
         seed = tf.constant(seeds.seed(0, "noise", 0, step))
-        made.step(state, BATCH, Controls(seed, tf.constant(1e-3), tf.constant(1.0)))
+        made.step(state, batch, Controls(seed, tf.constant(1e-3), tf.constant(1.0)))
     return made, state
+
+
+def batches_of(members: range) -> Batch:
+    """Return one batch for each member: four examples of BATCH, in an order of its own."""
+    orders = np.stack([np.random.default_rng(member).permutation(8)[:4] for member in members])
+    return Batch(tf.gather(BATCH.x, orders), tf.gather(BATCH.y, orders), has_members=True)
+
+
+@pytest.mark.parametrize("architecture", ["conv", "fc", "vgg3", "resnet20"])
+def test_members_with_batches_of_their_own_are_as_if_trained_alone(architecture):
+    members = range(3)
+    _, together = trained("point", "flipout", members, batch=batches_of(members), architecture=architecture)
+    for member in members:
+        (x,), (y,) = batches_of(members[member:][:1])[:2]
+        _, alone = trained("point", "flipout", members[member:][:1], batch=Batch(x, y), architecture=architecture)
+        np.testing.assert_allclose(together.params[member], alone.params[0], **CLOSE)
+
+
+@pytest.mark.parametrize("architecture", ["conv", "fc"])
+@pytest.mark.parametrize(("method", "estimator"), CASES[1:])
+def test_so_they_are_under_every_method(method, estimator, architecture):
+    members = range(1, 3)
+    _, together = trained(method, estimator, members, batch=batches_of(members), architecture=architecture)
+    (x,), (y,) = batches_of(members[1:])[:2]
+    _, alone = trained(method, estimator, members[1:], batch=Batch(x, y), architecture=architecture)
+    np.testing.assert_allclose(together.params[1], alone.params[0], **CLOSE)
+
+
+def test_gradient_blocks_split_the_batch_of_each_member():
+    batch = batches_of(range(3))
+    for first in range(2):
+        block = batch.every(2, tf.constant(first))
+        np.testing.assert_array_equal(block.x, batch.x[:, first::2])
+        np.testing.assert_array_equal(block.y, batch.y[:, first::2])
+        assert block.has_members
 
 
 @pytest.mark.parametrize(("method", "estimator"), CASES)

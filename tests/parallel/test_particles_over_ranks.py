@@ -30,12 +30,16 @@ def folder(tmp_path_factory) -> Path:
     """Run commands on one rank, on two and on four."""
     folder = tmp_path_factory.mktemp("particles")
     jobs = {
-        1: [flags(folder, "one", 4, 40), flags(folder, "added", 2, 40), flags(folder, "added", 4, 40),
+        1: [
+            flags(folder, "one", 4, 40), [*flags(folder, "own_one", 2, 40), "--member_batches=own"],
+            flags(folder, "added", 2, 40), flags(folder, "added", 4, 40),
             [*flags(folder, "svgd_one", 4, 40), "--method=svgd"],
         ],
         2: [
             flags(folder, "two", 4, 40), flags(folder, "parted", 4, 15), flags(folder, "parted", 4, 40),
             flags(folder, "single", 1, 20), flags(folder, "grown", 2, 40), flags(folder, "grown", 4, 40),
+            [*flags(folder, "own_two", 2, 20), "--member_batches=own"],
+            [*flags(folder, "own_two", 2, 40), "--member_batches=own"],
             ["predict", f"--run={folder / 'two'}", "--threads=1"], [*flags(folder, "svgd_two", 4, 40), "--method=svgd"],
         ],
         4: [flags(folder, "groups", 2, 12), flags(folder, "groups", 2, 20)],
@@ -47,6 +51,14 @@ def folder(tmp_path_factory) -> Path:
 
 def test_a_particle_does_not_depend_on_the_number_of_ranks(folder):
     np.testing.assert_allclose(params(folder / "two"), params(folder / "one"), **CLOSE)
+
+
+def test_with_batches_of_their_own_neither(folder):
+    """Member 0 has the batches of a single network, which it shares with the others otherwise."""
+    own = params(folder / "own_two")  # was stopped in between
+    np.testing.assert_allclose(own, params(folder / "own_one"), **CLOSE)
+    np.testing.assert_allclose(own[0], params(folder / "one")[0], **CLOSE)
+    assert np.abs(own[1] - params(folder / "one")[1]).max() > 0.01
 
 
 def test_histograms_of_the_weights_are_of_all_particles_from_the_start(folder):

@@ -1,10 +1,12 @@
 """A run uses every example once an epoch, and its calls end where something is due."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 
 from bnn_hvd import seeds
-from bnn_hvd.config import compose
+from bnn_hvd.config import compose, resolve
 from bnn_hvd.data import shards
 from bnn_hvd.errors import UserError
 from bnn_hvd.run.checkpoint import Progress
@@ -83,8 +85,8 @@ def test_the_ranks_of_a_step_together_take_the_window_of_a_single_rank(size):
     single = list(course(make_plan(batch_size=12), 3))
     ranks = [list(course(make_plan(batch_size=12 // size, rank=rank, size=size), 3)) for rank in range(size)]
     for (_, alone, expected_progress), *parts in zip(single, *ranks, strict=True):
-        together = np.concatenate([call.index_TB for _, call, _ in parts], axis=1)
-        np.testing.assert_array_equal(np.sort(together, axis=1), np.sort(alone.index_TB, axis=1))
+        together = np.concatenate([call.examples for _, call, _ in parts], axis=1)
+        np.testing.assert_array_equal(np.sort(together, axis=1), np.sort(alone.examples, axis=1))
         assert all(progress == expected_progress for _, _, progress in parts)
 
 
@@ -112,8 +114,49 @@ def test_nor_on_a_number_of_steps_that_changes_from_call_to_call():
 
 def test_an_epoch_is_its_permutation_in_order():
     calls = [call for before, call, _ in course(make_plan(), 5) if before.epoch == 1]
-    used = np.concatenate([call.index_TB for call in calls]).ravel()
+    used = np.concatenate([call.examples for call in calls]).ravel()
     np.testing.assert_array_equal(used, shards.epoch_permutation(5, 1, 50)[:48])
+
+
+def member_plan(members: range, rank: int = 0, size: int = 1, **changes) -> Plan:
+    config = resolve(
+        method="ensemble", num_particles=4, member_batches="own", batch_size=4, epochs=2, shuffle_seed=5, **changes
+    )
+    return Plan(config, 50, rank, size, members)
+
+
+def test_each_member_takes_the_examples_in_its_own_order():
+    calls = [call for before, call, _ in course(member_plan(range(3)), 5) if before.epoch == 1]
+    used_MN = np.concatenate([call.examples for call in calls]).swapaxes(0, 1).reshape(3, -1)
+    for member, used in enumerate(used_MN):
+        np.testing.assert_array_equal(used, shards.epoch_permutation(5, 1, 50, member)[:48])
+    assert all(len(np.unique(used)) == 48 for used in used_MN)
+    assert np.mean(used_MN[0] == used_MN[1]) < 0.25  # 1 of 48 agrees on average; 12 or more with probability 1e-9
+    np.testing.assert_array_equal(used_MN[0], shards.epoch_permutation(5, 1, 50)[:48])  # that of a single network
+
+
+@pytest.mark.parametrize("augment", ["", "crop_flip"])
+def test_the_order_of_a_member_depends_on_no_rank_and_no_other_member(augment):
+    alone = member_plan(range(2, 3), augment=augment).next_call(Progress(), 3)
+    beside = member_plan(range(1, 4), augment=augment).next_call(Progress(), 3)
+    np.testing.assert_array_equal(alone.examples[:, 0], beside.examples[:, 1])
+    halves = [member_plan(range(2, 3), rank, 2, augment=augment).next_call(Progress(), 1) for rank in range(2)]
+    together = np.concatenate([half.examples[0, 0] for half in halves])
+    np.testing.assert_array_equal(np.sort(together), np.sort(alone.examples[:2, 0].ravel()))
+    if augment:
+        np.testing.assert_array_equal(alone.augmentation[:, 0], beside.augmentation[:, 1])
+        assert (beside.augmentation[:, 0] != beside.augmentation[:, 1]).any()
+        assert alone.augmentation.shape == (*alone.examples.shape, 3)
+
+
+def test_without_batches_of_their_own_members_share_the_order_of_a_single_network():
+    shared = dataclasses.replace(
+        member_plan(range(3)), config=member_plan(range(3)).config.replace(member_batches="shared")
+    )
+    assert (shared.batch_shape, member_plan(range(3)).batch_shape) == ((4,), (3, 4))
+    np.testing.assert_array_equal(
+        shared.next_call(Progress(), 3).examples, member_plan(range(1)).next_call(Progress(), 3).examples[:, 0]
+    )
 
 
 def test_each_rank_and_step_has_its_own_noise():
@@ -149,7 +192,7 @@ def test_another_number_of_ranks_goes_on_without_repeating_or_skipping_an_exampl
 
     def one_epoch(size: int, progress: Progress, most_steps: int) -> tuple[np.ndarray, Progress]:
         plans = [make_plan(num_train, rank, size) for rank in range(size)]
-        calls = [plan.next_call(progress, most_steps).index_TB for plan in plans]
+        calls = [plan.next_call(progress, most_steps).examples for plan in plans]
         return np.concatenate(calls, axis=1).ravel(), plans[0].advance(progress, len(calls[0]))
 
     first, progress = one_epoch(before, Progress(), steps_before)
@@ -181,9 +224,9 @@ def test_where_a_step_sees_all_examples_it_is_an_epoch():
     plan = make_plan(num_train=7, method="hmc", epochs=None, steps=5, rank=1, size=2)
     calls = list(course(plan, 100))
     assert [after.step for _, _, after in calls] == [after.epoch for _, _, after in calls] == [1, 2, 3, 4, 5]
-    assert [call.index_TB.shape for _, call, _ in calls] == [(1, 0)] * 5
+    assert [call.examples.shape for _, call, _ in calls] == [(1, 0)] * 5
     assert calls[-1][2].examples_seen == 5 * 7
-    assert (plan.batch_size, plan.global_batch_size, plan.shard) == (0, 7, slice(3, 7))
+    assert (plan.batch_shape, plan.global_batch_size, plan.shard) == ((0,), 7, slice(3, 7))
 
 
 def test_all_ranks_of_a_chain_have_its_seeds():

@@ -163,7 +163,7 @@ def check_noise_differs_by_rank(ranks: Cluster, folder: Path) -> None:
     drawn = np.concatenate(ranks.gather(eps))
     assert len(np.unique(drawn[:, 0])) == 3 * ranks.size  # different for every rank and step
     assert np.abs(np.corrcoef(drawn) - np.eye(len(drawn))).max() < 0.8  # it is not the same noise shifted or scaled
-    examples = np.concatenate(ranks.gather(call.index_TB), axis=None)
+    examples = np.concatenate(ranks.gather(call.examples), axis=None)
     assert len(np.unique(examples)) == 3 * 4 * ranks.size
 
 
