@@ -62,7 +62,7 @@ class MethodOptions(Options):
 
     takes = (
         MINI_BATCHES | LEARNING_RATE | OPTIMIZER | TEMPERING | PARTICLES | GRADIENT
-        | {"init_seed", "noise_seed", "member_batches"}
+        | {"init_seed", "noise_seed", "member_batches", "until_converged"}
     )  # fmt: skip
     needs_particles: ClassVar[bool] = False  # of any other, --num_particles makes an ensemble
     interacting: ClassVar[bool] = False  # its particles see each other, so that none can be added later

@@ -36,6 +36,11 @@ class RunConfig:
     steps: int | None = flag(
         None, "run", "training steps of the whole job, instead of --epochs", minimum=1, identity=False
     )
+    until_converged: bool = flag(
+        False, "run", "train in rounds of an eighth, another eighth, a quarter and a half of --epochs (or --steps), "
+        "the learning rate decaying in each as --lr_schedule says, and end after the first that has converged",
+        by=("method",),
+    )  # fmt: skip
     max_runtime_s: float = flag(
         0.0, "run", "seconds after which training stops at a checkpoint, with exit code 75; 0: no limit",
         minimum=0, identity=False,

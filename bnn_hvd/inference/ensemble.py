@@ -63,6 +63,15 @@ class Ensemble(Method):
         member, index = draws.index % count, draws.index // count
         return self._base.draw(self._base.picked(state, member, index), Draws(index, draws.seeds))
 
+    def signs_of_convergence(self, state: State) -> dict[str, float]:
+        """Return those of the members, on average; of single networks also which part of their spread is missing.
+
+        The epistemic uncertainty of M networks is to second order in their differences a variance of M values, divided
+        by M. Its expected value is 1 - 1 / M times that of many networks.
+        """
+        single = self._base.num_draws(2) == 1
+        return self._base.signs_of_convergence(state) | ({"missing_spread": 1 / len(self.members)} if single else {})
+
     def marginals(self, state: State) -> Marginals:
         return self._base.marginals(state)
 

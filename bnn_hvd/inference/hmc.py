@@ -37,7 +37,11 @@ MOST_BYTES = 1 << 35  # of the kept draws of a run with local latents
 class HmcOptions(MethodOptions):
     """Flags of hmc. Its chains are the particles of other methods."""
 
-    takes = PARTICLES | {"init_seed", "init_from"}  # a step takes all the data, and the posterior as it is
+    takes = PARTICLES | {
+        "init_seed",
+        "init_from",
+        "until_converged",
+    }  # a step takes all the data, and the posterior as it is
     needs_particles = True
     full_batch = True
 

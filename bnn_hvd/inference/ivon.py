@@ -16,7 +16,7 @@ from bnn_hvd.inference.descent import gradient_of, over_batch
 from bnn_hvd.inference.init_from import initial_theta
 from bnn_hvd.inference.likelihoods import Likelihood
 from bnn_hvd.inference.log_prior import log_prior
-from bnn_hvd.inference.mean_field import LEAST_KL_WEIGHT, effective_size, log_density
+from bnn_hvd.inference.mean_field import LEAST_KL_WEIGHT, effective_size, log_density, mean_of_kernels
 from bnn_hvd.inference.method import Draws, Forward, Marginals, Method, Picked, Scalars, State
 from bnn_hvd.models.network import Network
 
@@ -58,6 +58,7 @@ class Ivon(Method):
         self.config = config
         options = config.method.options_as(IvonOptions)
         self.prior_scale, self.kl_weight = config.network.prior_scale, config.schedule.kl_weight
+        self.kernels = network.kernels(network.parameters)
         self.hess_init, self.beta1, self.beta2 = options.ivon_hess_init, options.ivon_beta1, options.ivon_beta2
 
     def init(self, seed: np.ndarray) -> State:
@@ -128,14 +129,16 @@ class Ivon(Method):
         debias = 1.0 / (1.0 - self.beta1 ** tf.cast(state.step + 1, tf.float32))
         size = controls.learning_rate * (self.hess_init + delta)
         rate, lowest = self._rate_and_lowest(delta, controls)
+        now = [tf.convert_to_tensor(variable) for variable in (state.params, momentum, hess)]
         *new, scale_pull, mean_pull = _updated(
-            tf.convert_to_tensor(state.params), tf.convert_to_tensor(momentum), tf.convert_to_tensor(hess),
-            gradient, curvature, tf.stack([ess, delta, size, debias, rate, lowest]), self.beta1,
-        )  # fmt: skip
+            *now, gradient, curvature, tf.stack([ess, delta, size, debias, rate, lowest]), self.beta1
+        )
         for variable, value in zip((state.params, momentum, hess), new, strict=True):
             variable.assign(value)
         state.step.assign_add(1)
-        return {"scale_pull": tf.reduce_mean(scale_pull), "mean_pull": tf.reduce_mean(mean_pull)}
+        pulls = {"scale_pull": scale_pull, "mean_pull": mean_pull}
+        pulls |= mean_of_kernels("scale_pull", _scale_pulls(now[-1], curvature, ess, delta), self.kernels)
+        return {name: tf.reduce_mean(pull) for name, pull in pulls.items()}
 
     def _rate_and_lowest(self, delta: tf.Tensor, controls: Controls) -> tuple[float | tf.Tensor, float | tf.Tensor]:
         """Return the rate of `hess`, and the lowest precision (hess + delta) to which it may fall.
@@ -157,6 +160,17 @@ def _draw_theta(mean: tf.Tensor, hess: tf.Tensor, eps: tf.Tensor, ess: tf.Tensor
 
 
 @noise.compiled
+def _scale_pulls(hess: tf.Tensor, curvature: tf.Tensor, ess: tf.Tensor, delta: tf.Tensor) -> tf.Tensor:
+    """Return the pull of each log standard deviation: the relative error of the precision."""
+    return (_estimate(hess, curvature, ess, delta) - hess) / (hess + delta)
+
+
+def _estimate(hess: tf.Tensor, curvature: tf.Tensor, ess: tf.Tensor, delta: tf.Tensor) -> tf.Tensor:
+    """Return the curvature that a step sees, from gradient * eps: by Stein's identity E[gradient * eps / sigma]."""
+    return curvature * tf.sqrt(ess * (hess + delta))
+
+
+@noise.compiled
 def _updated(
     mean: tf.Tensor,
     momentum: tf.Tensor,
@@ -168,7 +182,7 @@ def _updated(
 ) -> tuple[tf.Tensor, ...]:
     """Return mean, momentum and hess [..., P] after one step; then scale_pull and mean_pull [...].
 
-    curvature: gradient * eps; by Stein's identity E[gradient * eps / sigma] is the curvature.
+    curvature: gradient * eps.
     numbers: ess, delta, the step size of the mean, the debiasing factor of the momentum, the rate of hess, and the
     lowest precision (hess + delta) to which it may fall.
 
@@ -177,7 +191,7 @@ def _updated(
     """
     ess, delta, size, debias, rate, lowest = tf.unstack(numbers)
     precision = hess + delta
-    estimate = curvature * tf.sqrt(ess * precision)
+    estimate = _estimate(hess, curvature, ess, delta)
     change = rate * (estimate - hess)
     new_precision = precision + change + 0.5 * change * change / precision
     new_hess = tf.maximum(new_precision, tf.minimum(precision, lowest)) - delta

@@ -5,7 +5,7 @@ all weights, and its gradient rules would do so again. Legend: B weights, M memb
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import tensorflow as tf
@@ -111,3 +111,8 @@ def _gradient(
         to_loc + to_kl * precision * loc,
         to_output * output + to_kl * (precision * tf.exp(2.0 * log_scale) - 1.0),
     )
+
+
+def mean_of_kernels(name: str, values: tf.Tensor, kernels: Mapping[str, slice]) -> dict[str, tf.Tensor]:
+    """Return the mean over the weights of each kernel, as `name/kernel`: [..., B] -> [...]."""
+    return {f"{name}/{kernel}": tf.reduce_mean(values[..., where], -1) for kernel, where in kernels.items()}

@@ -6,12 +6,13 @@ Legend: B weights with a distribution, P all weights, M members.
 
 import dataclasses
 import math
+from collections.abc import Mapping
 
 import tensorflow as tf
 
 from bnn_hvd import noise
 from bnn_hvd.inference.controls import Controls, Scalars
-from bnn_hvd.inference.mean_field import effective_size
+from bnn_hvd.inference.mean_field import effective_size, mean_of_kernels
 from bnn_hvd.inference.optimizers import SGD, Adam, Optimizer
 
 # Standard deviation at which the steps of a mean are twice those of a deterministic weight.
@@ -33,6 +34,7 @@ class MeanFieldStep(Optimizer):
     num_train: int
     init_scale: float
     prior_scale: float
+    kernels: Mapping[str, slice]  # of the weights with a distribution
 
     def slots(self, params: tf.Variable) -> dict[str, tf.Variable]:
         return self.rule.slots(params[..., self.num_bayesian :])
@@ -49,6 +51,8 @@ class MeanFieldStep(Optimizer):
         params.assign(new)
         for name, value in new_slots.items():
             slots[name].assign(value)
+        to_log_scale = gradient[..., self.num_bayesian : 2 * self.num_bayesian]
+        pulls |= mean_of_kernels("scale_pull", to_log_scale, self.kernels)
         return {name: effective_size(self.num_train, controls.kl_weight) * pull for name, pull in pulls.items()}
 
     def _of_scales(self, controls: Controls) -> tuple[tf.Tensor, tf.Tensor]:

@@ -124,6 +124,10 @@ class Method(Protocol):
     def check_length(self, total_steps: int) -> None:
         """Raise UserError if a run of so many steps would give no posterior."""
 
+    def signs_of_convergence(self, state: State) -> dict[str, float]:
+        """Return numbers that tell, beside the log, whether a finished run has converged (metrics/convergence.py)."""
+        return {}
+
     def marginals(self, state: State) -> Marginals:
         """Return mean and standard deviation of the weights. The default is for methods without scales."""
         return Marginals(state.params.numpy())

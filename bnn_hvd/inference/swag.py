@@ -29,7 +29,7 @@ LOW_RANK = 1  # purpose of a seed: the part of a draw along the deviations
 class SwagOptions(MethodOptions):
     """Flags of swag."""
 
-    takes = MethodOptions.takes - {"noise_seed"} | {"init_from"}
+    takes = MethodOptions.takes - {"noise_seed", "until_converged"} | {"init_from"}
 
     swag_rank: int = flag(20, "--method=swag", "kept deviations: the rank of the covariance's low-rank part", minimum=2)
     swag_start_steps: int | None = flag(
@@ -112,6 +112,18 @@ class Swag(Method):
         if not np.all(state.slots["swag_count"].numpy()):
             return Marginals(mean.numpy())
         return Marginals(mean.numpy(), tf.sqrt(scale**2 + tf.reduce_sum(deviations**2, -2)).numpy())
+
+    def signs_of_convergence(self, state: State) -> dict[str, float]:
+        """Return the drift of the collected weights, on average over members: 1 if they are independent.
+
+        It is |last - mean of those before|^2 / variance, without the biases of independent ones. Of a random walk it is
+        2, of weights that move along a line 3.
+        """
+        count = float(np.max(state.slots["swag_count"].numpy()))
+        last = state.slots["swag_deviations"].numpy()[..., int(count - 1) % self.rank, :]  # from the mean with itself
+        variance = state.slots["swag_variance"].numpy()
+        ratio = np.sum(last.astype(np.float64) ** 2, -1) / np.sum(variance.astype(np.float64), -1)
+        return {"moments_drift": float(np.mean(ratio))}
 
     def _collect(self, state: State) -> tf.Tensor:
         """Update the moments (Welford): mean of squares - square of the mean would lose most digits in float32."""

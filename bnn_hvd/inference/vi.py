@@ -107,7 +107,12 @@ class VI(Method):
         self.init_scale, self.init_relative_scale = options.init_scale, options.init_relative_scale
         self.config, self.centred = config, options.prior_mean == "init_from"
         rule = MeanFieldStep(
-            optimizers.rule(config.schedule), network.num_bayesian, num_train, self.init_scale, self.prior_scale
+            optimizers.rule(config.schedule),
+            network.num_bayesian,
+            num_train,
+            self.init_scale,
+            self.prior_scale,
+            network.kernels(network.bayesian),
         )
         self.optimizer = optimizers.with_noise_scale(rule, network.learns_noise)
 

@@ -265,6 +265,11 @@ class Network:
             if end <= flat.shape[-1]
         }
 
+    def kernels(self, parameters: list[Parameter]) -> dict[str, slice]:
+        """Return where each kernel is in a flat vector of some parameters, by its name."""
+        ends = np.cumsum([p.size for p in parameters]).tolist()
+        return {p.name: slice(end - p.size, end) for p, end in zip(parameters, ends, strict=True) if p.is_kernel}
+
     def table(self, with_scales: bool) -> str:
         """Return one line per parameter: name, shape, number of weights, and whether it is local.
 

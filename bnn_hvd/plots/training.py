@@ -15,6 +15,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from bnn_hvd.errors import UserError
+from bnn_hvd.metrics.convergence import MOST_PULL
 from bnn_hvd.plots import style
 from bnn_hvd.run import records
 
@@ -38,8 +39,11 @@ PANELS = (
     Panel("accuracy", "Accuracy", "fraction correct"),
     Panel("kl", "KL(posterior || prior)", "nats"),
     Panel("elbo", "Evidence lower bound (ELBO)", "nats per example"),
+    Panel("scale_pull", "Pull of the standard deviations", "nats per weight"),
+    Panel("mean_pull", "Pull of the means", "nats per weight"),
 )
 
+PULLS = ("scale_pull", "mean_pull")
 HISTOGRAMS = {"loc": "posterior mean", "scale": "posterior standard deviation"}
 
 
@@ -62,7 +66,9 @@ def _curves(axes: Axes, panel: Panel, rows: list[dict[str, Any]]) -> None:
     _train_curve(axes, *series(train, panel.key))
     _test_curve(axes, *series(test, panel.key), test)
     axes.set(title=panel.title, xlabel="epoch", ylabel=panel.unit)
-    if panel.key == "nll":
+    if panel.key in PULLS:
+        _pull_axis(axes)
+    elif panel.key == "nll":
         _log_axis(axes, series(rows, "nll")[1])
     elif panel.key != "accuracy":
         _shade_warmup(axes, train)
@@ -105,6 +111,13 @@ def _test_curve(axes: Axes, epochs_R: np.ndarray, values_R: np.ndarray, rows: li
         axes.plot(epochs_R, values_R, color=style.VERMILION, marker="o", markersize=4.5, label=label)
 
 
+def _pull_axis(axes: Axes) -> None:
+    """Shade where a run has converged. A pull of -1 is that of the entropy alone, without the data's."""
+    axes.axhspan(-MOST_PULL, MOST_PULL, color=style.GREEN, alpha=0.2, lw=0, label=f"converged: within {MOST_PULL}")
+    axes.set_ylim(-1.1, 1.1)
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: style.number(value)))
+
+
 def _log_axis(axes: Axes, values_R: np.ndarray) -> None:
     """Make the y axis logarithmic if the largest value is more than five times the smallest."""
     if values_R.min() > 0 and values_R.max() > 5 * values_R.min():
@@ -133,7 +146,7 @@ def weight_posteriors(run: Path) -> Figure:
     columns = 2 if len(panels) <= 6 else 4
     rows = -(-len(panels) // columns)
     bayesian = any(key == "scale" for _, key in panels)
-    title = "Weight posteriors" if bayesian else "Weights"
+    title = ("Weight posteriors" if bayesian else "Weights") + _if_not_converged(run)
     figure = style.figure(title, run, 9 if columns == 2 else 12, 1.3 + (2.6 if columns == 2 else 2.1) * rows)
     colours = [to_hex(colour) for colour in colormaps["viridis"](np.linspace(0.9, 0.05, len(snapshots)))]
     for i, (axes, (layer, key)) in enumerate(zip(style.grid(figure, len(panels), columns), panels, strict=True)):
@@ -145,6 +158,13 @@ def weight_posteriors(run: Path) -> Figure:
     lines = [Line2D([], [], color=colour, label=time) for colour, time in zip(colours, snapshots, strict=True)]
     figure.legend(handles=lines, loc="outside lower center", ncols=len(lines))
     return figure
+
+
+def _if_not_converged(run: Path) -> str:
+    """Return what the title says of a finished run that has not converged."""
+    path = run / records.SUMMARY
+    verdict = (records.read_json(path) if path.exists() else {}).get("convergence")
+    return " of a run that has not converged" if verdict and verdict["converged"] is False else ""
 
 
 def _times(run: Path, files: list[Path]) -> list[str]:

@@ -89,9 +89,9 @@ def closing_lines(run: str, folder: Path, origin: Origin) -> list[str]:
 
 
 def why_not_converged(run: Path) -> list[str]:
-    """Return what `train` said of a run that has not converged, as one line; none if it has."""
+    """Return the lines in which `train` said what a run lacks; none if it has converged."""
     verdict = rundir.read_summary(run).get("convergence")
-    return [verdict["why"]] if verdict and verdict["converged"] is False else []
+    return verdict["why"].splitlines() if verdict and verdict["converged"] is not None else []
 
 
 def write(folder: Path, found: Found, report: dict[str, Any], recommended: dict[str, Any] | None) -> None:

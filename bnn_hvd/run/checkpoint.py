@@ -30,6 +30,7 @@ class Progress:
 
     offset: examples of the current epoch's permutation that have been used.
     first_member: the first particle in training; particles before it were finished when it was added.
+    converged: whether a run --until_converged has converged.
     """
 
     step: int = 0
@@ -41,6 +42,7 @@ class Progress:
     timed_steps: int = 0
     timed_examples: int = 0
     first_member: int = 0
+    converged: bool = False
 
 
 def arrays_of(state: Any) -> Arrays:

@@ -78,8 +78,10 @@ def describe(train_config: TrainConfig, data: dict[str, Any]) -> None:
 
 
 def finished(train_config: TrainConfig, progress: Progress) -> bool:
-    """Return whether a run has made all its --steps or --epochs."""
+    """Return whether a run has made all its --steps or --epochs, or has converged under --until_converged."""
     steps, epochs = train_config.run.steps, train_config.run.epochs
+    if progress.converged:
+        return True
     return progress.step >= steps if steps is not None else progress.epoch >= (epochs or 0)
 
 

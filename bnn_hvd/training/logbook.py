@@ -22,7 +22,7 @@ from bnn_hvd.training.rank_times import Call as TimedCall
 
 HISTOGRAM_BINS = 80
 SHOWN_SCORES = ("accuracy", "rmse", "nll", "ece", "calibration_error", "auroc")
-OF_CONVERGENCE = ("scale_pull", "mean_pull")  # scalars of a step that are logged, and not printed
+OF_CONVERGENCE = ("scale_pull", "mean_pull")  # how the names of scalars begin that are logged, and not printed
 OF_THIS_RANK = ("loss_here", "communication_s")  # scalars of a step that are not averaged over the ranks
 
 
@@ -73,10 +73,11 @@ class Logbook:
             row = {**self._position(progress), "phase": phase, "seconds": seconds, **more}
             records.append_jsonl(self.run / records.TIMINGS, row)
 
-    def steps(self, progress: Progress, history: dict[str, np.ndarray], call: Call) -> None:
+    def steps(self, progress: Progress, history: dict[str, np.ndarray], call: Call, stopping: bool) -> None:
         """Collect the scalars of each step. Write their means every --log_every_steps and at the end of an epoch.
 
-        The first step has a row of its own: it shows where the training began, and that it has.
+        The first step has a row of its own: it shows where the training began, and that it has. A run that goes on
+        after a checkpoint has a row up to there, so that no step is missing in the log.
         """
         if self.quiet:
             return
@@ -85,7 +86,7 @@ class Logbook:
             self._bar.update(call.steps)
         every = self.plan.config.run.log_every_steps
         due = progress.step // every > (progress.step - call.steps) // every or progress.step == call.steps
-        if not (due or progress.offset == 0 or self.plan.finished(progress)):
+        if not (due or progress.offset == 0 or stopping or self.plan.checkpoint_due(progress)):
             if not self._bar:
                 self._heartbeat.beat(f"step {progress.step}/{self.plan.total_steps}")
             return
@@ -101,7 +102,9 @@ class Logbook:
         if self._bar:
             self._bar.set_postfix(loss=f"{means['loss']:.4f}")
         else:
-            shown = "  ".join(f"{name} {value:.4f}" for name, value in means.items() if name not in OF_CONVERGENCE)
+            shown = "  ".join(
+                f"{name} {value:.4f}" for name, value in means.items() if not name.startswith(OF_CONVERGENCE)
+            )
             self.say(f"step {progress.step}/{self.plan.total_steps}  {shown}")
 
     def evaluation(self, progress: Progress, scores: dict[str, Any]) -> None:

@@ -16,6 +16,7 @@ from bnn_hvd.errors import UserError
 from bnn_hvd.run import rundir
 from bnn_hvd.run.checkpoint import Progress
 from bnn_hvd.training import schedules
+from bnn_hvd.training.schedules import Place, Round
 
 
 class Call(NamedTuple):
@@ -112,25 +113,40 @@ class Plan:
         epochs = [
             progress.epoch + (progress.offset + i * self.global_batch_size) / self.num_train for i in range(steps)
         ]
-        parts = [self._part_done(progress.step + i, epoch) for i, epoch in enumerate(epochs)]
+        places = [self._place(progress.step + i, epoch) for i, epoch in enumerate(epochs)]
         index, augmentation, schedule = *self._examples(progress, steps), self.config.schedule
         return Call(
             index,
             np.stack([self._seed(progress.step + i) for i in range(steps)]),
             np.array(
-                [schedules.learning_rate(schedule, e, p, self.size) for e, p in zip(epochs, parts, strict=True)],
+                [schedules.learning_rate(schedule, e, p, self.size) for e, p in zip(epochs, places, strict=True)],
                 np.float32,
             ),
             np.array([schedules.kl_weight(schedule, epoch) for epoch in epochs], np.float32),
-            np.array([schedules.scale_rate(part, 1 / self.total_steps) for part in parts], np.float32),
-            np.array([schedules.scale_ceiling(part) for part in parts], np.float32),
+            np.array([schedules.scale_rate(place) for place in places], np.float32),
+            np.array([schedules.scale_ceiling(place) for place in places], np.float32),
             augmentation,
         )
 
-    def _part_done(self, step: int, epoch: float) -> float:
-        """Return the part of training that is done before a step, in [0, 1)."""
+    @property
+    def rounds(self) -> list[Round]:
+        """The rounds of the run, in steps if --steps is given, else in epochs."""
         run = self.config.run
-        return step / run.steps if run.steps else epoch / (run.epochs or 1)
+        return schedules.rounds(run.steps or run.epochs or 1, run.until_converged)
+
+    def _place(self, step: int, epoch: float) -> Place:
+        """Return where in the schedules a step is."""
+        done = step if self.config.run.steps else epoch
+        first, last = next(one for one in self.rounds if done < one.last)
+        steps = (last - first) * (1 if self.config.run.steps else self.steps_per_epoch)
+        return Place((done - first) / (last - first), done / (last - first), 1 / steps)
+
+    def round_ended(self, progress: Progress) -> Round | None:
+        """Return the round that ends here, if one does."""
+        steps = self.config.run.steps
+        done = progress.step if steps else progress.epoch
+        at_its_end = [one for one in self.rounds if one.last == done and (steps or not progress.offset)]
+        return at_its_end[0] if at_its_end else None
 
     def _examples(self, progress: Progress, steps: int) -> tuple[np.ndarray, np.ndarray]:
         """Return the examples of each step for this rank, [steps, *batch_shape], and how they are augmented."""
@@ -179,7 +195,7 @@ class Plan:
     def _steps_to_boundary(self, progress: Progress) -> int:
         ahead = [shards.steps_left(progress.offset, self.num_train, self.global_batch_size)]
         if self.config.run.steps is not None:
-            ahead.append(self.config.run.steps - progress.step)
+            ahead.append(next(one.last for one in self.rounds if progress.step < one.last) - progress.step)
         for every in (self.config.run.checkpoint_every_steps, self.config.run.log_every_steps):
             if every:
                 ahead.append(every - progress.step % every)

@@ -154,7 +154,7 @@ class Population:
             raise UserError(
                 f"{run} has not finished its {stored} particles: go on with --num_particles={stored} before adding more"
             )
-        return dataclasses.replace(self.progress, step=0, epoch=0, offset=0, first_member=stored)
+        return dataclasses.replace(self.progress, step=0, epoch=0, offset=0, first_member=stored, converged=False)
 
 
 class GatheredState:
@@ -166,7 +166,7 @@ class GatheredState:
     """
 
     def __init__(self, method: Method, state: State, population: Population, config: TrainConfig):
-        self._trained, self._population = state, population
+        self._trained, self._population, self._step = state, population, -1
         self.method, self.state = method, state
         if population.members is not None:
             self.method = method.with_members(range(config.method.num_particles))
@@ -175,6 +175,7 @@ class GatheredState:
             self.state.drop_optimizer()
 
     def update(self) -> None:
-        """Gather the state of all ranks; every rank calls it."""
-        if self.state is not self._trained:
+        """Gather the state of all ranks, unless it was gathered after the same step; every rank calls it."""
+        step, self._step = self._step, int(self._trained.step)
+        if self.state is not self._trained and step != self._step:
             checkpoint.restore(self._population.gather_to_draw_from(self._trained), self.state)

@@ -15,10 +15,10 @@ from bnn_hvd.distributed.cluster import Cluster
 from bnn_hvd.inference.compression import COMPRESSIONS
 from bnn_hvd.inference.hmc import Hmc
 from bnn_hvd.inference.method import State
+from bnn_hvd.metrics.convergence import Verdict
 from bnn_hvd.run import records, rundir
 from bnn_hvd.run.checkpoint import Progress
-from bnn_hvd.training import convergence, rank_times
-from bnn_hvd.training.convergence import Verdict
+from bnn_hvd.training import rank_times
 from bnn_hvd.training.task import Task
 
 
@@ -32,14 +32,13 @@ def gather_times(timed: Sequence[rank_times.Call], straggler_factor: float, rank
 
 
 def write(
-    task: Task, state: State, progress: Progress, scores: dict[str, Any] | None, times: dict[str, Any]
-) -> Verdict | None:
-    """Write summary.json; returns the verdict on whether a finished run has converged.
-
-    A finished run that was started again keeps its times.
+    task: Task, state: State, progress: Progress, scores: dict[str, Any] | None, times: dict[str, Any], verdict: Verdict
+) -> None:
+    """Write summary.json. A finished run that was started again keeps its times.
 
     state: the gathered state.
     scores: of the last evaluation; None if the run is not finished.
+    verdict: whether it has converged; written if the run is finished.
     """
     path = task.config.folder / records.SUMMARY
     before = rundir.read_summary(task.config.folder)
@@ -48,22 +47,8 @@ def write(
     finished = time.strftime("%Y-%m-%dT%H:%M:%S%z") if scores else None
     if progress.step == task.population.progress.step:  # nothing was left to train
         finished = before.get("finished", finished)
-    verdict = judge(task, progress) if scores else None
-    more = {"finished": finished, "convergence": verdict._asdict() if verdict else None}
+    more = {"finished": finished, "convergence": verdict._asdict() if scores else None}
     records.write_json(path, summary(task, state, progress, scores) | times | more)
-    return verdict
-
-
-def judge(task: Task, progress: Progress) -> Verdict:
-    """Return whether the run has converged, by what it has logged; of an ensemble, the members trained last."""
-    run = task.config.folder
-    rows = [
-        row for row in records.read_jsonl(run / records.METRICS)
-        if row["kind"] == "train" and row["first_member"] == progress.first_member
-    ]  # fmt: skip
-    diagnostics = run / records.DIAGNOSTICS
-    found = records.read_json(diagnostics) if diagnostics.exists() else {}
-    return convergence.judge(task.config.method.name, rows, found)
 
 
 def start_text(task: Task, progress: Progress) -> str:
@@ -97,7 +82,9 @@ def _course(task: Task, progress: Progress) -> str:
 def end_text(task: Task, progress: Progress) -> str:
     """Return the line that `train` prints at the end of a finished run, with the next command."""
     run = shlex.quote(str(task.config.folder))
-    return f"done at step {progress.step}. Next: python -m bnn_hvd predict --run={run}"
+    return (
+        f"{'converged: ' * progress.converged}done at step {progress.step}. Next: python -m bnn_hvd predict --run={run}"
+    )
 
 
 def summary(task: Task, state: State, progress: Progress, scores: dict[str, Any] | None) -> dict[str, Any]:

@@ -17,12 +17,13 @@ from bnn_hvd.errors import EXIT_INTERRUPTED
 from bnn_hvd.inference import checksums
 from bnn_hvd.inference.compression import COMPRESSIONS
 from bnn_hvd.inference.hmc import Hmc
+from bnn_hvd.metrics.convergence import Verdict
 from bnn_hvd.prediction.predictor import Predictor
 from bnn_hvd.run import checkpoint, provenance, records, rundir
 from bnn_hvd.run.checkpoint import Progress
 from bnn_hvd.run.lock import claimed
 from bnn_hvd.run.records import Stopwatch
-from bnn_hvd.training import agreement, chain_report, pace, report
+from bnn_hvd.training import agreement, chain_report, pace, report, verdict
 from bnn_hvd.training.agreement import Outcome
 from bnn_hvd.training.logbook import Logbook
 from bnn_hvd.training.loop import Loop, compile_loop
@@ -42,6 +43,7 @@ class Session:
     task: Task
     loop: Loop
     evaluate: Callable[[Progress], Scores]
+    judge: Callable[[Progress], Verdict]
     logbook: Logbook
     stop: StopRequest
     watchdog: Watchdog
@@ -125,18 +127,14 @@ def train(task: Task) -> int:
         if progress.step == 0:
             gathered.update()
             logbook.posterior(progress, task.method.network, gathered.method.marginals(gathered.state))
-        progress, scores = fit(Session(task, loop, evaluate, logbook, stop, watchdog), progress)
+        judge = make_judge(task, gathered, logbook)
+        progress, scores = fit(Session(task, loop, evaluate, judge, logbook, stop, watchdog), progress)
     times = report.gather_times(logbook.timed, config.machine.straggler_factor, ranks)
-    if scores is None:  # else the last evaluation has gathered the state
-        gathered.update()
+    found = judge(progress)
     if ranks.is_root:
-        if isinstance(gathered.method.base, Hmc):
-            logbook.say(chain_report.write(plan, gathered.method.base, gathered.state))
-        verdict = report.write(task, gathered.state, progress, scores, times)
-        if verdict and verdict.why:
-            logbook.say(verdict.why)
+        report.write(task, gathered.state, progress, scores, times, found)
         if scores:
-            logbook.say(report.end_text(task, progress))
+            logbook.say("\n".join(filter(None, [found.why, report.end_text(task, progress)])))
     ranks.barrier()
     return 0 if scores else EXIT_INTERRUPTED
 
@@ -165,6 +163,19 @@ def make_evaluate(task: Task, gathered: GatheredState, logbook: Logbook) -> Call
     return evaluate
 
 
+def make_judge(task: Task, gathered: GatheredState, logbook: Logbook) -> Callable[[Progress], Verdict]:
+    """Return the function that says whether the last round has converged; every rank calls it."""
+    base, plan, ranks = gathered.method.base, task.plan, task.ranks
+
+    def judge(progress: Progress) -> Verdict:
+        gathered.update()
+        if isinstance(base, Hmc) and ranks.is_root:
+            logbook.say(chain_report.write(plan, base, gathered.state))
+        return ranks.broadcast(verdict.of_round(task, gathered, progress) if ranks.is_root else None)
+
+    return judge
+
+
 def fit(session: Session, progress: Progress) -> tuple[Progress, Scores | None]:
     """Train until the plan is finished, or all ranks agree to stop.
 
@@ -173,15 +184,19 @@ def fit(session: Session, progress: Progress) -> tuple[Progress, Scores | None]:
     Raises:
       TrainingError: the loss of some rank is not finite, or the weights of the ranks differ.
     """
-    task, plan, ranks = session.task, session.task.plan, session.task.ranks
+    task, plan, ranks, config = session.task, session.task.plan, session.task.ranks, session.task.config
     scores = session.evaluate(progress) if plan.finished(progress) else None
     first_call, step_s = True, math.inf
     while not plan.finished(progress):
         # The first call is one step. Most of its time is tracing, so it does not count as training time.
-        steps = 1 if first_call else pace.steps_of_call(task.config.machine.steps_per_call, step_s)
+        steps = 1 if first_call else pace.steps_of_call(config.machine.steps_per_call, step_s)
         progress, stopping, step_s = run_call(session, progress, plan.next_call(progress, steps), first_call)
         first_call = False
 
+        if config.run.until_converged and (ended := plan.round_ended(progress)):
+            session.watchdog.enter("evaluation", f"the verdict after step {progress.step}")
+            verdict = session.judge(progress)  # one round alone can't tell what twice as many epochs would change
+            progress = dataclasses.replace(progress, converged=bool(ended.first and verdict.converged))
         if stopping or plan.evaluation_due(progress) or plan.checkpoint_due(progress):
             agreement.assert_weights_finite(task.state, progress.step, ranks, session.way_out)
         if plan.evaluation_due(progress):
@@ -217,7 +232,7 @@ def run_call(session: Session, progress: Progress, call: Call, first_call: bool)
     communication_s = float(history["communication_s"].sum())
     phase = "compile" if first_call else "train"
     session.logbook.time(progress, phase, seconds, steps=call.steps, communication_s=communication_s)
-    session.logbook.steps(progress, history, call)
+    session.logbook.steps(progress, history, call, stopping)
     return progress, stopping, step_s
 
 

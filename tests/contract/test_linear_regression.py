@@ -24,6 +24,7 @@ from bnn_hvd.inference.likelihoods import Categorical
 from bnn_hvd.inference.vi import ESTIMATORS
 from bnn_hvd.models.network import Network
 from bnn_hvd.training import schedules
+from bnn_hvd.training.schedules import Place
 
 NUM_TRAIN, NOISE, PRIOR = 16, 0.6, 0.8
 DESIGNS = ["orthogonal", "correlated"]
@@ -78,9 +79,9 @@ def train(method, state, batch: Batch, steps: int) -> None:
             )
 
     all_seeds = np.stack([seeds.seed(0, "noise", 0, t) for t in range(steps)])
-    parts = np.arange(steps) / steps
-    scale_rates = [schedules.scale_rate(part, 1 / steps) for part in parts]
-    courses = np.geomspace(0.1, 5e-5, steps), scale_rates, schedules.scale_ceiling(parts)
+    places = [Place(part, part, 1 / steps) for part in np.arange(steps) / steps]
+    of_scales = [[course(place) for place in places] for course in (schedules.scale_rate, schedules.scale_ceiling)]
+    courses = np.geomspace(0.1, 5e-5, steps), *of_scales
     loop(tf.constant(all_seeds), *(tf.constant(course, tf.float32) for course in courses))
 
 

@@ -10,6 +10,7 @@ from bnn_hvd.inference.controls import Controls
 from bnn_hvd.inference.mean_field_step import REFERENCE_SCALE, MeanFieldStep
 from bnn_hvd.inference.method import State
 from bnn_hvd.training import schedules
+from bnn_hvd.training.schedules import Place
 
 NUM_TRAIN, PRIOR, INIT = 50, 0.8, 0.01
 CURVATURE = np.array([0.0, 1.0, 300.0, 1e5])  # of the log likelihood of all examples
@@ -18,7 +19,7 @@ B, REST = len(CURVATURE), 3
 
 
 def make(name: str = "adam", members: int = 0):
-    rule = MeanFieldStep(optimizers.rule(ScheduleConfig(optimizer=name)), B, NUM_TRAIN, INIT, PRIOR)
+    rule = MeanFieldStep(optimizers.rule(ScheduleConfig(optimizer=name)), B, NUM_TRAIN, INIT, PRIOR, {})
     start = np.concatenate([np.linspace(-1, 1, B), np.full(B, np.log(INIT)), np.ones(REST)]).astype(np.float32)
     return rule, State(tf.constant(np.broadcast_to(start, [members, *start.shape]) if members else start), rule)
 
@@ -46,8 +47,8 @@ def test_the_scales_arrive_in_any_number_of_steps(name, steps):
     """They start 80 times too narrow or 3 times too wide. Adam, at a learning rate of 0.002, would need 2,200 steps."""
     rule, state = make(name)
     for step in range(steps):
-        part = step / steps
-        schedule = controls(schedules.scale_rate(part, 1 / steps), schedules.scale_ceiling(part))
+        place = Place(step / steps, step / steps, 1 / steps)
+        schedule = controls(schedules.scale_rate(place), schedules.scale_ceiling(place))
         rule.apply(state.params, state.slots, gradient(state.params), schedule, tf.constant(step))
     np.testing.assert_allclose(scales(state), BEST, rtol=0.05)
 

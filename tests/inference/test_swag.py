@@ -13,6 +13,7 @@ from bnn_hvd.errors import UserError
 from bnn_hvd.inference.build import build_method
 from bnn_hvd.inference.controls import Controls
 from bnn_hvd.inference.likelihoods import Categorical
+from bnn_hvd.inference.method import State
 from bnn_hvd.inference.swag import Swag, collection
 from bnn_hvd.models.network import Network, build_network
 from bnn_hvd.targets import Classes
@@ -121,3 +122,31 @@ def test_by_default_the_second_half_is_collected_once_per_epoch():
         7,
         2,
     )
+
+
+def test_the_drift_tells_a_line_from_a_walk_and_from_noise():
+    """Closed forms for many weights: 3 (n - 1) / (n + 1) along a line, about 2 of a random walk, 1 of independent ones.
+
+    With 20,000 weights and 40 iterates the standard error is below 0.02.
+    """
+    random = np.random.default_rng(0)
+    noise_NP = random.normal(size=[40, 20_000]).astype(np.float32)
+    line_NP = np.arange(40, dtype=np.float32)[:, None] * noise_NP[:1]
+    for iterates_NP, expected in ((noise_NP, 1.0), (noise_NP.cumsum(0), 2.0), (line_NP, 3 * 39 / 41)):
+        assert drift_of(iterates_NP) == pytest.approx(expected, abs=0.1)
+
+
+def drift_of(iterates_NP: np.ndarray) -> float:
+    """Return the drift of a swag that has collected these iterates."""
+    method = Swag.__new__(Swag)
+    method.rank = 3
+    state = State(tf.zeros([iterates_NP.shape[1]]))
+    state.slots |= {
+        "swag_count": tf.Variable(0.0), "swag_mean": tf.Variable(tf.zeros_like(state.params)),
+        "swag_variance": tf.Variable(tf.zeros_like(state.params)),
+        "swag_deviations": tf.Variable(tf.zeros([3, *state.params.shape])),
+    }  # fmt: skip
+    for theta in iterates_NP:
+        state.params.assign(theta)
+        method._collect(state)
+    return method.signs_of_convergence(state)["moments_drift"]

@@ -73,6 +73,24 @@ def test_evaluation_is_due_at_the_end_of_every_kth_epoch_and_of_the_run():
     assert due(make_plan(eval_every_epochs=1, epochs=None, steps=15)) == [12, 15]
 
 
+def test_calls_end_with_each_round_and_the_learning_rate_falls_in_each():
+    plan = make_plan(epochs=None, steps=40, until_converged=True, learning_rate=1.0, lr_schedule="tail")
+    calls = [(after.step, call) for _, call, after in course(plan, 100)]
+    assert [step for step, _ in calls] == [5, 10, 12, 20, 24, 36, 40]  # an epoch has 12 steps
+    assert [plan.round_ended(Progress(step=step)) is not None for step, _ in calls] == [True, True, False, True] + [
+        False, False, True
+    ]  # fmt: skip
+    rates = np.concatenate([call.learning_rate_T for _, call in calls])
+    np.testing.assert_allclose(rates[[0, 4, 5, 9, 10, 19, 20, 39]], [1, 0.4, 1, 0.4, 1, 0.2, 1, 0.1], rtol=1e-6)
+
+
+def test_a_run_that_has_converged_is_finished():
+    plan = make_plan(until_converged=True)
+    assert plan.finished(Progress(epoch=1, converged=True))
+    assert plan.checkpoint_due(Progress(epoch=1, converged=True))
+    assert not plan.finished(Progress(epoch=1))
+
+
 def test_advance_counts_examples_of_all_ranks_and_drops_what_fills_no_batch():
     plan = make_plan(size=3)  # 12 examples a step, 4 steps an epoch; 2 examples are left over
     assert plan.advance(Progress(), 3) == Progress(step=3, epoch=0, offset=36, examples_seen=36)

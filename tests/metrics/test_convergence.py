@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import running
 
-from bnn_hvd.training import convergence
+from bnn_hvd.metrics import convergence
 
 
 def rows(steps=1000, every=10, fall=0.0, noise=0.0, loss=0.5, **pulls):
@@ -59,6 +59,55 @@ def test_the_windows_are_the_last_two_tenths():
 def test_of_rows_that_are_longer_than_a_tenth_the_last_two_are_compared():
     late, before = convergence.windows(rows(steps=3, every=1))
     assert ([row["step"] for row in late], [row["step"] for row in before]) == ([3], [2])
+
+
+def test_a_run_that_was_stopped_has_the_verdict_of_one_that_was_not():
+    """Rows end at every 100th step and at the epochs of 150 steps; a stop after step 730 and a checkpoint cut two."""
+    random = np.random.default_rng(0)
+    loss = random.normal(size=900)
+    ends = sorted({*range(100, 901, 100), *range(150, 901, 150)})
+
+    def log(ends):
+        starts = [300, *ends]
+        return [
+            {"step": end, "epoch": end / 150, "loss": loss[start:end].mean(), "scale_pull": 2 * loss[start:end].mean()}
+            for start, end in zip(starts, ends, strict=False)
+        ]
+
+    whole = [end for end in ends if end > 300]
+    expected = convergence.uncut(log(whole), 300, 100)
+    found = convergence.uncut(log(sorted({*whole, 330, 730})), 300, 100)
+    assert [row["step"] for row in found] == [end - 300 for end in whole]
+    for one, other in zip(found, expected, strict=True):
+        assert one == pytest.approx(other, rel=1e-12)
+
+
+def test_a_kernel_that_has_not_arrived_is_named():
+    log = rows(**FLAT, **{"scale_pull/dense1/kernel": 0.05, "scale_pull/logits/kernel": -0.3})
+    verdict = convergence.of_descent(log)
+    assert "16% too narrow in logits/kernel" in verdict.why
+    assert verdict.parts["scale_pull/logits/kernel"] == pytest.approx(-0.3)
+
+
+def test_twice_as_many_epochs_must_not_lower_the_loss():
+    assert convergence.of_descent(rows(), {"loss_before": 0.52}).converged
+    assert (
+        "last doubling of training lowered the loss by 0.1" in convergence.of_descent(rows(), {"loss_before": 0.6}).why
+    )
+
+
+@pytest.mark.parametrize(
+    ("found", "words"),
+    [
+        ({"moments_drift": 2.5}, "move in one direction.*train for more"),
+        ({"missing_spread": 0.5}, "^so few members show only about 50% of the epist.*: raise --num_particles$"),
+        ({"moments_drift": 1.2, "missing_spread": 0.2}, "^$"),
+    ],
+)
+def test_the_signs_of_a_method_count(found, words):
+    verdict = convergence.of_descent(rows(), found)
+    assert re.search(words, verdict.why)
+    assert verdict.converged is ("direction" not in words)  # more members are no matter of more training
 
 
 @pytest.mark.parametrize(
