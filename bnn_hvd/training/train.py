@@ -11,7 +11,7 @@ from bnn_hvd.config import TrainConfig, to_flagfile
 from bnn_hvd.data import sources, staging
 from bnn_hvd.data.arrays import Arrays
 from bnn_hvd.data.pipeline import Examples, Shard
-from bnn_hvd.distributed import cluster, machine
+from bnn_hvd.distributed import cluster, machine, network
 from bnn_hvd.distributed.cluster import Cluster, Communication
 from bnn_hvd.errors import EXIT_INTERRUPTED
 from bnn_hvd.inference import checksums
@@ -110,13 +110,14 @@ def train(task: Task) -> int:
     progress = plan.advance(task.population.progress, 0)
     gathered = GatheredState(task.method, task.state, task.population, config)
     loop = make_loop(task)
-    write_start(task)
+    places = ranks.gather((socket.gethostname(), network.addresses()))
+    write_start(task, [host for host, _ in places])
     if config.machine.checksums:
         loop = checksums.writing(loop, config.folder, progress, ranks.is_root)
     with (
         Logbook(config.folder, plan, progress, ranks) as logbook,
         StopRequest(config.run.max_runtime_s) as stop,
-        Watchdog(config.folder, ranks, config.machine.stall_timeout_s) as watchdog,
+        Watchdog(config.folder, ranks, config.machine.stall_timeout_s, network.host_of(places)) as watchdog,
     ):
         evaluate = make_evaluate(task, gathered, logbook)
         logbook.say(report.start_text(task, progress))
@@ -245,10 +246,13 @@ def save(task: Task, progress: Progress) -> None:
         checkpoint.save(task.config.folder / records.CHECKPOINTS, arrays, progress, task.config.run.keep)
 
 
-def write_start(task: Task) -> None:
-    """Let rank 0 write the description of the run, and the provenance of this session: hosts, versions, threads."""
+def write_start(task: Task, hosts: list[str]) -> None:
+    """Let rank 0 write the description of the run, and the provenance of this session: hosts, versions, threads.
+
+    hosts: of each rank.
+    """
     config, ranks = task.config, task.ranks
-    session = provenance.session(ranks.gather(socket.gethostname()), ranks.size, task.threads)
+    session = provenance.session(hosts, ranks.size, task.threads)
     if ranks.is_root:
         records.make_run_directory(config.folder)
         rundir.describe(config, task.description.to_dict())

@@ -1,12 +1,15 @@
 """A stalled rank ends the job; a slow job goes on, however long its trajectories are. The clock is the test's own."""
 
+import threading
 from types import SimpleNamespace
 
 import pytest
 
+from bnn_hvd.training import watchdog
 from bnn_hvd.training.watchdog import CHECKS, SLOWER, Watchdog
 
 TIMEOUT_S = 80.0
+HOST_OF = {"10.0.0.1": "alpha", "10.0.0.2": "beta"}
 
 
 class Job:
@@ -15,7 +18,11 @@ class Job:
     def __init__(self, folder):
         self.now_s = 0.0
         ranks = [SimpleNamespace(rank=rank, size=3, is_root=rank == 0) for rank in range(3)]
-        self.dogs = [Watchdog(folder, rank, TIMEOUT_S, lambda: self.now_s) for rank in ranks]
+        self.unanswered = {rank: [] for rank in range(3)}  # addresses, by the rank that misses an answer
+        self.dogs = [
+            Watchdog(folder, rank, TIMEOUT_S, HOST_OF, lambda: self.now_s, lambda rank=rank: self.unanswered[rank.rank])
+            for rank in ranks
+        ]
         self.alive = set(self.dogs)
 
     def enter(self, kind: str, units: int = 1) -> None:
@@ -75,7 +82,7 @@ def test_the_patience_is_that_of_as_many_steps(job):
     job.enter("steps", units=10)
     waited_s, report = job.wait(10**4 * TIMEOUT_S)
     assert 10 * SLOWER * TIMEOUT_S <= waited_s <= (10 * SLOWER + 1) * TIMEOUT_S
-    assert "every rank still answers: rank 1 on " in report
+    assert "every rank still answers through the file system: rank 1 on " in report
     assert ", in 10 of steps for " in report
 
 
@@ -93,3 +100,37 @@ def test_a_job_without_a_stall_writes_nothing(job, tmp_path):
         job.enter("steps")
         job.wait(TIMEOUT_S / 3)
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("before", [0, 1])
+def test_a_lost_network_is_named_though_every_rank_answers_through_the_file_system(job, before):
+    """One of the ranks, not the one that reports, misses answers; nobody knows how long a first phase takes."""
+    for _ in range(before):
+        job.enter("steps")
+        job.wait(TIMEOUT_S)
+    job.enter("steps")
+    job.unanswered[2] = ["10.0.0.2", "10.0.0.9"]
+    waited_s, report = job.wait(10**4 * TIMEOUT_S)
+    assert waited_s <= (SLOWER if before else 1) * TIMEOUT_S + TIMEOUT_S
+    assert "has no answer from beta (10.0.0.2) and 10.0.0.9; every rank still answers through the file" in report
+    assert "the network between hosts is gone" in report
+
+
+def test_rank_0_says_once_that_a_host_no_longer_answers(tmp_path, monkeypatch, capfd):
+    """Its thread looks again and again; the address answers again, and is lost again."""
+    monkeypatch.setattr(watchdog, "LOOK_S", 0.001)
+    looks, done = iter([[], ["10.0.0.1"], ["10.0.0.1"], ["10.0.0.1", "10.0.0.2"], [], ["10.0.0.2"]]), threading.Event()
+
+    def unanswered():
+        found = next(looks, None)
+        if found is None:
+            done.set()
+        return found or []
+
+    rank = SimpleNamespace(rank=0, size=2, is_root=True)
+    with Watchdog(tmp_path, rank, TIMEOUT_S, HOST_OF, unanswered=unanswered):
+        assert done.wait(10)
+    lines = capfd.readouterr().err.splitlines()
+    assert [line.split(" has no answer from ")[1] for line in lines] == [
+        f"{host}: the network between them is down, or the host is" for host in ("alpha (10.0.0.1)", "beta (10.0.0.2)")
+    ]
