@@ -11,7 +11,6 @@ import os
 import re
 import socket
 import struct
-from collections.abc import Iterable
 from pathlib import Path
 
 ESTABLISHED = "01"
@@ -29,11 +28,6 @@ def addresses() -> list[str]:
                 answer = fcntl.ioctl(any_socket, SIOCGIFADDR, struct.pack("256s", name.encode()[:15]))
                 found.append(socket.inet_ntoa(answer[20:24]))
     return [address for address in found if not address.startswith("127.")]
-
-
-def host_of(places: Iterable[tuple[str, list[str]]]) -> dict[str, str]:
-    """Return the names of hosts by address; places: (name, addresses) of each rank's host."""
-    return {address: host for host, every in places for address in every}
 
 
 def unanswered(process: Path = Path("/proc/self")) -> list[str]:

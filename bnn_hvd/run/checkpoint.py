@@ -71,6 +71,11 @@ def list_newest_first(folder: Path) -> list[Path]:
     return [path for path, match in sorted(named, key=lambda pair: _age(pair[1]), reverse=True)]
 
 
+def step_of(path: Path) -> int:
+    """Return the step of a checkpoint file that `list_newest_first` has listed."""
+    return int(NAME.fullmatch(path.name)["step"])  # type: ignore[index]
+
+
 def _age(name: re.Match) -> tuple[int, int, str]:
     return int(name["first"] or 0), int(name["step"]), name["digest"]
 

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-from bnn_hvd.config import TrainConfig, to_flagfile
+from bnn_hvd.config import TrainConfig, to_flags
 from bnn_hvd.data import sources, staging
 from bnn_hvd.data.arrays import Arrays
 from bnn_hvd.data.pipeline import Examples, Shard
@@ -18,9 +18,8 @@ from bnn_hvd.inference import checksums
 from bnn_hvd.inference.compression import COMPRESSIONS
 from bnn_hvd.inference.hmc import Hmc
 from bnn_hvd.prediction.predictor import Predictor
-from bnn_hvd.run import checkpoint, provenance, records, rundir
+from bnn_hvd.run import checkpoint, lock, provenance, records, rundir
 from bnn_hvd.run.checkpoint import Progress
-from bnn_hvd.run.lock import claimed
 from bnn_hvd.run.records import Stopwatch
 from bnn_hvd.training import agreement, chain_report, pace, report
 from bnn_hvd.training.agreement import Outcome
@@ -30,7 +29,7 @@ from bnn_hvd.training.plan import Call, Plan
 from bnn_hvd.training.population import GatheredState
 from bnn_hvd.training.stopping import StopRequest
 from bnn_hvd.training.task import Task, prepare
-from bnn_hvd.training.watchdog import Watchdog
+from bnn_hvd.training.watchdog import Place, Watchdog
 
 Scores = dict[str, Any]  # by name, of an evaluation on the test part
 
@@ -65,7 +64,7 @@ def main(config: TrainConfig) -> int:
         if ranks.is_root:
             print(report.plan_text(task))
         return 0
-    with claimed(config.folder, ranks):  # before anything of the run directory is read
+    with lock.claimed(config.folder, ranks):  # before anything of the run directory is read
         return train(open_task(config, ranks, threads))
 
 
@@ -73,7 +72,7 @@ def connect(config: TrainConfig) -> tuple[Cluster, int]:
     """Return the ranks that the launcher started, and the number of threads of this one.
 
     Raises:
-      UserError: versions, code or flags differ between the ranks.
+      UserError: versions, code or flags differ between the ranks, or rank 0 does not see the whole run directory.
     """
     options = config.machine
     communication = Communication(
@@ -85,7 +84,11 @@ def connect(config: TrainConfig) -> tuple[Cluster, int]:
     )
     ranks = cluster.connect(communication)
     threads = machine.set_up(options.threads, ranks, options.deterministic, config.method.options.full_batch)
-    cluster.check_agreement(ranks, provenance.fingerprint(to_flagfile(config)), socket.gethostname())
+    flags = to_flags(config)
+    views = ranks.gather((rundir.view(config.folder), flags))
+    same_flags = all(other == flags for _, other in views)
+    rundir.check_views(config.folder, [view for view, _ in views], same_flags)
+    cluster.check_agreement(ranks, provenance.fingerprint(flags), socket.gethostname())
     return ranks, threads
 
 
@@ -97,7 +100,8 @@ def open_task(config: TrainConfig, ranks: Cluster, threads: int) -> Task:
 
 def load(config: TrainConfig, ranks: Cluster) -> Arrays:
     """Return the data. Every rank reads them, with --stage_dir from a copy on its own host."""
-    arrays = sources.load_configured(config.data, staging.stage(config.data.data_dir, config.data.stage_dir, ranks))
+    path = staging.stage(config.data.data_dir, config.data.stage_dir, ranks)
+    arrays = cluster.on_each(ranks, lambda: sources.load_configured(config.data, path))
     for note in arrays.notes if ranks.is_root else ():
         print(f"bnn_hvd: note: {note}", file=sys.stderr, flush=True)
     return arrays
@@ -110,14 +114,14 @@ def train(task: Task) -> int:
     progress = plan.advance(task.population.progress, 0)
     gathered = GatheredState(task.method, task.state, task.population, config)
     loop = make_loop(task)
-    places = ranks.gather((socket.gethostname(), network.addresses()))
-    write_start(task, [host for host, _ in places])
+    places = ranks.gather(Place(socket.gethostname(), network.addresses(), lock.holder(config.folder)))
+    write_start(task, [place.host for place in places])
     if config.machine.checksums:
         loop = checksums.writing(loop, config.folder, progress, ranks.is_root)
     with (
         Logbook(config.folder, plan, progress, ranks) as logbook,
         StopRequest(config.run.max_runtime_s) as stop,
-        Watchdog(config.folder, ranks, config.machine.stall_timeout_s, network.host_of(places)) as watchdog,
+        Watchdog(config.folder, ranks, config.machine.stall_timeout_s, places) as watchdog,
     ):
         evaluate = make_evaluate(task, gathered, logbook)
         logbook.say(report.start_text(task, progress))

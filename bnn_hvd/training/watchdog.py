@@ -20,7 +20,7 @@ import socket
 import sys
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -58,20 +58,30 @@ class Note(NamedTuple):
     unanswered: list[str]
 
 
+class Place(NamedTuple):
+    """Where a rank is: its host, the addresses of that, and the lock of the run directory that it sees."""
+
+    host: str
+    addresses: list[str]
+    lock: str
+
+
 class Watchdog:
     """While entered, ends this process if a rank has stalled. See above.
 
     timeout_s: the least patience; 0: never end the process.
-    host_of: names of hosts, by address.
+    places: of each rank. One that sees another lock than rank 0 does not share its file system, and leaves no notes.
     unanswered: returns the addresses that do not answer this rank.
     """
 
     def __init__(
-        self, run: Path, ranks: Cluster, timeout_s: float, host_of: Mapping[str, str],
+        self, run: Path, ranks: Cluster, timeout_s: float, places: Sequence[Place],
         clock: Callable[[], float] = time.monotonic, unanswered: Callable[[], list[str]] = network.unanswered,
     ):  # fmt: skip
         self.folder, self.rank, self.size, self.timeout_s = run / records.WAITING, ranks.rank, ranks.size, timeout_s
-        self._host_of, self._clock, self._unanswered = host_of, clock, unanswered
+        self._host_of = {address: place.host for place in places for address in place.addresses}
+        self._sharing = [rank for rank, place in enumerate(places) if place.lock == places[0].lock]
+        self._clock, self._unanswered = clock, unanswered
         self._longest_s: dict[str, float] = {}  # of one unit, by kind of phase
         self._now = Phase("the start", "start", 1, clock(), timeout_s, False)
         self._watched: Phase | None = None
@@ -117,7 +127,8 @@ class Watchdog:
         if waited_s < phase.patience_s or self._num_notes <= CHECKS // 2:
             return ""
         notes = self._read_notes()
-        silent = [rank for rank in range(self.size) if notes.get(rank) == self._before.get(rank)]
+        mute = self._sharing if self.rank in self._sharing else []
+        silent = [rank for rank in mute if notes.get(rank) == self._before.get(rank)]
         self._num_notes, self._before = 0, notes
         self._cut_off = any(note.unanswered for note in notes.values())
         return self._report(phase, waited_s, silent, notes) if silent or self._cut_off or phase.measured else ""
@@ -154,15 +165,21 @@ class Watchdog:
 
     def _leave_note(self, phase: Phase, waited_s: float) -> None:
         """Write what this rank does, where, and for how long: a new note differs from the last one."""
+        if self.rank not in self._sharing:
+            return
         self.folder.mkdir(exist_ok=True)
         path = self.folder / str(self.rank)
-        note = Note(socket.gethostname(), f"in {phase.name} for {waited_s:.3f} s", self._unanswered())
         with records.temporary(path) as file:
-            file.write_text(records.to_json(note))
+            file.write_text(records.to_json(self._note(phase, waited_s)))
             file.replace(path)  # nobody reads half a note
 
+    def _note(self, phase: Phase, waited_s: float) -> Note:
+        return Note(socket.gethostname(), f"in {phase.name} for {waited_s:.3f} s", self._unanswered())
+
     def _read_notes(self) -> dict[int, Note]:
-        """Return the notes, by rank."""
+        """Return the notes, by rank; of this rank alone if it does not share the folder."""
+        if self.rank not in self._sharing:
+            return {self.rank: self._note(self._now, self._clock() - self._now.since)}
         return {int(path.name): Note(*records.read_json(path)) for path in self.folder.glob("[0-9]*")}
 
     def _report(self, phase: Phase, waited_s: float, silent: list[int], notes: dict[int, Note]) -> str:
@@ -172,6 +189,8 @@ class Watchdog:
             parts.append(f"the network between hosts is gone, or a host: {', and '.join(missed)}")
         if silent:
             parts.append(f"stalled: rank {', '.join(map(str, silent))}")
+        elif len(self._sharing) < self.size:
+            parts.append("nobody knows which ranks still answer, because their hosts do not share the run directory")
         else:
             others = [f"rank {rank} on {n.host}, {n.waits}" for rank, n in sorted(notes.items()) if rank != self.rank]
             parts.append(f"every rank still answers through the file system: {'; '.join(others)}")

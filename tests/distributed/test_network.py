@@ -54,5 +54,3 @@ def test_the_sockets_of_this_process_are_known_and_a_healthy_one_answers():
 def test_addresses_leave_out_the_loopback():
     assert not [address for address in network.addresses() if address.startswith("127.")]
     assert all(socket.inet_aton(address) for address in network.addresses())
-    places = [("alpha", ["10.0.0.1", "10.1.0.1"]), ("beta", ["10.0.0.2"]), ("alpha", ["10.0.0.1", "10.1.0.1"])]
-    assert network.host_of(places) == {"10.0.0.1": "alpha", "10.1.0.1": "alpha", "10.0.0.2": "beta"}

@@ -6,21 +6,25 @@ from types import SimpleNamespace
 import pytest
 
 from bnn_hvd.training import watchdog
-from bnn_hvd.training.watchdog import CHECKS, SLOWER, Watchdog
+from bnn_hvd.training.watchdog import CHECKS, SLOWER, Place, Watchdog
 
 TIMEOUT_S = 80.0
-HOST_OF = {"10.0.0.1": "alpha", "10.0.0.2": "beta"}
+PLACES = [
+    Place("alpha", ["10.0.0.1"], "lock"),
+    Place("beta", ["10.0.0.2", "10.1.0.2"], "lock"),
+    Place("beta", [], "lock"),
+]
 
 
 class Job:
     """The watchdogs of three ranks, and their clock."""
 
-    def __init__(self, folder):
+    def __init__(self, folder, places=PLACES):
         self.now_s = 0.0
         ranks = [SimpleNamespace(rank=rank, size=3, is_root=rank == 0) for rank in range(3)]
         self.unanswered = {rank: [] for rank in range(3)}  # addresses, by the rank that misses an answer
         self.dogs = [
-            Watchdog(folder, rank, TIMEOUT_S, HOST_OF, lambda: self.now_s, lambda rank=rank: self.unanswered[rank.rank])
+            Watchdog(folder, rank, TIMEOUT_S, places, lambda: self.now_s, lambda rank=rank: self.unanswered[rank.rank])
             for rank in ranks
         ]
         self.alive = set(self.dogs)
@@ -116,6 +120,22 @@ def test_a_lost_network_is_named_though_every_rank_answers_through_the_file_syst
     assert "the network between hosts is gone" in report
 
 
+def test_without_a_shared_file_system_nobody_is_taken_for_stalled(tmp_path):
+    """Rank 2 sees no run directory, and leaves no notes: rank 0 does not miss them, and it does not miss those of 0."""
+    (tmp_path / "run").mkdir()
+    job = Job(tmp_path / "run", [*PLACES[:2], Place("gamma", [], "")])
+    job.enter("steps")
+    assert job.wait(20 * TIMEOUT_S)[1] == ""  # it may take long
+    job.enter("steps")
+    reports = []
+    while len(reports) < 2:
+        reports.append(job.wait(10**4 * TIMEOUT_S)[1])
+        job.alive = {job.dogs[2]}
+    assert all("nobody knows which ranks still answer" in report for report in reports), reports
+    assert [report.split(" on ")[0] for report in reports] == ["rank 0", "rank 2"]
+    assert len(list((tmp_path / "run" / ".waiting").iterdir())) == 2
+
+
 def test_rank_0_says_once_that_a_host_no_longer_answers(tmp_path, monkeypatch, capfd):
     """Its thread looks again and again; the address answers again, and is lost again."""
     monkeypatch.setattr(watchdog, "LOOK_S", 0.001)
@@ -128,7 +148,7 @@ def test_rank_0_says_once_that_a_host_no_longer_answers(tmp_path, monkeypatch, c
         return found or []
 
     rank = SimpleNamespace(rank=0, size=2, is_root=True)
-    with Watchdog(tmp_path, rank, TIMEOUT_S, HOST_OF, unanswered=unanswered):
+    with Watchdog(tmp_path, rank, TIMEOUT_S, PLACES, unanswered=unanswered):
         assert done.wait(10)
     lines = capfd.readouterr().err.splitlines()
     assert [line.split(" has no answer from ")[1] for line in lines] == [
