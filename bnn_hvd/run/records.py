@@ -43,6 +43,7 @@ CHURN_PREDICTIONS = "churn_predictions.npz"  # of a replica, in its run director
 PLOTS = "plots"
 TIMELINE = "timeline.json"  # Horovod's, for chrome://tracing
 WAITING = ".waiting"  # notes of ranks that wait for a stalled rank
+TRAINED = (CONFIG, PROVENANCE, DATA, METRICS, TIMINGS, CHECKSUMS, SUMMARY, DIAGNOSTICS, CHAINS)  # `train` alone writes
 LOCK = ".lock"  # held by the job that trains on the run directory
 
 
@@ -55,6 +56,14 @@ def temporary(path: Path) -> Iterator[Path]:
     finally:
         with contextlib.suppress(OSError):  # on a read-only file system: the error to report is the one above
             file.unlink(missing_ok=True)
+
+
+def remove_unfinished(run: Path) -> None:
+    """Remove the temporary files of a job that was killed while it trained on this run directory."""
+    for folder, names in ((run, TRAINED), (run / CHECKPOINTS, ("*",)), (run / POSTERIOR, ("*",))):
+        for name in names:
+            for file in folder.glob(f".{name}.*.tmp"):
+                file.unlink(missing_ok=True)
 
 
 def publish(file: Path, path: Path) -> None:
@@ -166,6 +175,7 @@ def check_writable(what: str, folder: Path, flag: str) -> None:
 
 def make_run_directory(run: Path) -> None:
     make_writable("the run directory", run, CHECKPOINTS, POSTERIOR)
+    remove_unfinished(run)
 
 
 def make_study_directory(folder: Path) -> None:
