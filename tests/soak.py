@@ -173,7 +173,10 @@ def soak(num_runs: int, seed: int, folder: Path, private: bool, say=print) -> li
             moments = [rng.uniform(0.2 * usual_s, 1.1 * usual_s) for _ in faults]
             sessions = [train(place / "run", ranks, fault, at, rng) for fault, at in zip(faults, moments, strict=True)]
             done.append(Run(ranks, [*sessions, train(place / "run", ranks, "", 0, rng)]))
-            assert summary(place / "run") == expected, done[-1]
+            for what, found, wanted in zip(
+                ("weights", "steps", "files"), summary(place / "run"), expected, strict=True
+            ):
+                assert found == wanted, (done[-1], what, found, wanted)
         story = "; ".join(f"{session.fault or 'its end'} at step {session.step}" for session in done[-1].sessions)
         say(f"{index + 1}/{num_runs}: ranks: {ranks}; {story}", flush=True)
     return done
@@ -200,22 +203,28 @@ def table(done: list[Run]) -> str:
     return "\n".join(rows)
 
 
+def mounts_are_private() -> bool:
+    """Return whether this process may mount, and was started by `unshare --mount`: nobody else sees its mounts."""
+    mine, init = (os.stat(f"/proc/{process}/ns/mnt").st_ino if os.geteuid() == 0 else 0 for process in ("self", 1))
+    return mine != init
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--runs", type=int, default=100)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--report", type=Path, help="file for the table")
-    parser.add_argument("--private_mounts", action="store_true", help="this is under `unshare --mount`")
     given = parser.parse_args()
     began = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="bnn_hvd_soak_") as folder:
-        done = soak(given.runs, given.seed, Path(folder), given.private_mounts)
+        done = soak(given.runs, given.seed, Path(folder), mounts_are_private())
     minutes = (time.monotonic() - began) / 60
     text = (
         f"{len(done)} runs, {sum(len(run.sessions) for run in done)} starts, {minutes:.0f} minutes\n\n{table(done)}\n"
     )
     print(text)
     if given.report:
+        given.report.parent.mkdir(parents=True, exist_ok=True)
         given.report.write_text(text)
 
 

@@ -108,7 +108,31 @@ def write_json(path: Path, content: Any) -> None:
 
 
 def read_json(path: Path) -> Any:
-    return json.loads(path.read_text())
+    """Return the content of a JSON file.
+
+    Raises:
+      UserError: it is damaged.
+    """
+    try:
+        return json.loads(path.read_bytes())
+    except (ValueError, RecursionError) as error:
+        raise damaged(path, error) from None
+
+
+def damaged(path: Path, why: object) -> UserError:
+    return UserError(f"{path.absolute()} is damaged ({why}): copy it again, or write it again")
+
+
+def read_table(path: Path) -> dict[str, Any]:
+    """Return the content of a JSON file that holds an object: a table of names and values.
+
+    Raises:
+      UserError: it is damaged, or holds something else.
+    """
+    found = read_json(path)
+    if not isinstance(found, dict):
+        raise damaged(path, "it holds no names")
+    return found
 
 
 def write_npz(path: Path, arrays: dict[str, np.ndarray]) -> None:
@@ -125,10 +149,10 @@ def append_jsonl(path: Path, *rows: dict[str, Any]) -> None:
 def read_jsonl(path: Path) -> list[dict[str, Any]]:
     """Return the rows; a line that a killed job left unfinished is skipped."""
     rows = []
-    for line in path.read_text().splitlines() if path.exists() else []:
-        with contextlib.suppress(json.JSONDecodeError):
+    for line in path.read_text(errors="replace").splitlines() if path.exists() else []:
+        with contextlib.suppress(ValueError, RecursionError):
             rows.append(json.loads(line))
-    return rows
+    return [row for row in rows if isinstance(row, dict)]
 
 
 def drop_rows_after(path: Path, step: int, first_member: int = 0) -> None:

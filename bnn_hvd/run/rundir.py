@@ -130,7 +130,7 @@ def read_config(run: Path) -> TrainConfig:
     path = run / records.CONFIG
     if not path.exists():
         raise UserError(f"{run.absolute()} is not a run directory: it has no {records.CONFIG}; `train` makes one")
-    flags = config.from_flagfile(path.read_text(), path)
+    flags = config.from_flagfile(path.read_text(errors="replace"), path)
     return config.resolve(**flags | {"run": str(run)})
 
 
@@ -143,8 +143,8 @@ def read_data(run: Path) -> dict[str, Any]:
     path = run / records.DATA
     if not path.exists():
         raise UserError(f"{run.absolute()} has no {records.DATA}: run `train` on it first")
-    found = records.read_json(path)
-    if "fingerprint" not in found:
+    found = records.read_table(path)
+    if not isinstance(found.get("fingerprint"), dict):
         raise UserError(f"{path} is of another version: use the version in {records.PROVENANCE} beside it")
     return found
 
@@ -152,7 +152,7 @@ def read_data(run: Path) -> dict[str, Any]:
 def read_summary(run: Path) -> dict[str, Any]:
     """Return the summary that an earlier session of a run wrote; {} without one."""
     path = run / records.SUMMARY
-    return records.read_json(path) if path.exists() else {}
+    return records.read_table(path) if path.exists() else {}
 
 
 def read_checkpoint(run: Path) -> dict[str, Any]:

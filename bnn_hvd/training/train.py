@@ -143,6 +143,8 @@ def train(task: Task) -> int:
         if scores:
             logbook.say(report.end_text(task, progress))
     ranks.barrier()
+    if ranks.is_root:
+        watchdog.forget()
     return 0 if scores else EXIT_INTERRUPTED
 
 

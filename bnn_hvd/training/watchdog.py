@@ -87,18 +87,27 @@ class Watchdog:
         self._watched: Phase | None = None
         self._cut_off = False  # some host has no answer from another
         self._done = threading.Event()
+        self._threads: list[threading.Thread] = []
         if ranks.is_root:
-            shutil.rmtree(self.folder, ignore_errors=True)  # notes of a job before that stalled
+            self.forget()  # notes of a job before that stalled
 
     def __enter__(self) -> "Watchdog":
         if self.timeout_s and self.size > 1:
-            threading.Thread(target=self._watch, daemon=True).start()
-            if self.rank == 0:  # what another host prints has to come over the network
-                threading.Thread(target=self._look, daemon=True).start()
+            # What another host than that of rank 0 prints has to come over the network.
+            actions = [self._watch, self._look] if self.rank == 0 else [self._watch]
+            self._threads = [threading.Thread(target=action, daemon=True) for action in actions]
+            for thread in self._threads:
+                thread.start()
         return self
 
     def __exit__(self, *error: object) -> None:
         self._done.set()
+        for thread in self._threads:
+            thread.join(timeout=CHECKS)  # it may write a note; a file system may hang
+
+    def forget(self) -> None:
+        """Remove the notes: those of a slow phase, or of a job before this one."""
+        shutil.rmtree(self.folder, ignore_errors=True)
 
     def enter(self, kind: str, name: str, units: int = 1) -> None:
         """Begin a phase. Every rank begins every phase.

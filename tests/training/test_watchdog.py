@@ -99,6 +99,14 @@ def test_phases_of_one_kind_say_nothing_of_another(job):
     assert job.wait(10**4 * TIMEOUT_S)[0] <= 2 * TIMEOUT_S
 
 
+def test_notes_of_a_phase_that_was_slow_do_not_stay(job, tmp_path):
+    job.enter("steps")
+    job.wait(3 * TIMEOUT_S)
+    assert (tmp_path / ".waiting").is_dir()
+    job.dogs[0].forget()
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_job_without_a_stall_writes_nothing(job, tmp_path):
     for _ in range(100):
         job.enter("steps")
