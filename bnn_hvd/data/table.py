@@ -9,6 +9,7 @@ import numpy as np
 
 from bnn_hvd.config.flags import flag
 from bnn_hvd.config.options import FILES, REAL_TARGETS, DataOptions, HeldOutOptions
+from bnn_hvd.data import formats
 from bnn_hvd.data.arrays import Arrays
 from bnn_hvd.errors import UserError
 
@@ -98,11 +99,7 @@ def _number(cell: str, file: Path, row: int, name: str) -> float:
 
 
 def _npz(file: Path) -> dict[str, np.ndarray]:
-    try:
-        with np.load(file, allow_pickle=False) as arrays:
-            columns = dict(arrays)
-    except (OSError, ValueError) as error:
-        raise UserError(f"{file} can't be read ({error}): save it with numpy.savez, one array per column") from None
+    columns = formats.read_columns(file)
     for name, column in columns.items():
         if column.ndim not in (1, 2) or column.dtype.kind not in "buif":
             raise UserError(
