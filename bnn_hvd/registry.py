@@ -112,7 +112,7 @@ DATASETS = {
         "bnn_hvd.data.sine:SineOptions",
     ),
     "table": Row(
-        "bnn_hvd.data.table:table", "your own .csv (with a header) or .npz of columns, for regression",
+        "bnn_hvd.data.table:table", "your own .csv (with a header), .parquet or .npz of columns",
         "bnn_hvd.data.table:TableOptions",
     ),
     "synthetic_ratings": Row(
@@ -123,7 +123,10 @@ DATASETS = {
         "bnn_hvd.data.movielens:movielens", "folder with u.data (ml-100k), ratings.dat (ml-1m) or ratings.csv",
         "bnn_hvd.data.ratings:RatingsOptions",
     ),
-    "npz": Row("bnn_hvd.data.sources:npz", "your own .npz with x_train, y_train, x_test, y_test"),
+    "npz": Row(
+        "bnn_hvd.data.own_arrays:npz", "your own .npz with x_train, y_train, and x_test, y_test if there are",
+        "bnn_hvd.data.own_arrays:OwnArraysOptions",
+    ),
 }  # fmt: skip
 
 # A named model stands for these flags.

@@ -97,6 +97,7 @@ class DataOptions(Options):
 
     takes = FILES | {"standardize", "augment"}
     ratings: ClassVar[bool] = False  # its targets are implicit ratings of users and items
+    by_likelihood: ClassVar[bool] = False  # --likelihood decides whether its targets are classes or real values
 
 
 @dataclasses.dataclass(frozen=True)

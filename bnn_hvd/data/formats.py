@@ -7,7 +7,7 @@ import pickle
 import re
 import struct
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO, ClassVar
 
@@ -43,7 +43,20 @@ def read_npz(path: Path) -> dict[str, np.ndarray]:
     """Return the four arrays of a keras-style .npz file, each read once.
 
     Raises:
-      UserError: the file is no .npz, is truncated or corrupt, lacks an array, or holds Python objects.
+      UserError: as `read_some`, or an array is missing.
+    """
+    found, others = read_some(path, KEYS)
+    if missing := [key for key in KEYS if key not in found]:
+        has = ", ".join([*found, *others]) or "nothing"
+        raise UserError(f"{path} has no {', '.join(missing)}: it must hold {', '.join(KEYS)}, but has {has}")
+    return found
+
+
+def read_some(path: Path, wanted: Collection[str] = ()) -> tuple[dict[str, np.ndarray], list[str]]:
+    """Return those of the `wanted` arrays that an .npz file has (all without `wanted`), and the names of the others.
+
+    Raises:
+      UserError: the file is no .npz, is truncated or corrupt, or holds Python objects.
     """
     if path.is_dir():
         raise UserError(f"{path} is a folder: name the .npz file in it")
@@ -55,17 +68,8 @@ def read_npz(path: Path) -> dict[str, np.ndarray]:
             )
         file.seek(0)
         with np.load(file, allow_pickle=False) as archive:
-            missing = [key for key in KEYS if key not in archive.files]
-            if missing:
-                found = ", ".join(archive.files) or "nothing"
-                raise UserError(f"{path} has no {', '.join(missing)}: it must hold {', '.join(KEYS)}, but has {found}")
-            return {key: _member(archive, key, path) for key in KEYS}
-
-
-def further_names(path: Path) -> list[str]:
-    """Return the names of the arrays in an .npz file besides the four that `read_npz` returns."""
-    with reading(path), np.load(path, allow_pickle=False) as archive:
-        return [name for name in archive.files if name not in KEYS]
+            found = {key: _member(archive, key, path) for key in archive.files if not wanted or key in wanted}
+            return found, [key for key in archive.files if key not in found]
 
 
 def _member(archive: Any, key: str, path: Path) -> np.ndarray:

@@ -24,7 +24,8 @@ SMALLEST = 1e-6  # nats; what is smaller is rounding of float32, and is drawn as
 def reliability(run: Path) -> Figure:
     """Draw accuracy over confidence with 95 % intervals, the number of examples in each bin, and the ECE."""
     arrays = style.read_npz(run / records.PREDICTIVE, "probs_NC", "labels_N")
-    probs_NC, labels_N = arrays["probs_NC"], arrays["labels_N"]
+    known_N = arrays["labels_N"] >= 0  # an example without a label has -1
+    probs_NC, labels_N = arrays["probs_NC"][known_N], arrays["labels_N"][known_N]
     bins = classification.reliability(probs_NC, labels_N, NUM_BINS)
     edges = np.linspace(0, 1, NUM_BINS + 1)
     figure = style.figure("Reliability", run, 6, 6.4)

@@ -31,6 +31,7 @@ DIAGNOSTICS = "diagnostics.json"  # of the chains of hmc: R-hat, effective sampl
 CHAINS = "chains.npz"  # their traces
 PREDICTIVE = "predictive.npz"
 UNCERTAINTY = "uncertainty.json"
+PREDICTED_ROWS = "predictions.csv"  # the prediction of each example and its uncertainty
 PREDICTIONS = "predictions"  # a folder for the prediction of each other data set
 RECOMMENDATIONS = "recommendations.json"  # for ratings: how many draws rank which item first for which user
 PRUNING = "pruning.json"  # scores for each fraction of the weights that `prune` removed
