@@ -123,6 +123,14 @@ DATASETS = {
         "bnn_hvd.data.movielens:movielens", "folder with u.data (ml-100k), ratings.dat (ml-1m) or ratings.csv",
         "bnn_hvd.data.ratings:RatingsOptions",
     ),
+    "npy": Row(
+        "bnn_hvd.data.own_arrays:npy", "folder of your own x_train.npy, y_train.npy, ...: larger than memory",
+        "bnn_hvd.data.own_arrays:OwnArraysOptions",
+    ),
+    "hdf5": Row(
+        "bnn_hvd.data.own_arrays:hdf5", "your own HDF5 file of x_train, y_train, ...: larger than memory",
+        "bnn_hvd.data.own_arrays:OwnArraysOptions",
+    ),
     "npz": Row(
         "bnn_hvd.data.own_arrays:npz", "your own .npz with x_train, y_train, and x_test, y_test if there are",
         "bnn_hvd.data.own_arrays:OwnArraysOptions",

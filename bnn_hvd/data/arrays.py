@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from bnn_hvd.data.columns import Column
+from bnn_hvd.data.stored import Inputs
 from bnn_hvd.targets import Classes, ImplicitRatings, RealValues, Target
 
 
@@ -26,8 +27,8 @@ class Catalogue:
 class Arrays:
     """A training part, a test part and, for curves, a grid of inputs.
 
-    x: images [N, H, W, C] or vectors [N, D], uint8 if the file has uint8, else float32; for ratings the number of
-    the user [N, 1], int32.
+    x: in memory, or in files (data/stored.py): images [N, H, W, C] or vectors [N, D], uint8 if the file has uint8, else
+    float32; for ratings the number of the user [N, 1], int32.
     y: class numbers [N], int32; real values [N], float32 (num_classes is 0); or implicit ratings [N, I], int8
     (data/ratings.py; num_classes is 0). In data to predict, an example without a label has -1 or NaN, and the training
     part may be empty.
@@ -39,9 +40,9 @@ class Arrays:
     notes: what a user may not expect of these data, a sentence each; `train` prints them.
     """
 
-    x_train: np.ndarray
+    x_train: Inputs
     y_train: np.ndarray
-    x_test: np.ndarray
+    x_test: Inputs
     y_test: np.ndarray
     num_classes: int
     class_names: tuple[str, ...]

@@ -4,6 +4,7 @@ import numpy as np
 
 from bnn_hvd.data.arrays import Arrays
 from bnn_hvd.data.labels import UNKNOWN
+from bnn_hvd.data.stored import Inputs
 from bnn_hvd.errors import UserError
 
 MOST_NAMED = 5  # classes in a note
@@ -11,7 +12,10 @@ IMBALANCE = 3  # times as many examples of the largest class as of the smallest:
 
 
 def check(arrays: Arrays, source: str) -> None:
-    """Raise UserError unless both parts have finite values and fit each other; the message names `source`."""
+    """Raise UserError unless both parts have finite values and fit each other; the message names `source`.
+
+    Values in files are not read here: that they are finite is found where they are.
+    """
     _check_part("train", arrays.x_train, arrays.y_train, arrays.num_classes, source)
     _check_part("test", arrays.x_test, arrays.y_test, arrays.num_classes, source)
     for what, train, test in (
@@ -42,7 +46,7 @@ def notes(arrays: Arrays, source: str) -> tuple[str, ...]:
     return ()
 
 
-def _check_part(part: str, x: np.ndarray, y: np.ndarray, num_classes: int, source: str) -> None:
+def _check_part(part: str, x: Inputs, y: np.ndarray, num_classes: int, source: str) -> None:
     if x.size == 0 or y.size == 0:
         empty = f"x_{part}" if x.size == 0 else f"y_{part}"
         raise UserError(f"{source}: {empty} is empty: both parts need examples")
@@ -57,7 +61,8 @@ def _check_part(part: str, x: np.ndarray, y: np.ndarray, num_classes: int, sourc
             f"{source}: y_{part} has the label {wrong}, out of range: number the classes 0 to {num_classes - 1}"
         )
     for name, values in (("x", x), ("y", y)):
-        check_values(part, values, source, name)
+        if isinstance(values, np.ndarray):
+            check_values(part, values, source, name)
 
 
 def check_values(part: str, values: np.ndarray, source: str, name: str = "x") -> None:

@@ -33,6 +33,11 @@ def reading(path: Path) -> Iterator[None]:
         yield
     except UserError:
         raise
+    except MemoryError:
+        raise UserError(
+            f"{path} does not fit into memory: save it as a folder of .npy files or as HDF5, whose inputs are read "
+            "when they are needed (--dataset=npy, --dataset=hdf5)"
+        ) from None
     except PermissionError:
         raise UserError(f"{path} can't be read: permission denied; make it readable") from None
     except Exception as error:  # noqa: BLE001 - a corrupt zip, gzip or pickle can raise nearly anything

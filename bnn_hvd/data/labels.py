@@ -3,7 +3,7 @@
 The list, the names of the classes, is in data.json: a prediction maps labels in the same way.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 
@@ -11,6 +11,7 @@ from bnn_hvd.errors import UserError
 
 UNKNOWN = -1  # the class number of an example without a label
 MISSING = frozenset({"", "NA", "N/A", "NaN", "nan", "null", "NULL"})  # words for a cell without a value
+CHUNK = 1 << 20  # labels that are sorted at once
 MOST_SINGLE = 20  # classes; more of them need two examples each on average
 
 
@@ -24,10 +25,10 @@ def class_names(labels: Mapping[str, np.ndarray]) -> tuple[str, ...]:
     """
     parts = [_column(part, source) for source, part in labels.items()]
     if all(part.dtype.kind in "iuf" for part in parts):
-        numbers = np.unique(np.concatenate([part[np.isfinite(part)].astype(np.float64) for part in parts]))
-        names = tuple(str(int(number)) for number in numbers)
+        numbers = np.unique(np.concatenate(_different(parts)).astype(np.float64))
+        names = tuple(str(int(number)) for number in numbers[np.isfinite(numbers)])
     else:
-        names = tuple(sorted({str(name) for part in parts for name in np.unique(_words(part))} - MISSING))
+        names = tuple(sorted({str(word) for values in _different(parts) for word in _words(values)} - MISSING))
     num_examples = sum(map(len, parts))
     if len(names) > max(MOST_SINGLE, num_examples // 2):
         raise UserError(
@@ -47,17 +48,32 @@ def encode(labels: np.ndarray, names: Sequence[str], source: str, strict: bool =
     Raises:
       UserError: a label is no class.
     """
-    words, each = np.unique(_words(_column(labels, source)), return_inverse=True)
+    column = _column(labels, source)
+    words = {str(word) for values in _different([column]) for word in _words(values)}
     number_of = {name: number for number, name in enumerate(names)}
-    if not any(str(word) in number_of for word in words):
+    if not words & number_of.keys():
         number_of = {str(number): number for number in range(len(names))}
-    wrong = [str(word) for word in words if word not in number_of and word not in MISSING]
+    wrong = sorted(words - number_of.keys() - MISSING)
     if strict and wrong:
         raise UserError(
             f"{source} has the label {wrong[0]}, which is none of the {len(names)} classes of the run, "
             f"{', '.join(names[:5])}{', ...' * (len(names) > 5)}: give data with these classes, or without labels"
         )
-    return np.array([number_of.get(str(word), UNKNOWN) for word in words], np.int32)[each.reshape(-1)]
+    encoded = np.empty(len(column), np.int32)
+    for part in _chunks(len(column)):
+        values, each = np.unique(column[part], return_inverse=True)
+        encoded[part] = np.array([number_of.get(str(word), UNKNOWN) for word in _words(values)], np.int32)[each]
+    return encoded
+
+
+def _different(parts: Sequence[np.ndarray]) -> list[np.ndarray]:
+    """Return the different values of labels [N], those of each chunk."""
+    return [np.unique(part[chunk]) for part in parts for chunk in _chunks(len(part))]
+
+
+def _chunks(count: int) -> Iterator[slice]:
+    """Yield slices of labels: to sort all of those that are as many as data on disk would need too much memory."""
+    yield from (slice(start, start + CHUNK) for start in range(0, count, CHUNK))
 
 
 def _column(labels: np.ndarray, source: str) -> np.ndarray:

@@ -6,18 +6,21 @@ Inputs and labels are brought into the form of the data that a run was trained o
 import dataclasses
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from bnn_hvd.config.data import DataConfig
-from bnn_hvd.data import checks, formats, labels, sources, table, table_files
+from bnn_hvd.data import checks, formats, labels, sources, stored, table, table_files
 from bnn_hvd.data.arrays import Arrays
 from bnn_hvd.data.description import Description
 from bnn_hvd.data.fingerprint import Fingerprint
+from bnn_hvd.data.stored import Inputs, StoredArray
 from bnn_hvd.errors import UserError
 from bnn_hvd.targets import Classes, ImplicitRatings
 
 IMAGES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff")
+HDF5 = (".h5", ".hdf5", ".he5")
 FORMS = "x, or x_test, and y or y_test if there are labels"
 
 
@@ -36,8 +39,13 @@ def read(config: DataConfig, known: Description, data_dir: str, strict: bool = T
     if not path.exists():
         raise UserError(f"{path} does not exist: give a file or a folder of data to predict")
     arrays = _same_split(config, known, data_dir) or _read(config, known, path, strict)
-    checks.check_values("test", arrays.x_test, str(path))
+    for x in arrays.x_test.blocks() if isinstance(arrays.x_test, StoredArray) else [arrays.x_test]:
+        checks.check_values("test", x, str(path))
     return arrays
+
+
+def _read_labels(parts: Mapping[str, StoredArray]) -> dict[str, Any]:
+    return {name: part if name.startswith("x") else part[:] for name, part in parts.items()}
 
 
 def _read(config: DataConfig, known: Description, path: Path, strict: bool) -> Arrays:
@@ -48,6 +56,10 @@ def _read(config: DataConfig, known: Description, path: Path, strict: bool) -> A
     if path.suffix.lower() == ".npy":
         with formats.reading(path):
             return _arrays({"x": np.load(path, allow_pickle=False)}, known, path, strict)
+    if path.is_dir() and any(path.glob("*.npy")):
+        return _arrays(_read_labels(stored.open_folder(path)), known, path, strict)
+    if path.suffix.lower() in HDF5:
+        return _arrays(_read_labels(stored.open_hdf5(path)), known, path, strict)
     if path.is_dir() and (files := sorted(file for file in path.iterdir() if file.suffix.lower() in IMAGES)):
         arrays = _arrays({"x": _images(files, known.example_shape, path)}, known, path, strict)
         return dataclasses.replace(arrays, names_test=tuple(file.name for file in files))
@@ -69,7 +81,7 @@ def _same_split(config: DataConfig, known: Description, data_dir: str) -> Arrays
     return arrays if Fingerprint.of(arrays) == known.fingerprint else None
 
 
-def _arrays(parts: Mapping[str, np.ndarray], known: Description, path: Path, strict: bool) -> Arrays:
+def _arrays(parts: Mapping[str, Any], known: Description, path: Path, strict: bool) -> Arrays:
     """Return `Arrays` of those parts that a file has; the test part is x_test, or x, or its only array."""
     key = next((name for name in ("x_test", "x") if name in parts), next(iter(parts), "") if len(parts) == 1 else "")
     if not key:
@@ -83,7 +95,7 @@ def _arrays(parts: Mapping[str, np.ndarray], known: Description, path: Path, str
     return Arrays(x_train, y_train, x, y, len(known.class_names), known.class_names)
 
 
-def _inputs(x: np.ndarray, key: str, known: Description, path: Path) -> np.ndarray:
+def _inputs(x: Inputs, key: str, known: Description, path: Path) -> Inputs:
     """Return inputs of the shape and type of the run's.
 
     Raises:
@@ -98,10 +110,14 @@ def _inputs(x: np.ndarray, key: str, known: Description, path: Path) -> np.ndarr
             f"{path} has examples of shape {list(x.shape[1:])}, the run was trained on {list(known.example_shape)}: "
             "give data of that shape"
         )
-    whole = known.input_dtype == "uint8" and bool(np.all((x >= 0) & (x <= 255) & (x == np.floor(x))))
+    whole = isinstance(x, np.ndarray) and known.input_dtype == "uint8" and _are_bytes(x)
     if x.dtype.name != known.input_dtype and not whole:
         raise UserError(f"{path}: {key} is {x.dtype}, the run was trained on {known.input_dtype}: save it as that")
-    return x.astype(known.input_dtype)
+    return x.astype(known.input_dtype) if isinstance(x, np.ndarray) else x
+
+
+def _are_bytes(x: np.ndarray) -> bool:
+    return bool(np.all((x >= 0) & (x <= 255) & (x == np.floor(x))))
 
 
 def _labels(y: np.ndarray | None, count: int, known: Description, path: Path, strict: bool) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""The user's own arrays of inputs and labels, in one .npz."""
+"""The user's own arrays of inputs and labels: in one .npz, or larger than memory in a folder of .npy or in HDF5."""
 
 import dataclasses
 from collections.abc import Collection, Mapping
@@ -9,11 +9,13 @@ import numpy as np
 
 from bnn_hvd.config.flags import flag
 from bnn_hvd.config.options import FILES, REAL_TARGETS, DataOptions
-from bnn_hvd.data import formats, labels, split
+from bnn_hvd.data import formats, labels, split, stored
 from bnn_hvd.data.arrays import Arrays
 from bnn_hvd.data.sources import existing, inputs
+from bnn_hvd.data.stored import StoredArray, chosen
 from bnn_hvd.errors import UserError
 
+LARGE_BYTES = 1 << 30  # of inputs: a note says how not to hold them in memory
 WANTED = (*formats.KEYS, "x", "y", "class_names")
 
 
@@ -40,11 +42,38 @@ def npz(path: str, *, validation_fraction: float = 0.2, likelihood: str = "") ->
     parts, others = formats.read_some(source, WANTED)
     check_named(parts, others, source)
     arrays = arrays_of(parts, str(source), validation_fraction, likelihood)
-    notes = (f"{source}: {', '.join(others)} is not read",) if others else ()
+    notes = [f"{source}: {', '.join(others)} is not read"] * bool(others)
+    if (size := arrays.x_train.size * arrays.x_train.dtype.itemsize) > LARGE_BYTES:
+        notes.append(
+            f"{source}: each rank holds the {size / 2**30:.1f} GB of its inputs in memory: of a folder of .npy files "
+            "(--dataset=npy) it reads what it needs"
+        )
     return dataclasses.replace(arrays, notes=(*arrays.notes, *notes))
 
 
-def arrays_of(parts: Mapping[str, np.ndarray], source: str, validation_fraction: float, likelihood: str) -> Arrays:
+def npy(path: str, *, validation_fraction: float = 0.2, likelihood: str = "") -> Arrays:
+    """Read a folder of x_train.npy, y_train.npy, ..., named as in `npz`; inputs are read when they are needed."""
+    folder = existing(path, "npy")
+    if not folder.is_dir():
+        raise UserError(f"{folder} is no folder: --dataset=npy needs one of x_train.npy, y_train.npy, ...")
+    return _stored_arrays(stored.open_folder(folder), folder, validation_fraction, likelihood)
+
+
+def hdf5(path: str, *, validation_fraction: float = 0.2, likelihood: str = "") -> Arrays:
+    """Read an HDF5 file of x_train, y_train, ..., named as in `npz`; inputs are read when they are needed."""
+    file = existing(path, "hdf5")
+    return _stored_arrays(stored.open_hdf5(file), file, validation_fraction, likelihood)
+
+
+def _stored_arrays(
+    parts: Mapping[str, StoredArray], source: Path, validation_fraction: float, likelihood: str
+) -> Arrays:
+    known = {name: part if name.startswith("x") else part[:] for name, part in parts.items() if name in WANTED}
+    check_named(known, [name for name in parts if name not in WANTED], source)
+    return arrays_of(known, str(source), validation_fraction, likelihood)
+
+
+def arrays_of(parts: Mapping[str, Any], source: str, validation_fraction: float, likelihood: str) -> Arrays:
     """Return `Arrays` of the parts that a user has given, by name (WANTED).
 
     Raises:
@@ -67,8 +96,8 @@ def arrays_of(parts: Mapping[str, np.ndarray], source: str, validation_fraction:
         )
     note = f"{source} has no x_test: {held.sum():,} of {len(held):,} examples are held out (--validation_fraction)"
     return Arrays(
-        x["train"][~held], y["train"][~held], x["train"][held], y["train"][held], num_classes=len(names),
-        class_names=names, rows_test=np.flatnonzero(held), notes=(note,),
+        chosen(x["train"], ~held), y["train"][~held], chosen(x["train"], held), y["train"][held], len(names), names,
+        rows_test=np.flatnonzero(held), notes=(note,),
     )  # fmt: skip
 
 

@@ -16,6 +16,7 @@ from bnn_hvd.config.data import DataConfig
 from bnn_hvd.config.options import FILES, DataOptions
 from bnn_hvd.data import checks, formats
 from bnn_hvd.data.arrays import Arrays
+from bnn_hvd.data.stored import Inputs, StoredArray
 from bnn_hvd.errors import UserError
 
 NUM_TEST_DIGITS = 360
@@ -240,7 +241,7 @@ def _arrays(source: Path | str, parts: Mapping[str, np.ndarray], class_names: tu
     )
 
 
-def inputs(x: np.ndarray, key: str, source: Path | str) -> np.ndarray:
+def inputs(x: Inputs, key: str, source: Path | str) -> Inputs:
     """Return inputs [N, D] or [N, H, W, C], from these or [N, H, W]; uint8 stays, other numbers become float32."""
     if x.dtype.kind not in "buif":
         raise UserError(f"{source}: {key} holds {x.dtype}, which are no numbers: save it as uint8 or float32")
@@ -249,10 +250,12 @@ def inputs(x: np.ndarray, key: str, source: Path | str) -> np.ndarray:
             f"{source}: {key} has the shape {list(x.shape)}: it must be [N, D] (vectors), [N, H, W] or "
             "[N, H, W, C] (images)"
         )
-    if x.ndim == 3:
-        x = x[..., np.newaxis]
+    shape = (*x.shape[1:], 1) if x.ndim == 3 else x.shape[1:]
+    dtype = np.dtype(np.uint8 if x.dtype in (np.uint8, np.bool_) else np.float32)
+    if isinstance(x, StoredArray):
+        return x.seen_as(shape, dtype)
     with np.errstate(over="ignore"):  # a float64 beyond float32 becomes infinite, which `checks.check` reports
-        return np.ascontiguousarray(x, np.uint8 if x.dtype in (np.uint8, np.bool_) else np.float32)
+        return np.ascontiguousarray(x, dtype).reshape(len(x), *shape)
 
 
 def _labels(y: np.ndarray, key: str, source: Path | str) -> np.ndarray:

@@ -9,6 +9,7 @@ import numpy as np
 
 from bnn_hvd.config import PredictConfig
 from bnn_hvd.data.arrays import Arrays
+from bnn_hvd.data.stored import Inputs
 from bnn_hvd.metrics import classification, fidelity
 from bnn_hvd.prediction import statistics
 from bnn_hvd.prediction.predictor import Found, Predictor, Result
@@ -48,7 +49,7 @@ def predict_ood(predictor: Predictor, ood: Arrays, config: PredictConfig, test: 
     return arrays, separation(test, found)
 
 
-def compute_statistics(predictor: Predictor, x: np.ndarray, num_draws: int, wanted: statistics.Wanted) -> Found:
+def compute_statistics(predictor: Predictor, x: Inputs, num_draws: int, wanted: statistics.Wanted) -> Found:
     """Return the statistics of the draws' probabilities that are wanted."""
     if not wanted.anything:
         return {}

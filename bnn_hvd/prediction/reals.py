@@ -57,8 +57,9 @@ def curve(predictor: Predictor, arrays: Arrays, config: PredictConfig) -> Found:
     part is there; else none."""
     if arrays.x_test.shape[1:] != (1,) or not len(arrays.x_train):
         return {}
-    train = {"x_train_T": arrays.x_train[:, 0], "y_train_T": arrays.y_train}
-    grid = arrays.x_grid if arrays.x_grid is not None else _extended_grid(arrays.x_train)
+    x_train, x_test = arrays.x_train[:], arrays.x_test[:]
+    train = {"x_train_T": x_train[:, 0], "y_train_T": arrays.y_train}
+    grid = arrays.x_grid if arrays.x_grid is not None else _extended_grid(x_train)
 
     def reduce(draws: Mixture, _: slice) -> Found:
         return regression.moments(draws) | {"draws_SN": draws.mean_SN.astype(np.float32)}
@@ -66,7 +67,7 @@ def curve(predictor: Predictor, arrays: Arrays, config: PredictConfig) -> Found:
     found = predictor.reduce_mixtures(grid, config.num_draws, reduce)
     found = {f"grid_{name[:-1]}G": values for name, values in found.items()}
     truth = {} if arrays.truth_grid is None else {"grid_truth_G": arrays.truth_grid}
-    return train | found | truth | {"x_N": arrays.x_test[:, 0], "grid_x_G": grid[:, 0]}
+    return train | found | truth | {"x_N": x_test[:, 0], "grid_x_G": grid[:, 0]}
 
 
 def predict_ood(predictor: Predictor, ood: Arrays, config: PredictConfig, test: Found) -> Result:

@@ -10,7 +10,8 @@ from typing import Any
 from bnn_hvd.config import TrainConfig, to_flagfile
 from bnn_hvd.data import sources, staging
 from bnn_hvd.data.arrays import Arrays
-from bnn_hvd.data.pipeline import Examples, Shard
+from bnn_hvd.data.pipeline import Examples, Shard, StoredExamples
+from bnn_hvd.data.stored import StoredArray
 from bnn_hvd.distributed import cluster, machine
 from bnn_hvd.distributed.cluster import Cluster, Communication
 from bnn_hvd.errors import EXIT_INTERRUPTED
@@ -145,8 +146,15 @@ def make_loop(task: Task) -> Loop:
     """Return the compiled loop over this rank's examples."""
     config, plan = task.config, task.plan
     known = task.description
-    part = (task.arrays.x_train, known.target.standardized(task.arrays.y_train), known.standardizer)
-    examples = Shard(*part, plan.shard) if plan.full_batch else Examples(*part, bool(config.data.augment))
+    x, y = task.arrays.x_train, known.target.standardized(task.arrays.y_train)
+    augmented = bool(config.data.augment)
+    examples: Examples
+    if plan.full_batch:
+        examples = Shard(x, y, known.standardizer, plan.shard)
+    elif isinstance(x, StoredArray):
+        examples = StoredExamples(x, y, known.standardizer, augmented, plan.batch_shape)
+    else:
+        examples = Examples(x, y, known.standardizer, augmented)
     return compile_loop(task.step, task.state, examples, plan.batch_shape, task.ranks)
 
 

@@ -607,7 +607,8 @@ def test_large_finite_floats_are_fine(tmp_path):
 
 
 def test_an_unknown_data_set_is_answered_with_the_list():
-    assert "digits, mnist, cifar10, cifar100, sine, table, synthetic_ratings, movielens, npz" in message("imagenet", "")
+    known = "digits, mnist, cifar10, cifar100, sine, table, synthetic_ratings, movielens, npy, hdf5, npz"
+    assert known in message("imagenet", "")
 
 
 @pytest.mark.parametrize(
