@@ -111,6 +111,19 @@ class HeldOutOptions(Options):
 
 
 @dataclasses.dataclass(frozen=True)
+class OwnArraysOptions(DataOptions):
+    """Flags of the user's own arrays."""
+
+    takes = FILES | REAL_TARGETS | {"standardize", "augment"}
+    by_likelihood = True
+
+    validation_fraction: float = flag(
+        0.2, "data", "part of the training examples that is held out to evaluate on, in (0, 1), where the data come "
+        "without a test part; the same ones for every --seed", minimum=0, below=1,
+    )  # fmt: skip
+
+
+@dataclasses.dataclass(frozen=True)
 class NormalizationOptions(NetworkOptions):
     """Flags of the networks with a normalisation after each convolution."""
 

@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from bnn_hvd.config.data import DataConfig
-from bnn_hvd.data import checks, formats, labels, sources, stored, table, table_files
+from bnn_hvd.config import TrainConfig
+from bnn_hvd.data import checks, formats, labels, own, own_arrays, sources, stored, table, table_files
 from bnn_hvd.data.arrays import Arrays
 from bnn_hvd.data.description import Description
 from bnn_hvd.data.fingerprint import Fingerprint
@@ -24,7 +24,7 @@ HDF5 = (".h5", ".hdf5", ".he5")
 FORMS = "x, or x_test, and y or y_test if there are labels"
 
 
-def read(config: DataConfig, known: Description, data_dir: str, strict: bool = True) -> Arrays:
+def read(config: TrainConfig, known: Description, data_dir: str, strict: bool = True) -> Arrays:
     """Return data to predict as the test part. The training part is empty, or that of a file with both parts.
 
     known: the description of the data that the run was trained on. strict: whether a label that is none of the run's
@@ -48,9 +48,9 @@ def _read_labels(parts: Mapping[str, StoredArray]) -> dict[str, Any]:
     return {name: part if name.startswith("x") else part[:] for name, part in parts.items()}
 
 
-def _read(config: DataConfig, known: Description, path: Path, strict: bool) -> Arrays:
+def _read(config: TrainConfig, known: Description, path: Path, strict: bool) -> Arrays:
     if known.columns and path.is_file():
-        return table.new_rows(path, config.options.target, known.columns, known.class_names, strict)
+        return table.new_rows(path, config.data.options.target, known.columns, known.class_names, strict)
     if path.suffix.lower() in (".csv", ".parquet"):
         return _arrays({"x": _matrix(path)}, known, path, strict)
     if path.suffix.lower() == ".npy":
@@ -63,14 +63,14 @@ def _read(config: DataConfig, known: Description, path: Path, strict: bool) -> A
     if path.is_dir() and (files := sorted(file for file in path.iterdir() if file.suffix.lower() in IMAGES)):
         arrays = _arrays({"x": _images(files, known.example_shape, path)}, known, path, strict)
         return dataclasses.replace(arrays, names_test=tuple(file.name for file in files))
-    if path.is_dir():  # of the files of a data set, as MNIST's
+    if path.is_dir() or (own.code_of(config) and path.suffix.lower() != ".npz"):  # files of the data set's own form
         found = sources.load_configured(config, str(path))
         parts = {"x_train": found.x_train, "y_train": found.y_train, "x_test": found.x_test, "y_test": found.y_test}
         return _arrays(parts, known, path, strict)
     return _arrays(formats.read_some(path)[0], known, path, strict)
 
 
-def _same_split(config: DataConfig, known: Description, data_dir: str) -> Arrays | None:
+def _same_split(config: TrainConfig, known: Description, data_dir: str) -> Arrays | None:
     """Return the run's own data with their test part, if it is these that are split into two parts; else None."""
     if not known.rows_held_out:
         return None
@@ -102,7 +102,7 @@ def _inputs(x: Inputs, key: str, known: Description, path: Path) -> Inputs:
       UserError: there are none, or they have another shape or type; as a rule, one of uint8 and float32 is 0..255 and
         the other 0..1.
     """
-    x = sources.inputs(x, key, path)
+    x = own_arrays.inputs(x, key, path)
     if not len(x):
         raise UserError(f"{path}: {key} has no examples: give at least one")
     if x.shape[1:] != known.example_shape:

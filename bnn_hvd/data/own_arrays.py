@@ -7,29 +7,14 @@ from typing import Any
 
 import numpy as np
 
-from bnn_hvd.config.flags import flag
-from bnn_hvd.config.options import FILES, REAL_TARGETS, DataOptions
 from bnn_hvd.data import formats, labels, split, stored
 from bnn_hvd.data.arrays import Arrays
-from bnn_hvd.data.sources import existing, inputs
-from bnn_hvd.data.stored import StoredArray, chosen
+from bnn_hvd.data.places import existing
+from bnn_hvd.data.stored import Inputs, StoredArray, chosen
 from bnn_hvd.errors import UserError
 
 LARGE_BYTES = 1 << 30  # of inputs: a note says how not to hold them in memory
 WANTED = (*formats.KEYS, "x", "y", "class_names")
-
-
-@dataclasses.dataclass(frozen=True)
-class OwnArraysOptions(DataOptions):
-    """Flags of the user's own arrays."""
-
-    takes = FILES | REAL_TARGETS | {"standardize", "augment"}
-    by_likelihood = True
-
-    validation_fraction: float = flag(
-        0.2, "data", "part of the training examples that is held out to evaluate on, in (0, 1), where the data come "
-        "without a test part; the same ones for every --seed", minimum=0, below=1,
-    )  # fmt: skip
 
 
 def npz(path: str, *, validation_fraction: float = 0.2, likelihood: str = "") -> Arrays:
@@ -138,3 +123,20 @@ def _real(y: np.ndarray, source: str) -> np.ndarray:
         raise UserError(f"{source} is {y.dtype} {list(y.shape)}: a real target must be numbers [N]")
     with np.errstate(over="ignore"):  # a float64 beyond float32 becomes infinite, which `checks.check` reports
         return y.astype(np.float32)
+
+
+def inputs(x: Inputs, key: str, source: Path | str) -> Inputs:
+    """Return inputs [N, D] or [N, H, W, C], from these or [N, H, W]; uint8 stays, other numbers become float32."""
+    if x.dtype.kind not in "buif":
+        raise UserError(f"{source}: {key} holds {x.dtype}, which are no numbers: save it as uint8 or float32")
+    if x.ndim not in (2, 3, 4):
+        raise UserError(
+            f"{source}: {key} has the shape {list(x.shape)}: it must be [N, D] (vectors), [N, H, W] or "
+            "[N, H, W, C] (images)"
+        )
+    shape = (*x.shape[1:], 1) if x.ndim == 3 else x.shape[1:]
+    dtype = np.dtype(np.uint8 if x.dtype in (np.uint8, np.bool_) else np.float32)
+    if isinstance(x, StoredArray):
+        return x.seen_as(shape, dtype)
+    with np.errstate(over="ignore"):  # a float64 beyond float32 becomes infinite, which `checks.check` reports
+        return np.ascontiguousarray(x, dtype).reshape(len(x), *shape)

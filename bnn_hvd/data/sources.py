@@ -11,12 +11,12 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from bnn_hvd import registry
-from bnn_hvd.config import default_options
-from bnn_hvd.config.data import DataConfig
+from bnn_hvd.config import TrainConfig, default_options
 from bnn_hvd.config.options import FILES, DataOptions
-from bnn_hvd.data import checks, formats
+from bnn_hvd.data import checks, formats, own
 from bnn_hvd.data.arrays import Arrays
-from bnn_hvd.data.stored import Inputs, StoredArray
+from bnn_hvd.data.own_arrays import inputs
+from bnn_hvd.data.places import absolute, existing, way_out
 from bnn_hvd.errors import UserError
 
 NUM_TEST_DIGITS = 360
@@ -84,23 +84,31 @@ def load(dataset: str, data_dir: str, likelihood: str = "", **flags: Any) -> Arr
     options = dataclasses.replace(default_options("data", dataset), **flags)
     more = {"likelihood": likelihood} if options.by_likelihood else {}
     arrays = reader(data_dir, **dataclasses.asdict(options), **more)
-    source = str(_absolute(data_dir)) if data_dir else dataset
-    checks.check(arrays, source)
-    return dataclasses.replace(arrays, notes=(*arrays.notes, *checks.notes(arrays, source)))
+    return checked(arrays, str(absolute(data_dir)) if data_dir else dataset)
 
 
-def load_configured(config: DataConfig, data_dir: str = "") -> Arrays:
+def load_configured(config: TrainConfig, data_dir: str = "") -> Arrays:
     """Read the data set of a configuration, or other data in its format.
 
     Raises:
       UserError: as `load`, or images are to be augmented and these are none.
     """
-    path, options = data_dir or config.data_dir, dataclasses.asdict(config.options)
-    arrays = load(config.dataset, path, likelihood=config.likelihood, **options)
-    if config.augment and arrays.x_train.ndim != 4:
+    data = config.data
+    path, options = data_dir or data.data_dir, data.options
+    if code := own.code_of(config):
+        arrays = checked(own.read(code, path, options, data.likelihood), data.dataset)
+    else:
+        arrays = load(data.dataset, path, likelihood=data.likelihood, **dataclasses.asdict(options))
+    if data.augment and arrays.x_train.ndim != 4:
         width = arrays.x_train.shape[-1]
         raise UserError(f"--augment crops and flips images, but these are vectors of {width}: leave it out")
     return arrays
+
+
+def checked(arrays: Arrays, source: str) -> Arrays:
+    """Return a data set that was checked, with notes on what a user may not expect of it."""
+    checks.check(arrays, source)
+    return dataclasses.replace(arrays, notes=(*arrays.notes, *checks.notes(arrays, source)))
 
 
 def digits(path: str) -> Arrays:
@@ -201,28 +209,8 @@ def _npz_or_folder(path: str, dataset: str) -> Path:
     return inside if inside.is_file() else source
 
 
-def existing(path: str, dataset: str) -> Path:
-    if not path:
-        raise UserError(f"--dataset={dataset} needs --data_dir={_way_out(dataset)}")
-    source = _absolute(path)
-    if not source.exists():
-        raise UserError(f"{source} does not exist: --dataset={dataset} needs --data_dir={_way_out(dataset)}")
-    return source
-
-
-def _absolute(path: str) -> Path:
-    return Path(path).expanduser().absolute()
-
-
 def _missing(folder: Path, what: str, dataset: str) -> UserError:
-    return UserError(f"{folder} has no {what}: --dataset={dataset} needs --data_dir={_way_out(dataset)}")
-
-
-def _way_out(dataset: str) -> str:
-    what = f"PATH ({registry.DATASETS[dataset].help})"
-    if dataset not in ("mnist", "cifar10", "cifar100"):
-        return what
-    return f"{what}; `python -m bnn_hvd prepare_data --dataset={dataset} --data_dir=FOLDER` downloads it"
+    return UserError(f"{folder} has no {what}: --dataset={dataset} needs --data_dir={way_out(dataset)}")
 
 
 def _numbered(num_classes: int) -> tuple[str, ...]:
@@ -239,23 +227,6 @@ def _arrays(source: Path | str, parts: Mapping[str, np.ndarray], class_names: tu
         num_classes=len(class_names),
         class_names=class_names,
     )
-
-
-def inputs(x: Inputs, key: str, source: Path | str) -> Inputs:
-    """Return inputs [N, D] or [N, H, W, C], from these or [N, H, W]; uint8 stays, other numbers become float32."""
-    if x.dtype.kind not in "buif":
-        raise UserError(f"{source}: {key} holds {x.dtype}, which are no numbers: save it as uint8 or float32")
-    if x.ndim not in (2, 3, 4):
-        raise UserError(
-            f"{source}: {key} has the shape {list(x.shape)}: it must be [N, D] (vectors), [N, H, W] or "
-            "[N, H, W, C] (images)"
-        )
-    shape = (*x.shape[1:], 1) if x.ndim == 3 else x.shape[1:]
-    dtype = np.dtype(np.uint8 if x.dtype in (np.uint8, np.bool_) else np.float32)
-    if isinstance(x, StoredArray):
-        return x.seen_as(shape, dtype)
-    with np.errstate(over="ignore"):  # a float64 beyond float32 becomes infinite, which `checks.check` reports
-        return np.ascontiguousarray(x, dtype).reshape(len(x), *shape)
 
 
 def _labels(y: np.ndarray, key: str, source: Path | str) -> np.ndarray:

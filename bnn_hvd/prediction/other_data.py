@@ -20,9 +20,9 @@ def load_like(trained: TrainConfig, known: Description, data_dir: str, same_clas
       UserError: they do not fit the run's network, or have other users or items; or the run's data have changed since.
     """
     if data_dir:
-        arrays = new_data.read(trained.data, known, data_dir, strict=same_classes)
+        arrays = new_data.read(trained, known, data_dir, strict=same_classes)
     else:
-        arrays = sources.load_configured(trained.data)
+        arrays = sources.load_configured(trained)
         _check_unchanged(arrays, known, trained.data.data_dir or trained.data.dataset)
     _check_size(arrays, known, data_dir or trained.data.data_dir)
     return arrays

@@ -7,6 +7,7 @@ from typing import Any
 
 from bnn_hvd import seeds
 from bnn_hvd.config import PredictConfig, TrainConfig
+from bnn_hvd.data import own
 from bnn_hvd.data.description import Description
 from bnn_hvd.data.fingerprint import Fingerprint
 from bnn_hvd.distributed import cluster, machine
@@ -48,6 +49,7 @@ def main(config: PredictConfig) -> int:
     predictor, progress = restore_from(stored, trained, known, ranks), checkpoint.read_progress(stored)
     source = config.data_dir or trained.data.data_dir
     origin = Origin.of(trained, progress, source, fingerprint.test, own_data=fingerprint == known.fingerprint)
+    own.say_change(trained, ranks.is_root)
     if ranks.is_root:
         say_progress(config, predictor, len(arrays.x_test))
     watch = Stopwatch()

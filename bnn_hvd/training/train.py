@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 from bnn_hvd.config import TrainConfig, to_flagfile
-from bnn_hvd.data import sources, staging
+from bnn_hvd.data import own, sources, staging
 from bnn_hvd.data.arrays import Arrays
 from bnn_hvd.data.pipeline import Examples, Shard, StoredExamples
 from bnn_hvd.data.stored import StoredArray
@@ -86,7 +86,10 @@ def connect(config: TrainConfig) -> tuple[Cluster, int]:
     )
     ranks = cluster.connect(communication)
     threads = machine.set_up(options.threads, ranks, options.deterministic, config.method.options.full_batch)
-    cluster.check_agreement(ranks, provenance.fingerprint(to_flagfile(config)), socket.gethostname())
+    facts = provenance.fingerprint(to_flagfile(config))
+    if code := own.code_of(config):
+        facts |= {"file of the data set": code.checksum()}
+    cluster.check_agreement(ranks, facts, socket.gethostname())
     return ranks, threads
 
 
@@ -98,7 +101,8 @@ def open_task(config: TrainConfig, ranks: Cluster, threads: int) -> Task:
 
 def load(config: TrainConfig, ranks: Cluster) -> Arrays:
     """Return the data. Every rank reads them, with --stage_dir from a copy on its own host."""
-    arrays = sources.load_configured(config.data, staging.stage(config.data.data_dir, config.data.stage_dir, ranks))
+    arrays = sources.load_configured(config, staging.stage(config.data.data_dir, config.data.stage_dir, ranks))
+    own.say_change(config, ranks.is_root)
     for note in arrays.notes if ranks.is_root else ():
         print(f"bnn_hvd: note: {note}", file=sys.stderr, flush=True)
     return arrays
@@ -259,6 +263,8 @@ def write_start(task: Task) -> None:
     session = provenance.session(ranks.gather(socket.gethostname()), ranks.size, task.threads)
     if ranks.is_root:
         records.make_run_directory(config.folder)
+        if code := own.code_of(config):
+            code.keep_copy()
         rundir.describe(config, task.description.to_dict())
         path = config.folder / records.PROVENANCE
         records.write_json(path, [*(records.read_json(path) if path.exists() else []), session])

@@ -84,7 +84,7 @@ def test_without_a_test_part_the_same_examples_are_held_out(tmp_path):
 def test_data_to_predict_may_be_in_files(tmp_path, kind):
     arrays = sources.load(*write(tmp_path, "npz", PARTS))
     known = Description.of(arrays, arrays.target(), standardize.fit(arrays.x_train, "none"))
-    found = new_data.read(resolve(dataset="npz", data_dir="a").data, known, write(tmp_path, kind, {"x": X})[1])
+    found = new_data.read(resolve(dataset="npz", data_dir="a"), known, write(tmp_path, kind, {"x": X})[1])
     np.testing.assert_array_equal(found.x_test[:], X[..., None])
     assert set(found.y_test) == {-1}
 
