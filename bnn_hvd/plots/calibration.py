@@ -84,7 +84,7 @@ def uncertainty_histogram(run: Path) -> Figure:
     figure = style.figure("Predictive uncertainty", run, 12.5 if has_ood else 6.8, 4.6)
     panels = figure.subplots(1, 3 if has_ood else 1, squeeze=False)[0]
     parts = zip(("total", "aleatoric", "epistemic"), (arrays[f"{name}_N"] for name in names), strict=True)
-    _histograms(panels[0], "Test data", dict(parts), (style.BLACK, style.ORANGE, style.BLUE))
+    _histograms(panels[0], "Predicted examples", dict(parts), (style.BLACK, style.ORANGE, style.BLUE))
     for axes, name, title in zip(panels[1:], names[::2], ("Total", "Epistemic"), strict=False):
         _in_against_out(axes, title, arrays[f"{name}_N"], arrays[f"ood_{name}_M"])
     return figure
