@@ -17,6 +17,7 @@ PARTS = {
     "hmc": "leapfrog steps beside plain JAX and TensorFlow Probability on JAX, and on two ranks",
     "training": "a training run of MNIST against its steps alone",
     "predict": "posterior draws of a test set beside a plain loop over TFP's model",
+    "stored": "a step and the memory of data in files beside data in memory, and of 20 GB",
     "startup": "seconds from the command to the first step, and to the end of --help",
 }
 

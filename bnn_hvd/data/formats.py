@@ -9,7 +9,7 @@ import pickle
 import re
 import struct
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO, ClassVar
 
@@ -22,6 +22,10 @@ KEYS = ("x_train", "y_train", "x_test", "y_test")
 GZIP_MAGIC = b"\x1f\x8b"
 IDX_UINT8 = 8  # the only element type that MNIST and its relatives use
 CIFAR_IMAGE = (3, 32, 32)  # channels first, in both of CIFAR's own formats
+AS_FILES = (
+    "save it as a folder of .npy files or as HDF5, whose inputs are read when they are needed (--dataset=npy, "
+    "--dataset=hdf5)"
+)
 
 
 def broken(path: Path, why: object) -> UserError:
@@ -35,6 +39,8 @@ def reading(path: Path) -> Iterator[None]:
         yield
     except UserError:
         raise
+    except MemoryError:
+        raise UserError(f"{path} does not fit into memory: {AS_FILES}") from None
     except PermissionError:
         raise UserError(f"{path} can't be read: permission denied; make it readable") from None
     except Exception as error:  # noqa: BLE001 - a corrupt zip, gzip or pickle can raise nearly anything
@@ -45,32 +51,26 @@ def read_npz(path: Path) -> dict[str, np.ndarray]:
     """Return the four arrays of a keras-style .npz file, each read once.
 
     Raises:
-      UserError: the file is no .npz, is truncated or corrupt, lacks an array, or holds Python objects.
+      UserError: as `read_some`, or an array is missing.
+    """
+    found, others = read_some(path, KEYS)
+    if missing := [key for key in KEYS if key not in found]:
+        has = ", ".join([*found, *others]) or "nothing"
+        raise UserError(f"{path} has no {', '.join(missing)}: it must hold {', '.join(KEYS)}, but has {has}")
+    return found
+
+
+def read_some(path: Path, wanted: Collection[str] = ()) -> tuple[dict[str, np.ndarray], list[str]]:
+    """Return those of the `wanted` arrays that an .npz file has (all without `wanted`), and the names of the others.
+
+    Raises:
+      UserError: the file is no .npz, is truncated or corrupt, or holds Python objects.
     """
     if path.is_dir():
         raise UserError(f"{path} is a folder: name the .npz file in it")
     with opened_npz(path) as archive:
-        missing = [key for key in KEYS if key not in archive.files]
-        if missing:
-            found = ", ".join(archive.files) or "nothing"
-            raise UserError(f"{path} has no {', '.join(missing)}: it must hold {', '.join(KEYS)}, but has {found}")
-        return {key: _member(archive, key, path) for key in KEYS}
-
-
-def read_columns(path: Path) -> dict[str, np.ndarray]:
-    """Return all arrays of an .npz file.
-
-    Raises:
-      UserError: as `read_npz`.
-    """
-    with opened_npz(path) as archive:
-        return {name: _member(archive, name, path) for name in archive.files}
-
-
-def further_names(path: Path) -> list[str]:
-    """Return the names of the arrays in an .npz file besides the four that `read_npz` returns."""
-    with opened_npz(path) as archive:
-        return [name for name in archive.files if name not in KEYS]
+        found = {key: _member(archive, key, path) for key in archive.files if not wanted or key in wanted}
+        return found, [key for key in archive.files if key not in found]
 
 
 @contextlib.contextmanager
@@ -91,7 +91,7 @@ def opened_npz(path: Path) -> Iterator[Any]:
         if unpacked > memory_bytes():
             raise UserError(
                 f"{path} holds {1e-9 * unpacked:.3g} GB of arrays, and this host has {1e-9 * memory_bytes():.3g} GB of "
-                "memory: give a smaller file, or a larger host"
+                f"memory: {AS_FILES}"
             )
         file.seek(0)
         with np.load(file, allow_pickle=False) as arrays:

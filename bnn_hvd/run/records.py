@@ -19,6 +19,7 @@ from bnn_hvd.errors import UserError
 
 CONFIG = "config.cfg"  # the resolved flags, as a flagfile that repeats the run
 PROVENANCE = "provenance.json"  # versions, hosts, ranks, argv, git revision: one entry per session
+DATASET_CODE = "dataset.py"  # the copy of the user's own function that reads the data; dataset.json: where it was
 DATA = "data.json"  # shapes, counts and standardisation of the training data
 METRICS = "metrics.jsonl"  # one line per logged step or evaluation
 TIMINGS = "timings.jsonl"  # one line per call of the training loop, evaluation or checkpoint
@@ -31,6 +32,7 @@ DIAGNOSTICS = "diagnostics.json"  # of the chains of hmc: R-hat, effective sampl
 CHAINS = "chains.npz"  # their traces
 PREDICTIVE = "predictive.npz"
 UNCERTAINTY = "uncertainty.json"
+PREDICTED_ROWS = "predictions.csv"  # the prediction of each example and its uncertainty
 PREDICTIONS = "predictions"  # a folder for the prediction of each other data set
 RECOMMENDATIONS = "recommendations.json"  # for ratings: how many draws rank which item first for which user
 PRUNING = "pruning.json"  # scores for each fraction of the weights that `prune` removed

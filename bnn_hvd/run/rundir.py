@@ -109,6 +109,9 @@ def with_full_paths(train_config: TrainConfig) -> TrainConfig:
     """Return the same with full paths, which mean the same in every folder."""
     values = config.to_flags(train_config)
     full = {name: str(Path(values[name]).expanduser().absolute()) for name in PATHS if values.get(name)}
+    place, colon, function = values["dataset"].rpartition(":")
+    if place.endswith(".py"):
+        full["dataset"] = f"{Path(place).expanduser().absolute()}{colon}{function}"
     return train_config.replace(**full)
 
 

@@ -8,9 +8,10 @@ from collections.abc import Callable
 from typing import Any
 
 from bnn_hvd.config import TrainConfig, to_flags
-from bnn_hvd.data import sources, staging
+from bnn_hvd.data import own, sources, staging
 from bnn_hvd.data.arrays import Arrays
-from bnn_hvd.data.pipeline import Examples, Shard
+from bnn_hvd.data.pipeline import Examples, Shard, StoredExamples
+from bnn_hvd.data.stored import StoredArray
 from bnn_hvd.distributed import cluster, machine, network
 from bnn_hvd.distributed.cluster import Cluster, Communication
 from bnn_hvd.errors import EXIT_INTERRUPTED
@@ -90,7 +91,10 @@ def connect(config: TrainConfig) -> tuple[Cluster, int]:
     views = ranks.gather((rundir.view(config.folder), flags))
     same_flags = all(other == flags for _, other in views)
     rundir.check_views(config.folder, [view for view, _ in views], same_flags)
-    cluster.check_agreement(ranks, provenance.fingerprint(flags), socket.gethostname())
+    facts = provenance.fingerprint(flags)
+    if code := own.code_of(config):
+        facts |= {"file of the data set": code.checksum()}
+    cluster.check_agreement(ranks, facts, socket.gethostname())
     return ranks, threads
 
 
@@ -103,7 +107,8 @@ def open_task(config: TrainConfig, ranks: Cluster, threads: int) -> Task:
 def load(config: TrainConfig, ranks: Cluster) -> Arrays:
     """Return the data. Every rank reads them, with --stage_dir from a copy on its own host."""
     path = staging.stage(config.data.data_dir, config.data.stage_dir, ranks)
-    arrays = cluster.on_each(ranks, lambda: sources.load_configured(config.data, path))
+    arrays = cluster.on_each(ranks, lambda: sources.load_configured(config, path))
+    own.say_change(config, ranks.is_root)
     for note in arrays.notes if ranks.is_root else ():
         print(f"bnn_hvd: note: {note}", file=sys.stderr, flush=True)
     return arrays
@@ -150,8 +155,15 @@ def make_loop(task: Task) -> Loop:
     """Return the compiled loop over this rank's examples."""
     config, plan = task.config, task.plan
     known = task.description
-    part = (task.arrays.x_train, known.target.standardized(task.arrays.y_train), known.standardizer)
-    examples = Shard(*part, plan.shard) if plan.full_batch else Examples(*part, bool(config.data.augment))
+    x, y = task.arrays.x_train, known.target.standardized(task.arrays.y_train)
+    augmented = bool(config.data.augment)
+    examples: Examples
+    if plan.full_batch:
+        examples = Shard(x, y, known.standardizer, plan.shard)
+    elif isinstance(x, StoredArray):
+        examples = StoredExamples(x, y, known.standardizer, augmented, plan.batch_shape)
+    else:
+        examples = Examples(x, y, known.standardizer, augmented)
     return compile_loop(task.step, task.state, examples, plan.batch_shape, task.ranks)
 
 
@@ -276,6 +288,8 @@ def write_start(task: Task, hosts: list[str]) -> None:
     session = provenance.session(hosts, ranks.size, task.threads)
     if ranks.is_root:
         records.make_run_directory(config.folder)
+        if code := own.code_of(config):
+            code.keep_copy()
         rundir.describe(config, task.description.to_dict())
         path = config.folder / records.PROVENANCE
         records.write_json(path, [*(records.read_json(path) if path.exists() else []), session])
