@@ -16,7 +16,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -154,14 +154,14 @@ def files(run: Path) -> set[str]:
     return {re.sub(r"-[0-9a-f]{16}\.npz", ".npz", name) for name in found if not name.startswith(records.TENSORBOARD)}
 
 
-def soak(num_runs: int, seed: int, folder: Path, private: bool, say=print) -> list[Run]:
+def soak(num_runs: int, seed: int, folder: Path, private: bool, sizes: Sequence[int] = RANKS) -> list[Run]:
     """Interrupt so many runs; returns what happened to each. An assertion fails where one differs from the others.
 
-    private: mounts that are made here are seen by nobody else.
+    private: mounts that are made here are seen by nobody else. sizes: numbers of ranks, in turn.
     """
     rng, references, done = random.Random(seed), {}, []
     for index in range(num_runs):
-        ranks = RANKS[index % len(RANKS)]
+        ranks = sizes[index % len(sizes)]
         if ranks not in references:
             with disk(folder / f"reference{ranks}", private) as place:
                 began = time.monotonic()
@@ -178,7 +178,7 @@ def soak(num_runs: int, seed: int, folder: Path, private: bool, say=print) -> li
             ):
                 assert found == wanted, (done[-1], what, found, wanted)
         story = "; ".join(f"{session.fault or 'its end'} at step {session.step}" for session in done[-1].sessions)
-        say(f"{index + 1}/{num_runs}: ranks: {ranks}; {story}", flush=True)
+        print(f"{index + 1}/{num_runs}: ranks: {ranks}; {story}", flush=True)
     return done
 
 
@@ -204,9 +204,9 @@ def table(done: list[Run]) -> str:
 
 
 def mounts_are_private() -> bool:
-    """Return whether this process may mount, and was started by `unshare --mount`: nobody else sees its mounts."""
-    mine, init = (os.stat(f"/proc/{process}/ns/mnt").st_ino if os.geteuid() == 0 else 0 for process in ("self", 1))
-    return mine != init
+    """Return whether `unshare --mount` has started this process: nobody else sees its mounts."""
+    mine, parent = (os.readlink(f"/proc/{process}/ns/mnt") for process in ("self", os.getppid()))
+    return mine != parent
 
 
 def main() -> None:
