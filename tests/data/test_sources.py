@@ -471,7 +471,7 @@ def test_an_idx_file_that_goes_on_after_its_end(tmp_path):
     write_idx(tmp_path)
     file = tmp_path / IDX_NAMES["y_test"]
     file.write_bytes(file.read_bytes() + b"x")
-    assert "more than 5 bytes of data where its header says 5" in message("mnist", tmp_path)
+    assert "more than 5 bytes of data where its header says" in message("mnist", tmp_path)
 
 
 @pytest.mark.parametrize("magic", [b"\0\0\x08\x01", b"\0\0\x0d\x03", b"\x08\x03\0\0"])
