@@ -14,7 +14,7 @@ from bnn_hvd import registry
 from bnn_hvd.config import default_options
 from bnn_hvd.config.data import DataConfig
 from bnn_hvd.config.options import FILES, DataOptions
-from bnn_hvd.data import checks, formats
+from bnn_hvd.data import checks, formats, inputs
 from bnn_hvd.data.arrays import Arrays
 from bnn_hvd.errors import UserError
 
@@ -264,8 +264,7 @@ def _inputs(x: np.ndarray, key: str, source: Path | str) -> np.ndarray:
         )
     if x.ndim == 3:
         x = x[..., np.newaxis]
-    with np.errstate(over="ignore"):  # a float64 beyond float32 becomes infinite, which `checks.check` reports
-        return np.ascontiguousarray(x, np.uint8 if x.dtype in (np.uint8, np.bool_) else np.float32)
+    return inputs.of_type(x)
 
 
 def _labels(y: np.ndarray, key: str, source: Path | str) -> np.ndarray:

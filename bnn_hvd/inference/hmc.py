@@ -245,6 +245,10 @@ class Hmc(Method):
         local = {"local": at("local_draws", state.slots["local"])} if self.network.local_parameters else {}
         return Picked(at("draws", state.params), local)
 
+    def weights(self, state: State | Picked, draws: Draws) -> dict[str, Any]:
+        """Return the S picked draws, local latents left out."""
+        return self.network.unflatten(tf.convert_to_tensor(state.params))
+
     def draw(self, state: State | Picked, draws: Draws) -> Forward:
         """Return the network with the S picked draws."""
         return self.posterior.forward(tf.convert_to_tensor(state.params), state.slots.get("local"))

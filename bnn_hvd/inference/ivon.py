@@ -1,7 +1,7 @@
 """Variational online Newton: a Normal per weight at the cost of one gradient (Shen et al. 2024, algorithm 1)."""
 
 import dataclasses
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 import tensorflow as tf
@@ -17,7 +17,7 @@ from bnn_hvd.inference.init_from import initial_theta
 from bnn_hvd.inference.likelihoods import Likelihood
 from bnn_hvd.inference.log_prior import log_prior
 from bnn_hvd.inference.mean_field import LEAST_KL_WEIGHT, effective_size, log_density, mean_of_kernels
-from bnn_hvd.inference.method import Draws, Forward, Marginals, Method, Picked, Scalars, State
+from bnn_hvd.inference.method import Draws, Marginals, Method, Picked, Scalars, State
 from bnn_hvd.models.network import Network
 
 LEAST_RATE = 1e-4  # of the curvature, whose memory grows with training
@@ -90,12 +90,10 @@ class Ivon(Method):
     def num_reduced(self) -> int:
         return 2 * self.network.num_parameters  # the gradient, and its product with the noise
 
-    def draw(self, state: State | Picked, draws: Draws) -> Forward:
-        """Return the network with S draws of all weights."""
+    def weights(self, state: State | Picked, draws: Draws) -> dict[str, Any]:
         mean, hess = tf.convert_to_tensor(state.params), tf.convert_to_tensor(state.slots["hess"])
         eps_SP = noise.normals(draws.seeds, self.network.num_parameters)
-        weights = self.network.unflatten(mean + eps_SP * self._sigma(hess))
-        return lambda x: self.network.apply(weights, x)
+        return self.network.unflatten(mean + eps_SP * self._sigma(hess))
 
     def num_random(self) -> int:
         return self.network.num_parameters

@@ -19,7 +19,7 @@ from bnn_hvd.inference.likelihoods import Likelihood
 from bnn_hvd.inference.log_prior import log_prior
 from bnn_hvd.inference.map_loss import MaximumAPosteriori
 from bnn_hvd.inference.mean_field import log_density
-from bnn_hvd.inference.method import Draws, Forward, Method, Picked, Scalars, State
+from bnn_hvd.inference.method import Draws, Method, Picked, Scalars, State
 from bnn_hvd.models.layers import Inputs
 from bnn_hvd.models.network import Network
 
@@ -102,13 +102,13 @@ class Laplace(Method):
     def num_reduced(self) -> int:
         return (self.inputs * self.outputs) ** 2 if self.full else self.inputs**2 + self.outputs**2
 
-    def draw(self, state: State | Picked, draws: Draws) -> Forward:
-        """Return the network with S draws of its last layer."""
+    def weights(self, state: State | Picked, draws: Draws) -> dict[str, Any]:
+        """Return S draws of the last layer; the other weights have no axis S."""
         weights: dict[str, Any] = self.network.unflatten(tf.convert_to_tensor(state.params))
         change, _ = self._changes(state, draws)
         weights[self.kernel] = weights[self.kernel] + change[:, :-1]
         weights[self.bias] = weights[self.bias] + change[:, -1]
-        return lambda x: self.network.apply(weights, x)
+        return weights
 
     def num_random(self) -> int:
         return self.inputs * self.outputs

@@ -67,13 +67,14 @@ class MCDropout(Method):
     def num_draws(self, requested: int) -> int:
         return requested if self.dropped else 1
 
+    def weights(self, state: State | Picked, draws: Draws) -> dict[str, Any]:
+        """Return the weights, with S draws of the masks on the kernels."""
+        return self._weights(tf.convert_to_tensor(state.params), draws.seeds)
+
     def draw(self, state: State | Picked, draws: Draws) -> Forward:
         """Return the network with S draws of the masks."""
-        theta = tf.convert_to_tensor(state.params)
-        weights = self._weights(theta, draws.seeds)
-        if self.dropped or len(theta.shape) == 2:
-            return lambda x: self.network.apply(weights, x)
-        return lambda x: self.network.apply(weights, x)[None]
+        outputs = super().draw(state, draws)
+        return outputs if self.dropped or len(state.params.shape) == 2 else lambda x: outputs(x)[None]
 
     def _weights(self, theta: tf.Tensor, seed: tf.Tensor) -> dict[str, Any]:
         weights: dict[str, Any] = self.network.unflatten(theta)

@@ -21,7 +21,7 @@ from bnn_hvd.inference.likelihoods import Likelihood
 from bnn_hvd.inference.log_prior import log_prior
 from bnn_hvd.inference.mean_field import for_each_member, log_density, perturb, variance
 from bnn_hvd.inference.mean_field_step import MeanFieldStep
-from bnn_hvd.inference.method import Draws, Forward, Marginals, Method, Picked, Scalars, State
+from bnn_hvd.inference.method import Draws, Marginals, Method, Picked, Scalars, State
 from bnn_hvd.inference.optimizers import Optimizer
 from bnn_hvd.inference.scale_mixture import ScaleMixture
 from bnn_hvd.models.layers import Flipout, LocalReparam
@@ -144,13 +144,12 @@ class VI(Method):
     def num_reduced(self) -> int:
         return self.network.num_parameters + self.network.num_bayesian + self.network.initial_statistics.size
 
-    def draw(self, state: State | Picked, draws: Draws) -> Forward:
-        """Return the network with S draws of the Bayesian weights; the deterministic ones have no axis S."""
+    def weights(self, state: State | Picked, draws: Draws) -> dict[str, Any]:
+        """Return S draws of the Bayesian weights; the deterministic ones have no axis S."""
         loc, log_scale, deterministic = self._parts(tf.convert_to_tensor(state.params))
         eps_SB = noise.normals(draws.seeds, loc.shape[-1])
         weights = self.network.unflatten_bayesian(loc + tf.exp(log_scale) * eps_SB)
-        weights |= deterministic | statistics_of(state)
-        return lambda x: self.network.apply(weights, x)
+        return weights | deterministic | statistics_of(state)
 
     def num_random(self) -> int:
         return self.network.num_bayesian
