@@ -22,6 +22,7 @@ class Row(NamedTuple):
     options: str = ""
 
 
+OWN = "FILE:FUNCTION"  # stands for every network of the user's own
 NORMALIZATION = "bnn_hvd.config.options:NormalizationOptions"
 
 NETWORKS = {
@@ -53,6 +54,10 @@ NETWORKS = {
         "bnn_hvd.models.factorisation:matrix_factorisation",
         "--num_factors and a bias of each user and each item, for recommendation from implicit ratings",
         "bnn_hvd.models.factorisation:MatrixFactorisationOptions",
+    ),
+    OWN: Row(
+        "", "your own, as my_net.py:my_net or package.module:my_net, or a Keras model, as my_model.py:build or "
+        "my_model.keras (docs/own_networks.md)", "bnn_hvd.config.options:OwnNetworkOptions",
     ),
 }  # fmt: skip
 
@@ -158,8 +163,23 @@ def load(rows: Mapping[str, Row], name: str) -> Callable[..., Any]:
     return pkgutil.resolve_name(rows[known(rows, name)].target)
 
 
+def is_own(name: str) -> bool:
+    """Return whether this --architecture is of the user's own: FILE.py:FUNCTION, MODULE:FUNCTION or FILE.keras."""
+    return ":" in name or name.endswith(".keras")
+
+
+def short_name(name: str) -> str:
+    """Return the name of a network without its place: that of its function, or of its .keras file."""
+    return name.rpartition(":")[2].rpartition("/")[2].removesuffix(".keras")
+
+
 def known(rows: Mapping[str, Any], name: str, kind: str = "name") -> str:
-    """Return the key of `rows` that equals `name` without regard to case, or raise UserError with the known keys."""
+    """Return the key of `rows` that equals `name` without regard to case, or raise UserError with the known keys.
+
+    Where `rows` have networks of the user's own, the key of these is OWN.
+    """
+    if OWN in rows and is_own(name):
+        return OWN
     for key in rows:
         if key.lower() == name.lower():
             return key

@@ -65,6 +65,11 @@ class Laplace(Method):
         self.prior_precision = config.schedule.kl_weight / self.prior_scale**2
         self.full = config.method.options_as(LaplaceOptions).laplace_structure == "full"
         self.objective = MaximumAPosteriori(network, likelihood, num_train, self.prior_scale)
+        if not network.ends_in_dense:
+            raise UserError(
+                f"--architecture={config.network.architecture} does not end in a Dense layer with a bias and without "
+                "an activation, and laplace is of that layer: take another --method"
+            )
         self.kernel, self.bias = (f"{network.layers[-1]}/{kind}" for kind in ("kernel", "bias"))
         inputs, self.outputs = next(p.shape for p in network.parameters if p.name == self.kernel)
         self.inputs = inputs + 1

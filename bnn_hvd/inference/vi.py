@@ -101,6 +101,8 @@ class VI(Method):
         self.network, self.likelihood, self.num_train, self.cluster = network, likelihood, num_train, cluster
         options = config.method.options_as(VIOptions)
         self.prior_scale, self.estimator = config.network.prior_scale, options.estimator
+        if network.is_keras and self.estimator == "local_reparam":
+            raise UserError("--estimator=local_reparam is not for Keras models: take flipout or reparam")
         self.mixture = None
         if options.prior == "scale_mixture":
             self.mixture = ScaleMixture(options.prior_wide_weight, self.prior_scale, options.prior_narrow_scale)
@@ -134,6 +136,7 @@ class VI(Method):
         def loss_of(params: tf.Tensor, batch: Batch, controls: Controls) -> dict[str, tf.Tensor]:
             loc, log_scale, deterministic = self._parts(params)
             weights, kl = self._noisy_weights(loc, log_scale, deterministic, prior_mean, controls.seed)
+            weights |= self.network.dropout(controls.seed)
             outputs, seen = self.network.apply_in_training(weights, batch.x)
             nll = tf.reduce_mean(self.likelihood.nll(outputs, batch.y), -1)
             loss = nll + controls.kl_weight * kl / self.num_train

@@ -14,7 +14,8 @@ from bnn_hvd.distributed.cluster import Cluster, Solo
 from bnn_hvd.errors import UserError
 from bnn_hvd.inference.build import build_method
 from bnn_hvd.metrics import pareto
-from bnn_hvd.models.network import build_network
+from bnn_hvd.models import own
+from bnn_hvd.models.build import build_network
 from bnn_hvd.prediction import classes, ratings, reals
 from bnn_hvd.prediction.other_data import load_like
 from bnn_hvd.prediction.place import Origin, choose_folder
@@ -160,6 +161,7 @@ def restore_from(stored: Arrays, trained: TrainConfig, known: Description, ranks
     if trained.method.num_particles:
         trained = trained.replace(num_particles=checkpoint.num_particles(stored))
     trained = trained.replace(init_from="")  # that run may be gone, and the checkpoint has all weights
+    own.say_change(trained, ranks.is_root)
     network = build_network(trained, known.example_shape, known.target)
     method = build_method(trained, network, known.target, known.num_train, Solo())  # every rank has the gathered state
     state = method.init(seeds.seed(trained.run.seed, "init"))

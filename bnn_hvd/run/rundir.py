@@ -67,6 +67,10 @@ def with_full_paths(train_config: TrainConfig) -> TrainConfig:
     """Return the same with full paths, which mean the same in every folder."""
     values = config.to_flags(train_config)
     full = {name: str(Path(values[name]).expanduser().absolute()) for name in PATHS if values.get(name)}
+    place, colon, function = values["architecture"].rpartition(":")
+    if place.endswith(".py") or function.endswith(".keras"):
+        file, function = (place, function) if colon else (function, "")
+        full["architecture"] = f"{Path(file).expanduser().absolute()}{colon}{function}"
     return train_config.replace(**full)
 
 

@@ -18,6 +18,7 @@ from bnn_hvd.inference import checksums
 from bnn_hvd.inference.compression import COMPRESSIONS
 from bnn_hvd.inference.hmc import Hmc
 from bnn_hvd.metrics.convergence import Verdict
+from bnn_hvd.models import own
 from bnn_hvd.prediction.predictor import Predictor
 from bnn_hvd.run import checkpoint, provenance, records, rundir
 from bnn_hvd.run.checkpoint import Progress
@@ -87,13 +88,15 @@ def connect(config: TrainConfig) -> tuple[Cluster, int]:
     )
     ranks = cluster.connect(communication)
     threads = machine.set_up(options.threads, ranks, options.deterministic, config.method.options.full_batch)
-    cluster.check_agreement(ranks, provenance.fingerprint(to_flagfile(config)), socket.gethostname())
+    facts = provenance.fingerprint(to_flagfile(config)) | own.checksums(config)
+    cluster.check_agreement(ranks, facts, socket.gethostname())
     return ranks, threads
 
 
 def open_task(config: TrainConfig, ranks: Cluster, threads: int) -> Task:
     """Return what this rank trains. All that a command can be refused for is checked here, and nothing is written."""
     cluster.on_root(ranks, lambda: rundir.check_same_run(config))
+    own.say_change(config, ranks.is_root)
     return prepare(config, load(config, ranks), ranks, threads)
 
 
@@ -266,6 +269,7 @@ def write_start(task: Task) -> None:
     session = provenance.session(ranks.gather(socket.gethostname()), ranks.size, task.threads)
     if ranks.is_root:
         records.make_run_directory(config.folder)
+        own.keep_copy(config)
         rundir.describe(config, task.description.to_dict())
         path = config.folder / records.PROVENANCE
         records.write_json(path, [*(records.read_json(path) if path.exists() else []), session])

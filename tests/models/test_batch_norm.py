@@ -12,7 +12,8 @@ from bnn_hvd.inference.build import build_method
 from bnn_hvd.inference.controls import Controls
 from bnn_hvd.inference.method import Draws
 from bnn_hvd.models import layers
-from bnn_hvd.models.network import STATISTICS, Layers, Network, build_network
+from bnn_hvd.models.build import build_network
+from bnn_hvd.models.network import STATISTICS, Layers, Network
 from bnn_hvd.targets import Classes
 
 rng = np.random.default_rng(0)

@@ -12,7 +12,7 @@ from bnn_hvd.data.pipeline import Batch
 from bnn_hvd.distributed.cluster import Solo
 from bnn_hvd.inference.build import build_method
 from bnn_hvd.inference.controls import Controls
-from bnn_hvd.models.network import build_network
+from bnn_hvd.models.build import build_network
 from bnn_hvd.targets import Classes
 
 SIZE, TARGET, MOST_STEPS = 48, Classes(10), 60

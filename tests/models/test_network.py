@@ -11,7 +11,8 @@ from bnn_hvd.config import compose
 from bnn_hvd.config.choices import CHOICES
 from bnn_hvd.config.train import train_flags
 from bnn_hvd.errors import UserError
-from bnn_hvd.models.network import Network, Parameter, build_network
+from bnn_hvd.models.build import build_network
+from bnn_hvd.models.network import Network, Parameter
 from bnn_hvd.targets import Classes
 
 MNIST, CIFAR, DIGITS = (28, 28, 1), (32, 32, 3), (8, 8, 1)
