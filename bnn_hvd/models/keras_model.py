@@ -140,7 +140,7 @@ class KerasForward:
 
     def _wrap(self, layer: Any) -> str:
         """Let a Dense, Conv or Depthwise layer take the kernels in `_special`; return the name of its kernel, or ""."""
-        kernel = getattr(layer, "_kernel", None) if isinstance(layer, FLIPPED) else None
+        kernel = _kernel_of(layer) if isinstance(layer, FLIPPED) else None
         grouped = getattr(layer, "groups", 1) != 1 and not isinstance(layer, DEPTHWISE)
         if kernel is None or not layer.trainable or grouped or getattr(layer, "data_format", "") == "channels_first":
             return ""
@@ -254,9 +254,14 @@ def _ends_in_dense(model: Any, layer: str) -> bool:
     last = getattr(getattr(outputs[0], "_keras_history", None), "operation", None)
     return (
         isinstance(last, keras.layers.Dense) and last.use_bias and last.trainable
-        and last.activation is keras.activations.linear and _parameter(last._kernel, model).layer == layer
+        and last.activation is keras.activations.linear and _parameter(_kernel_of(last), model).layer == layer
         and len(outputs[0].shape) == 2
     )  # fmt: skip
+
+
+def _kernel_of(layer: Any) -> Any:
+    """Return the variable of a layer's kernel, None before it is built; `kernel` of Dense and Conv is its value."""
+    return getattr(layer, "kernel" if isinstance(layer, DEPTHWISE) else "_kernel", None)
 
 
 def _linear(layer: Any, x: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
