@@ -29,7 +29,7 @@ FLOORS = (  # a folder or a module of the package imports from its own floor and
 FLOOR_OF = {name: floor for floor, names in enumerate(FLOORS) for name in names.split()}
 # The modules that do not import TensorFlow, so that their import takes milliseconds.
 LIGHT = {
-    "": "errors seeds registry targets legacy config run metrics plots jobs api",
+    "": "errors seeds registry targets legacy config run metrics plots jobs api.run api.predictions api.train",
     "distributed.": "environment launcher particles",
     "data.": "arrays augment checks description download formats inputs movielens ratings shards sine sources "
     "standardize table",

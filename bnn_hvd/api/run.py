@@ -123,6 +123,31 @@ class Run:
 
         return plots.draw(plots.find_prediction(self.path, prediction) if prediction else self.path, name)
 
+    def export(self, folder: str | Path, num_draws: int = 32, seed: int | None = None) -> None:
+        """Write a TensorFlow SavedModel of fixed posterior draws, which needs TensorFlow and not this package.
+
+        `tf.saved_model.load(folder)(x)` takes raw x [N, ...], float32, for any N, and returns tensors by name, float32:
+        `mean`, `total`, `aleatoric`, `epistemic` and `draws`, as those of `predict` with the same num_draws and seed.
+
+        folder: is made. num_draws: S; the file has S copies of the weights that differ between draws.
+
+        Raises:
+          UserError: the folder has files, the run is on ratings, or its draws are masks of our own dropout.
+        """
+        from bnn_hvd.api import export
+
+        export.write(Path(folder), self._predictor_with(seed), self._known, num_draws)
+
+    def to_arviz(self) -> Any:
+        """Return the chains of a run of `hmc` as arviz.InferenceData, each parameter [chain, draw, ...].
+
+        Raises:
+          UserError: the run has another method, or arviz is not installed.
+        """
+        from bnn_hvd.api import arviz_data
+
+        return arviz_data.of_chains(self._predictor)
+
     @functools.cached_property
     def _known(self) -> Description:
         return Description.from_dict(rundir.read_data(self.path))

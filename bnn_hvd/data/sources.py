@@ -254,13 +254,16 @@ def _arrays(source: Path | str, parts: Mapping[str, np.ndarray], class_names: tu
 
 
 def _inputs(x: np.ndarray, key: str, source: Path | str) -> np.ndarray:
-    """Return inputs [N, D] or [N, H, W, C], from these or [N, H, W]; uint8 stays, other numbers become float32."""
+    """Return inputs [N, D], [N, H, W, C] or with more axes, from these or [N, H, W].
+
+    uint8 stays, other numbers become float32.
+    """
     if x.dtype.kind not in "buif":
         raise UserError(f"{source}: {key} holds {x.dtype}, which are no numbers: save it as uint8 or float32")
-    if x.ndim not in (2, 3, 4):
+    if x.ndim < 2:
         raise UserError(
             f"{source}: {key} has the shape {list(x.shape)}: it must be [N, D] (vectors), [N, H, W] or "
-            "[N, H, W, C] (images)"
+            "[N, H, W, C] (images), or have further axes"
         )
     if x.ndim == 3:
         x = x[..., np.newaxis]

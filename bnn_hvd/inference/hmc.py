@@ -253,6 +253,10 @@ class Hmc(Method):
         """Return the network with the S picked draws."""
         return self.posterior.forward(tf.convert_to_tensor(state.params), state.slots.get("local"))
 
+    def chains(self, state: State) -> np.ndarray:
+        """Return the kept draws of theta of each chain, in the order of time [M, kept, P]."""
+        return self.ring.in_order(state.slots["draws"].numpy(), int(state.step))
+
     def marginals(self, state: State) -> Marginals:
         """Return mean and standard deviation of the kept draws; of fewer than two, only the chains' mean position."""
         kept = int(self.ring.num_kept(state.step))

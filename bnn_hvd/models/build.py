@@ -95,7 +95,7 @@ def check_draws(network: Network, example_shape: tuple[int, ...]) -> None:
         )
     way_out = (
         "the inputs of all layers but the first then have an axis S in front: [S, N, ...]; write the function for any "
-        "number of axes in front, as layers.flatten(x, 3) and axis=-1 do"
+        "number of axes in front, as net.flatten(x) and axis=-1 do"
     )
     try:
         together = network.apply_in_training(network.unflatten(theta_SP), x)[0]

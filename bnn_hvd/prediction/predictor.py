@@ -147,15 +147,20 @@ class Predictor:
 
     def weights(self, num_draws: int) -> dict[str, np.ndarray]:
         """Return the draws' weights by the name of the parameter, each [S, ...]; those of batch norms, too."""
-        num_draws = self.method.num_draws(num_draws)
-        draws = Draws(tf.range(num_draws), tf.constant(self._seeds(range(num_draws))))
+        draws = self.all_draws(num_draws)
         network, found = self.method.network, self.method.weights(self.state, draws)
         plain = {name: value.kernel if isinstance(value, Dropout) else value for name, value in found.items()}
         shapes = {p.name: p.shape for p in network.parameters} | {STATISTICS: network.initial_statistics.shape}
         shared = {name: shape for name, shape in shapes.items() if name in plain}
         return {
-            name: np.broadcast_to(plain[name].numpy(), (num_draws, *shape)).copy() for name, shape in shared.items()
+            name: np.broadcast_to(plain[name].numpy(), (len(draws.seeds), *shape)).copy()
+            for name, shape in shared.items()
         }
+
+    def all_draws(self, num_draws: int) -> Draws:
+        """Return `num_draws` draws at once, or as many as the method has."""
+        num_draws = self.method.num_draws(num_draws)
+        return Draws(tf.range(num_draws), tf.constant(self._seeds(range(num_draws))))
 
     def _seeds(self, draws: range) -> np.ndarray:
         """Return the seeds of some draws [S, 2]."""

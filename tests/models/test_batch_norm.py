@@ -115,7 +115,7 @@ def test_networks_have_it_by_the_flag():
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
-        ({"method": "ivon"}, "--normalization=batch is for point, vi, ensemble, not for ivon"),
+        ({"method": "swag"}, "--normalization=batch is for point, vi, ensemble, ivon, not for swag"),
         ({"method": "svgd"}, "not for svgd"),
         ({"method": "vi", "compression": "fp16"}, "--compression=fp16 would overflow"),
     ],
