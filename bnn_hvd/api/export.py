@@ -38,12 +38,12 @@ class Exported(tf.Module):
 
         def predict(x: tf.Tensor) -> dict[str, tf.Tensor]:
             weights = {name: tf.convert_to_tensor(self.drawn[name]) for name in self.names}
-            outputs = network.apply(weights, standardize(x))
+            outputs = network.apply(weights, standardize(tf.reshape(x, [-1, *network.given_shape])))
             with_draws = outputs if len(outputs.shape) == 3 else outputs[None]
             found = parts(tf.cast(likelihood.predictive(with_draws), tf.float64), target, one_draw)
             return {name: tf.cast(value, tf.float32) for name, value in found.items()}
 
-        signature = [tf.TensorSpec([None, *known.example_shape], tf.float32, "x")]
+        signature = [tf.TensorSpec([None, *network.example_shape], tf.float32, "x")]
         self.__call__ = tf.function(predict, input_signature=signature, autograph=False)
 
 
@@ -64,7 +64,7 @@ def write(folder: Path, predictor: Predictor, known: Description, num_draws: int
     records.check_writable("the folder of the export", folder, "folder")
     tf.saved_model.save(model, str(folder), signatures=model.__call__)
     facts = {
-        "class_names": list(known.class_names), "example_shape": list(known.example_shape),
+        "class_names": list(known.class_names), "example_shape": list(predictor.method.network.example_shape),
         "num_draws": len(draws.seeds), "seed": predictor.seed,
     }  # fmt: skip
     records.write_json(folder / FACTS, facts)

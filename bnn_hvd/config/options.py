@@ -124,8 +124,9 @@ class NormalizationOptions(NetworkOptions):
 class OwnNetworkOptions(NetworkOptions):
     """Flags of a network of the user's own (models/own.py)."""
 
-    architecture_args: str = flag(
-        "", "network", "keyword arguments of your own network, as in depth=3,width=64"
+    architecture_args: str = flag("", "network", "keyword arguments of your own network, as in depth=3,width=64")
+    sequences: bool = flag(
+        False, "network", "examples [N, T, D] are sequences for your own network, and not grey images [N, H, W, 1]"
     )  # fmt: skip
 
 

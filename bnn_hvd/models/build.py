@@ -46,6 +46,7 @@ def _network(
     return Network(
         functools.partial(_with_noise, forward) if noisy else forward, example_shape, num_outputs,
         config.network.bayesian_layers, config.network.bayesian_biases,
+        without_channel=own.is_own(config) and config.network.options.sequences,
     )  # fmt: skip
 
 
@@ -59,9 +60,15 @@ def _built_in(config: TrainConfig) -> Forward:
 def _own(config: TrainConfig, noisy: bool, example_shape: tuple[int, ...], num_outputs: int) -> Network:
     """Return a network of the user's own: `my_net(net, x)`, or a Keras model of `build(example_shape, num_outputs)`."""
     function = None if own.is_keras_file(config) else own.load_function(config)
+    if config.network.options.sequences:
+        if len(example_shape) != 3 or example_shape[-1] != 1:
+            raise UserError(
+                f"--sequences is for x [N, T, D], and these examples are {list(example_shape)}: leave it out"
+            )
+        example_shape = example_shape[:-1]
     if function and own.first_parameter(function) == "net":
         network = _network(function, noisy, example_shape, num_outputs, config)
-        check_draws(network, example_shape)
+        check_draws(network)
         return network
     if function and own.first_parameter(function) != "example_shape":
         raise UserError("the function must be my_net(net, x), or for a Keras model build(example_shape, num_outputs)")
@@ -78,14 +85,14 @@ def _own(config: TrainConfig, noisy: bool, example_shape: tuple[int, ...], num_o
     return network
 
 
-def check_draws(network: Network, example_shape: tuple[int, ...]) -> None:
+def check_draws(network: Network) -> None:
     """Check that a network takes several draws of its weights at once, and does not mix them.
 
     Raises:
       UserError: it raises an error, or its outputs for a draw are others than for that draw alone.
     """
     theta_SP = tf.random.stateless_normal([CHECKED_DRAWS, network.num_parameters], [0, 1], stddev=0.1)
-    x = tf.random.stateless_normal([CHECKED_EXAMPLES, *example_shape], [0, 2])
+    x = tf.random.stateless_normal([CHECKED_EXAMPLES, *network.given_shape], [0, 2])
     alone = [network.apply_in_training(network.unflatten(theta_P), x)[0] for theta_P in theta_SP]
     wanted = [CHECKED_EXAMPLES, network.num_outputs + network.learns_noise]
     if alone[0].shape != wanted:

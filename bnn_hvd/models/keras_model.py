@@ -67,11 +67,12 @@ class KerasForward:
         weights = [net.parameter(p) for p in self.parameters]
         norms, seed = net.batch_norms, net.dropout_seed
         stored = norms.stored if self._norms else None
-        count = self._num_samples(weights, stored, seed)
+        own_x = len(x.shape) > 1 + len(self._shape)  # of each weight sample
+        count = x.shape[0] if own_x else self._num_samples(weights, stored, seed)
         calls = [
             self._call(
                 [_sample(w, p, s) for w, p in zip(weights, self.parameters, strict=True)],
-                _row(stored, 1, s), _row(seed, 1, s), x,
+                _row(stored, 1, s), _row(seed, 1, s), x[s] if own_x else x,
             ) for s in range(count or 1)
         ]  # fmt: skip
         if not count:

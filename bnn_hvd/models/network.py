@@ -172,6 +172,8 @@ class BatchNorms:
 class Network:
     """`forward(layers, x) -> outputs [N, O] or [S, N, O]`, for examples of one shape.
 
+    without_channel: whether `apply` is given x with a last axis of 1 that the forward function does not see.
+
     Attributes:
       parameters: in the order of the flat vector: Bayesian ones first, odd sizes last (see `split`).
       layers: names of the layers, in the order of the forward function.
@@ -179,6 +181,7 @@ class Network:
       local_parameters: those of which each example has its own (local latents); they are in none of the above.
       num_parameters, num_bayesian, num_local: P, B and L, counted in numbers.
       learns_noise: whether the last parameter is the log scale of a Gaussian's noise, one number.
+      example_shape: of an example, as the forward function sees it.
       initial_statistics: initial means and variances of the batch norms, [V]; they are no parameters.
       is_keras: whether it is a Keras model, which has Dropout layers of its own (has_dropout) or none.
       ends_in_dense: whether its outputs are those of its last dense layer.
@@ -194,8 +197,10 @@ class Network:
         num_outputs: int,
         bayesian_layers: str = "hidden",
         bayesian_biases: bool = False,
+        without_channel: bool = False,
     ):
         self.forward, self.num_outputs, self._example_axes = forward, num_outputs, len(example_shape)
+        self.example_shape, self._without_channel = example_shape, without_channel
         # Initial values by name, for a seed [2]; None: those of `Parameter.initial_scale`.
         self.start: Callable[[np.ndarray], dict[str, np.ndarray]] | None = None
         all_declared = self._declare(example_shape)
@@ -216,6 +221,11 @@ class Network:
         self.deterministic = [p for p in self.parameters if not p.bayesian]
         self.num_parameters = sum(p.size for p in self.parameters)
         self.num_bayesian = sum(p.size for p in self.bayesian)
+
+    @property
+    def given_shape(self) -> tuple[int, ...]:
+        """The shape of an example as `apply` takes it."""
+        return (*self.example_shape, 1) if self._without_channel else self.example_shape
 
     def _declare(self, example_shape: tuple[int, ...]) -> list[Parameter]:
         """Return the parameters that the forward function declares, from one run on zeros."""
@@ -247,7 +257,7 @@ class Network:
             return weights[parameter.name]
 
         net = Layers(take, self.num_outputs, self._example_axes, batch_norms, weights.get(DROPOUT))
-        return self.forward(net, x)
+        return self.forward(net, tf.squeeze(x, -1) if self._without_channel else x)
 
     def dropout(self, seed: tf.Tensor) -> dict[str, tf.Tensor]:
         """Return the seed [2] or [S, 2] of the network's own Dropout layers, as weights; {} without such layers."""

@@ -24,16 +24,14 @@ DATA = (X[:48], Y[:48], X[48:], Y[48:])
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
     """A run of a Keras model that was made here, on arrays that are here."""
-    model = keras_zoo.lstm((4, 3, 1), 3)
-    return bnn_hvd.train(
-        network=model, data=DATA, run=tmp_path_factory.mktemp("train") / "mine", batch_size=16, **SMALL
-    )
+    model, folder = keras_zoo.lstm((4, 3), 3), tmp_path_factory.mktemp("train") / "mine"
+    return bnn_hvd.train(network=model, data=DATA, run=folder, batch_size=16, sequences=True, **SMALL)
 
 
 def test_it_is_the_run_of_the_command_line(run, tmp_path):
     """The same model and data by `train`: equal weights to the bit. The run directory has both."""
     flags = [f"--{name}={value}" for name, value in SMALL.items()]
-    data = ("--dataset=npz", f"--data_dir={run.path / 'data.npz'}", "--batch_size=16")
+    data = ("--dataset=npz", f"--data_dir={run.path / 'data.npz'}", "--batch_size=16", "--sequences")
     network = f"--architecture={run.path / 'network.keras'}"
     running.all_succeed(tmp_path / "job", ["train", network, *data, *flags, f"--run={tmp_path / 'run'}"])
     assert running.read_json(tmp_path / "run")["weights_sha256"] == run.summary["weights_sha256"]
@@ -49,7 +47,7 @@ def test_it_goes_on(run):
     with pytest.raises(bnn_hvd.UserError, match="has other data than these"):
         bnn_hvd.train(data=(X, *DATA[1:]), run=run.path)
     with pytest.raises(bnn_hvd.UserError, match="is another model"):
-        bnn_hvd.train(network=keras_zoo.mlp((4, 3, 1), 3), run=run.path)
+        bnn_hvd.train(network=keras_zoo.mlp((4, 3), 3), run=run.path)
 
 
 def test_a_function_of_a_file_and_a_data_set_by_its_flags(tmp_path):
@@ -108,8 +106,7 @@ def assert_equal_predictions(found, p):
 
 
 def test_an_exported_keras_model_gives_the_same_numbers_without_this_package(run, tmp_path):
-    x = X[..., None]
-    assert_equal_predictions(served(run, x, tmp_path), run.predict(x, num_draws=3, seed=5))
+    assert_equal_predictions(served(run, X, tmp_path), run.predict(X, num_draws=3, seed=5))
     assert running.read_json(tmp_path / "saved", "bnn_hvd.json")["class_names"] == ["0", "1", "2"]
     with pytest.raises(bnn_hvd.UserError, match="is there already"):
         run.export(tmp_path / "saved")

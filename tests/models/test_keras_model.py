@@ -98,6 +98,8 @@ def test_weight_samples_at_once_are_those_one_by_one(name):
         np.testing.assert_array_equal(together[s], alone)
         for key, value in seen_alone.items():
             np.testing.assert_array_equal(seen[key][s], value)
+    own_x = network.apply_in_training(network.unflatten(theta), tf.stack([X, X + 1]))[0]
+    np.testing.assert_array_equal(own_x[1], network.apply_in_training(network.unflatten(theta[1]), X + 1)[0])
 
 
 @pytest.mark.parametrize("name", keras_zoo.MODELS)

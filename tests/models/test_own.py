@@ -67,6 +67,20 @@ def test_the_arguments_of_a_function_are_flags(file):
     np.testing.assert_allclose(network.apply(network.unflatten(theta), x), 0.5 * hidden + 0.1, rtol=1e-5)
 
 
+def test_sequences_come_as_they_are(file):
+    config = configured(f"{file}:dense", sequences=True)
+    network = build_network(config, (3, 4, 1), Classes(3))
+    theta, x = network.initial(np.array([1, 2])), tf.random.stateless_normal([2, 3, 4, 1], [0, 1])
+    plain = build(f"{file}:dense")
+    assert network.example_shape == (3, 4)
+    np.testing.assert_array_equal(
+        network.apply(network.unflatten(theta), x), plain.apply(plain.unflatten(theta), x[..., 0])
+    )
+    for shape in ((3, 4, 2), (4,)):
+        with pytest.raises(UserError, match=r"--sequences is for x \[N, T, D\]"):
+            build_network(config, shape, Classes(3))
+
+
 def test_a_module_on_the_path_is_a_network(file, monkeypatch):
     monkeypatch.syspath_prepend(file.parent)
     assert build("my_net:dense").num_parameters == build(f"{file}:dense").num_parameters
