@@ -13,6 +13,7 @@ from bnn_hvd.data.description import Description
 from bnn_hvd.errors import UserError
 from bnn_hvd.inference.method import Draws
 from bnn_hvd.models.layers import Dropout
+from bnn_hvd.models.network import DROPOUT
 from bnn_hvd.prediction.predictor import Predictor
 from bnn_hvd.run import records
 from bnn_hvd.targets import Classes, ImplicitRatings, RealValues
@@ -26,7 +27,7 @@ class Exported(tf.Module):
     def __init__(self, predictor: Predictor, known: Description, draws: Draws):
         super().__init__()
         found = predictor.method.weights(predictor.state, draws)
-        if any(isinstance(value, Dropout) for value in found.values()):
+        if DROPOUT in found or any(isinstance(value, Dropout) for value in found.values()):
             raise UserError(
                 "mc_dropout draws masks for each example, which an exported model can't: export a run of another method"
             )

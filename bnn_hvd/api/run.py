@@ -132,7 +132,7 @@ class Run:
         folder: is made. num_draws: S; the file has S copies of the weights that differ between draws.
 
         Raises:
-          UserError: the folder has files, the run is on ratings, or its draws are masks of our own dropout.
+          UserError: the folder has files, the run is on ratings, or its draws are masks of dropout.
         """
         from bnn_hvd.api import export
 

@@ -119,10 +119,11 @@ def test_an_exported_curve_gives_the_same_numbers_in_the_units_of_its_targets(tm
 
 
 def test_masks_can_not_be_exported(tmp_path):
-    dropout = bnn_hvd.train(network="fc", run=tmp_path / "run", **SMALL | {"method": "mc_dropout"})
-    with pytest.raises(bnn_hvd.UserError, match="draws masks for each example"):
-        dropout.export(tmp_path / "saved")
-    assert not (tmp_path / "saved").exists()
+    for network in ("fc", keras_zoo.mlp):
+        dropout = bnn_hvd.train(network, run=tmp_path / f"run_{callable(network)}", **SMALL | {"method": "mc_dropout"})
+        with pytest.raises(bnn_hvd.UserError, match="draws masks for each example"):
+            dropout.export(tmp_path / "saved")
+        assert not (tmp_path / "saved").exists()
 
 
 def test_the_chains_of_hmc_for_arviz(run, tmp_path, monkeypatch):

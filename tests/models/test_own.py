@@ -13,6 +13,7 @@ from bnn_hvd.models import own
 from bnn_hvd.models.build import build_network
 from bnn_hvd.run import records, rundir
 from bnn_hvd.targets import Classes
+from bnn_hvd.training import train
 
 SHAPE = (3, 4)  # neither a vector nor an image
 NETWORKS = """
@@ -138,6 +139,16 @@ def test_a_run_uses_its_copy_and_says_that_the_file_has_changed(file, tmp_path, 
     file.unlink()
     assert build(f"{file}:dense", run=str(config.folder)).num_parameters == 13 * 8 + 9 * 3
     assert not own.change_note(config)
+
+
+def test_ranks_compare_the_checksum_of_the_file(file, monkeypatch):
+    """What `train` hands to the comparison of the ranks has it, and no file of a network of the registry."""
+    compared = []
+    monkeypatch.setattr(train.cluster, "check_agreement", lambda ranks, facts, host: compared.append(facts))
+    for architecture in (f"{file}:dense", "fc"):
+        train.connect(configured(architecture, threads=1))
+    assert compared[0]["file of the network"] == own.checksum(file)
+    assert "file of the network" not in compared[1]
 
 
 def test_the_flagfile_names_the_file_in_full(file, monkeypatch):
