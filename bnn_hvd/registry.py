@@ -22,7 +22,7 @@ class Row(NamedTuple):
     options: str = ""
 
 
-OWN = "FILE:FUNCTION"  # stands for every network of the user's own
+OWN = "FILE:FUNCTION"  # stands for every network and every data set of the user's own
 NORMALIZATION = "bnn_hvd.config.options:NormalizationOptions"
 
 NETWORKS = {
@@ -117,7 +117,7 @@ DATASETS = {
         "bnn_hvd.data.sine:SineOptions",
     ),
     "table": Row(
-        "bnn_hvd.data.table:table", "your own .csv (with a header) or .npz of columns, for regression",
+        "bnn_hvd.data.table:table", "your own .csv (with a header), .parquet or .npz of columns",
         "bnn_hvd.data.table:TableOptions",
     ),
     "synthetic_ratings": Row(
@@ -128,7 +128,22 @@ DATASETS = {
         "bnn_hvd.data.movielens:movielens", "folder with u.data (ml-100k), ratings.dat (ml-1m) or ratings.csv",
         "bnn_hvd.data.ratings:RatingsOptions",
     ),
-    "npz": Row("bnn_hvd.data.sources:npz", "your own .npz with x_train, y_train, x_test, y_test"),
+    "npy": Row(
+        "bnn_hvd.data.own_arrays:npy", "folder of your own x_train.npy, y_train.npy, ...: larger than memory",
+        "bnn_hvd.config.options:OwnArraysOptions",
+    ),
+    "hdf5": Row(
+        "bnn_hvd.data.own_arrays:hdf5", "your own HDF5 file of x_train, y_train, ...: larger than memory",
+        "bnn_hvd.config.options:OwnArraysOptions",
+    ),
+    "npz": Row(
+        "bnn_hvd.data.own_arrays:npz", "your own .npz with x_train, y_train, and x_test, y_test if there are",
+        "bnn_hvd.config.options:OwnArraysOptions",
+    ),
+    OWN: Row(
+        "", "your own function, as my_data.py:load or package.module:load (docs/data.md)",
+        "bnn_hvd.data.own:OwnDataOptions",
+    ),
 }  # fmt: skip
 
 # A named model stands for these flags.
@@ -164,19 +179,19 @@ def load(rows: Mapping[str, Row], name: str) -> Callable[..., Any]:
 
 
 def is_own(name: str) -> bool:
-    """Return whether this --architecture is of the user's own: FILE.py:FUNCTION, MODULE:FUNCTION or FILE.keras."""
+    """Return whether a choice is of the user's own: FILE.py:FUNCTION, MODULE:FUNCTION, or a network in FILE.keras."""
     return ":" in name or name.endswith(".keras")
 
 
 def short_name(name: str) -> str:
-    """Return the name of a network without its place: that of its function, or of its .keras file."""
+    """Return a choice without its place: of code of the user's own, the name of the function or of the .keras file."""
     return name.rpartition(":")[2].rpartition("/")[2].removesuffix(".keras")
 
 
 def known(rows: Mapping[str, Any], name: str, kind: str = "name") -> str:
     """Return the key of `rows` that equals `name` without regard to case, or raise UserError with the known keys.
 
-    Where `rows` have networks of the user's own, the key of these is OWN.
+    Where `rows` have code of the user's own, the key of this is OWN.
     """
     if OWN in rows and is_own(name):
         return OWN

@@ -87,6 +87,11 @@ class ImplicitRatings(Target):
         return f"implicit ratings of {self.num_items} items"
 
 
+def has_label(y_N: np.ndarray) -> np.ndarray:
+    """Return which examples have a label, bool [N]: a class number that is not negative, or a real value, not NaN."""
+    return y_N >= 0 if y_N.dtype.kind == "i" else ~np.isnan(y_N)
+
+
 def learns_noise(likelihood: str, noise_scale: float) -> bool:
     """Return whether the standard deviation of the noise is learnt, one for all examples."""
     return likelihood == "gaussian" and not noise_scale

@@ -31,8 +31,8 @@ FLOOR_OF = {name: floor for floor, names in enumerate(FLOORS) for name in names.
 LIGHT = {
     "": "errors seeds registry targets legacy config run metrics plots jobs api.run api.predictions api.train",
     "distributed.": "environment launcher particles",
-    "data.": "arrays augment checks description download formats inputs movielens ratings shards sine sources "
-    "standardize table",
+    "data.": "arrays augment checks columns description download formats inputs labels movielens new_data own "
+    "own_arrays places ratings shards sine sources split standardize stored table table_files",
     "training.": "pace plan rank_times schedules stopping",
     "prediction.": "other_data reference statistics",
     "studies.": "launch runs scaling text_table churn.measures pruning.masks",

@@ -26,8 +26,9 @@ def train(
 
     network: as --architecture: "lenet5", "my_net.py:my_net", "my_model.py:build" or "my_model.keras". Or a function of
       a file, or a keras.Model, of which the run keeps a copy; its weights are initialised anew.
-    data: (x_train, y_train, x_test, y_test), or a dict with these keys, as in the .npz of --dataset=npz; the run
-      directory keeps them as data.npz. Without it, flags name the data: dataset="mnist", data_dir="mnist.npz".
+    data: (x_train, y_train, x_test, y_test), or without a test part the first two, or a dict with these keys, as in the
+      .npz of --dataset=npz; real targets need likelihood="gaussian" or "heteroscedastic". The run directory keeps the
+      data as data.npz. Without it, flags name the data: dataset="mnist", data_dir="mnist.npz".
     run: the run directory. train(run="runs/mine") alone goes on with it.
     flags: those of `train`, as method="ivon", epochs=10, batch_size=32.
 
@@ -45,7 +46,7 @@ def train(
         if data is not None:
             _check_named(run, "data")
             given |= {"dataset": "npz", "data_dir": str(_keep_data(folder, data, made).absolute())}
-        if network:
+        if network != "":
             given["architecture"] = network if isinstance(network, str) else _place_of(network, folder, made)
         resolved: TrainConfig = config.make(TrainConfig, **rundir.continued(given))
         from bnn_hvd.training import train as training
@@ -64,9 +65,11 @@ def _keep_data(folder: Path, data: tuple[Any, ...] | Mapping[str, Any], made: li
       UserError: parts are missing, or the run has other data.
     """
     if not isinstance(data, Mapping):
-        if len(data) != len(PARTS):
-            raise UserError(f"data has {len(data)} parts: give ({', '.join(PARTS)}), or a dict with these keys")
-        data = dict(zip(PARTS, data, strict=True))
+        if len(data) not in (2, len(PARTS)):
+            raise UserError(
+                f"data has {len(data)} parts: give ({', '.join(PARTS)}), the first two, or a dict with these keys"
+            )
+        data = dict(zip(PARTS, data, strict=False))
     parts, path = {name: np.asarray(part) for name, part in data.items()}, folder / DATA
     if path.is_file():
         with np.load(path) as kept:

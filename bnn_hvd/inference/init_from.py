@@ -9,10 +9,10 @@ from bnn_hvd.config import TrainConfig, to_flags
 from bnn_hvd.config.flags import shown
 from bnn_hvd.data.description import Description
 from bnn_hvd.errors import UserError
-from bnn_hvd.models import own
 from bnn_hvd.models.build import build_network
 from bnn_hvd.models.network import NOISE, Network
 from bnn_hvd.run import rundir
+from bnn_hvd.run.own_code import KERAS
 
 INPUTS = ("standardize", "standardize_targets")  # flags that say what the weights are given and what they predict
 POSTERIOR = (*INPUTS, "dataset", "noise_scale", "prior_scale", "kl_weight")  # that define the posterior
@@ -43,7 +43,7 @@ def trained_theta(config: TrainConfig, network: Network, alike: tuple[str, ...])
     """
     source = f"--init_from={config.method.init_from}"
     run = Path(config.method.init_from)
-    if run.suffix == own.KERAS:
+    if run.suffix == KERAS:
         return _placed(_of_keras_file(run), network, source)
     there = rundir.read_config(run)
     if there.method.name != "point" or there.method.num_particles:
@@ -70,7 +70,7 @@ def _placed(named: dict[str, np.ndarray], network: Network, source: str) -> np.n
     """Return theta [P] of weights by name; the noise of a likelihood, which no .keras file has, starts at 0."""
     shapes = {name: value.shape for name, value in named.items()}
     wanted = {p.name: p.shape for p in network.parameters}
-    if source.endswith(own.KERAS) and network.learns_noise:
+    if source.endswith(KERAS) and network.learns_noise:
         named, shapes = named | {f"{NOISE}/value": np.zeros(1, np.float32)}, shapes | {f"{NOISE}/value": (1,)}
     if shapes != wanted:
         name = next(name for name in [*wanted, *shapes] if shapes.get(name) != wanted.get(name))

@@ -12,6 +12,7 @@ from bnn_hvd.config import TrainConfig, to_flags
 from bnn_hvd.errors import UserError
 from bnn_hvd.models import own
 from bnn_hvd.models.network import NOISE, Layers, Network
+from bnn_hvd.run.own_code import KERAS, OwnCode
 from bnn_hvd.targets import Target, learns_noise
 
 Forward = Callable[[Layers, tf.Tensor], tf.Tensor]
@@ -28,16 +29,15 @@ def build_network(config: TrainConfig, example_shape: tuple[int, ...], target: T
     likelihood = target.likelihood(config.data.likelihood, config.data.noise_scale)
     num_outputs = target.num_outputs(likelihood)
     noisy = learns_noise(likelihood, config.data.noise_scale)
-    if not own.is_own(config):
+    code = own.code_of(config)
+    if code is None:
         return _network(_built_in(config), noisy, example_shape, num_outputs, config)
     try:
-        return _own(config, noisy, example_shape, num_outputs)
+        return _own(code, noisy, example_shape, num_outputs, config)
     except UserError as error:
-        text = str(error)
-        where = f"--architecture={config.network.architecture}"
-        raise error if text.startswith("--") else UserError(f"{where}: {text}") from error
-    except Exception as error:  # noqa: BLE001 - whatever the user's code raises
-        own.refuse_error(config, f"calling it on examples of the shape {list(example_shape)}", error)
+        raise error if str(error).startswith("--") else code.error(str(error)) from error
+    except Exception as error:
+        raise code.error_in(f"calling it on examples of the shape {list(example_shape)}", error) from error
 
 
 def _network(
@@ -46,7 +46,7 @@ def _network(
     return Network(
         functools.partial(_with_noise, forward) if noisy else forward, example_shape, num_outputs,
         config.network.bayesian_layers, config.network.bayesian_biases,
-        without_channel=own.is_own(config) and config.network.options.sequences,
+        without_channel=getattr(config.network.options, "sequences", False),
     )  # fmt: skip
 
 
@@ -57,9 +57,10 @@ def _built_in(config: TrainConfig) -> Forward:
     return functools.partial(function, **{name: flags[name] for name in takes})
 
 
-def _own(config: TrainConfig, noisy: bool, example_shape: tuple[int, ...], num_outputs: int) -> Network:
+def _own(code: OwnCode, noisy: bool, example_shape: tuple[int, ...], num_outputs: int, config: TrainConfig) -> Network:
     """Return a network of the user's own: `my_net(net, x)`, or a Keras model of `build(example_shape, num_outputs)`."""
-    function = None if own.is_keras_file(config) else own.load_function(config)
+    arguments = config.network.options.architecture_args
+    function = None if code.value.endswith(KERAS) else code.load(arguments, first=2)
     if config.network.options.sequences:
         if len(example_shape) != 3 or example_shape[-1] != 1:
             raise UserError(
@@ -77,7 +78,7 @@ def _own(config: TrainConfig, noisy: bool, example_shape: tuple[int, ...], num_o
     if function:
         build: keras_model.Build = functools.partial(function, example_shape, num_outputs)
     else:
-        build = keras_model.from_file(own.file(config))
+        build = keras_model.from_file(code.file())
     model = keras_model.KerasForward(build, example_shape, num_outputs)
     network = _network(model, noisy, example_shape, num_outputs, config)
     network.start, network.is_keras = model.initial, True

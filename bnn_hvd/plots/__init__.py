@@ -39,10 +39,11 @@ FIGURES = {
     "traces": Row(chains.traces, records.CHAINS, "train", optional=True),
     "predictive_draws_confident": Row(predictive.confident, records.PREDICTIVE, "predict", "probs_NC"),
     "predictive_draws_doubtful": Row(predictive.doubtful, records.PREDICTIVE, "predict", "probs_NC"),
-    "reliability": Row(calibration.reliability, records.PREDICTIVE, "predict", "probs_NC"),
+    "reliability": Row(calibration.reliability, records.PREDICTIVE, "predict", "labels_N"),
     "uncertainty_histogram": Row(calibration.uncertainty_histogram, records.PREDICTIVE, "predict", "probs_NC"),
     "curve": Row(regression.curve, records.PREDICTIVE, "predict", "grid_x_G"),
     "particles": Row(regression.particles, records.PREDICTIVE, "predict", "grid_x_G"),
+    "predictions": Row(regression.predictions, records.PREDICTIVE, "predict", "mean_N"),
     "calibration": Row(regression.calibration, records.PREDICTIVE, "predict", "pit_N"),
     "recommendations": Row(recommendations.recommendations, records.RECOMMENDATIONS, "predict", optional=True),
 }

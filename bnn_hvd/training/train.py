@@ -7,22 +7,22 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-from bnn_hvd.config import TrainConfig, to_flagfile
-from bnn_hvd.data import sources, staging
+from bnn_hvd.config import TrainConfig, to_flags
+from bnn_hvd.data import own, sources, staging
 from bnn_hvd.data.arrays import Arrays
-from bnn_hvd.data.pipeline import Examples, Shard
-from bnn_hvd.distributed import cluster, machine
+from bnn_hvd.data.pipeline import Examples, Shard, StoredExamples
+from bnn_hvd.data.stored import StoredArray
+from bnn_hvd.distributed import cluster, machine, network
 from bnn_hvd.distributed.cluster import Cluster, Communication
 from bnn_hvd.errors import EXIT_INTERRUPTED
 from bnn_hvd.inference import checksums
 from bnn_hvd.inference.compression import COMPRESSIONS
 from bnn_hvd.inference.hmc import Hmc
 from bnn_hvd.metrics.convergence import Verdict
-from bnn_hvd.models import own
+from bnn_hvd.models import own as own_network
 from bnn_hvd.prediction.predictor import Predictor
-from bnn_hvd.run import checkpoint, provenance, records, rundir
+from bnn_hvd.run import checkpoint, lock, provenance, records, rundir
 from bnn_hvd.run.checkpoint import Progress
-from bnn_hvd.run.lock import claimed
 from bnn_hvd.run.records import Stopwatch
 from bnn_hvd.training import agreement, chain_report, pace, report, verdict
 from bnn_hvd.training.agreement import Outcome
@@ -32,7 +32,7 @@ from bnn_hvd.training.plan import Call, Plan
 from bnn_hvd.training.population import GatheredState
 from bnn_hvd.training.stopping import StopRequest
 from bnn_hvd.training.task import Task, prepare
-from bnn_hvd.training.watchdog import Watchdog
+from bnn_hvd.training.watchdog import Place, Watchdog
 
 Scores = dict[str, Any]  # by name, of an evaluation on the test part
 
@@ -68,7 +68,7 @@ def main(config: TrainConfig) -> int:
         if ranks.is_root:
             print(report.plan_text(task))
         return 0
-    with claimed(config.folder, ranks):  # before anything of the run directory is read
+    with lock.claimed(config.folder, ranks):  # before anything of the run directory is read
         return train(open_task(config, ranks, threads))
 
 
@@ -76,7 +76,7 @@ def connect(config: TrainConfig) -> tuple[Cluster, int]:
     """Return the ranks that the launcher started, and the number of threads of this one.
 
     Raises:
-      UserError: versions, code or flags differ between the ranks.
+      UserError: versions, code or flags differ between the ranks, or rank 0 does not see the whole run directory.
     """
     options = config.machine
     communication = Communication(
@@ -88,7 +88,14 @@ def connect(config: TrainConfig) -> tuple[Cluster, int]:
     )
     ranks = cluster.connect(communication)
     threads = machine.set_up(options.threads, ranks, options.deterministic, config.method.options.full_batch)
-    facts = provenance.fingerprint(to_flagfile(config)) | own.checksums(config)
+    flags = to_flags(config)
+    views = ranks.gather((rundir.view(config.folder), flags))
+    same_flags = all(other == flags for _, other in views)
+    rundir.check_views(config.folder, [view for view, _ in views], same_flags)
+    facts = provenance.fingerprint(flags)
+    for what, code in (("data set", own.code_of(config)), ("network", own_network.code_of(config))):
+        if code:
+            facts |= {f"file of the {what}": code.checksum()}
     cluster.check_agreement(ranks, facts, socket.gethostname())
     return ranks, threads
 
@@ -96,13 +103,15 @@ def connect(config: TrainConfig) -> tuple[Cluster, int]:
 def open_task(config: TrainConfig, ranks: Cluster, threads: int) -> Task:
     """Return what this rank trains. All that a command can be refused for is checked here, and nothing is written."""
     cluster.on_root(ranks, lambda: rundir.check_same_run(config))
-    own.say_change(config, ranks.is_root)
+    own_network.say_change(config, ranks.is_root)
     return prepare(config, load(config, ranks), ranks, threads)
 
 
 def load(config: TrainConfig, ranks: Cluster) -> Arrays:
     """Return the data. Every rank reads them, with --stage_dir from a copy on its own host."""
-    arrays = sources.load_configured(config.data, staging.stage(config.data.data_dir, config.data.stage_dir, ranks))
+    path = staging.stage(config.data.data_dir, config.data.stage_dir, ranks)
+    arrays = cluster.on_each(ranks, lambda: sources.load_configured(config, path))
+    own.say_change(config, ranks.is_root)
     for note in arrays.notes if ranks.is_root else ():
         print(f"bnn_hvd: note: {note}", file=sys.stderr, flush=True)
     return arrays
@@ -115,13 +124,14 @@ def train(task: Task) -> int:
     progress = plan.advance(task.population.progress, 0)
     gathered = GatheredState(task.method, task.state, task.population, config)
     loop = make_loop(task)
-    write_start(task)
+    places = ranks.gather(Place(socket.gethostname(), network.addresses(), lock.holder(config.folder)))
+    write_start(task, [place.host for place in places])
     if config.machine.checksums:
         loop = checksums.writing(loop, config.folder, progress, ranks.is_root)
     with (
         Logbook(config.folder, plan, progress, ranks) as logbook,
         StopRequest(config.run.max_runtime_s) as stop,
-        Watchdog(config.folder, ranks, config.machine.stall_timeout_s) as watchdog,
+        Watchdog(config.folder, ranks, config.machine.stall_timeout_s, places) as watchdog,
     ):
         evaluate = make_evaluate(task, gathered, logbook)
         logbook.say(report.start_text(task, progress))
@@ -139,6 +149,8 @@ def train(task: Task) -> int:
         if scores:
             logbook.say("\n".join(filter(None, [found.why, report.end_text(task, progress)])))
     ranks.barrier()
+    if ranks.is_root:
+        watchdog.forget()
     return 0 if scores else EXIT_INTERRUPTED
 
 
@@ -146,8 +158,15 @@ def make_loop(task: Task) -> Loop:
     """Return the compiled loop over this rank's examples."""
     config, plan = task.config, task.plan
     known = task.description
-    part = (task.arrays.x_train, known.target.standardized(task.arrays.y_train), known.standardizer)
-    examples = Shard(*part, plan.shard) if plan.full_batch else Examples(*part, bool(config.data.augment))
+    x, y = task.arrays.x_train, known.target.standardized(task.arrays.y_train)
+    augmented = bool(config.data.augment)
+    examples: Examples
+    if plan.full_batch:
+        examples = Shard(x, y, known.standardizer, plan.shard)
+    elif isinstance(x, StoredArray):
+        examples = StoredExamples(x, y, known.standardizer, augmented, plan.batch_shape)
+    else:
+        examples = Examples(x, y, known.standardizer, augmented)
     return compile_loop(task.step, task.state, examples, plan.batch_shape, task.ranks)
 
 
@@ -263,13 +282,18 @@ def save(task: Task, progress: Progress) -> None:
         checkpoint.save(task.config.folder / records.CHECKPOINTS, arrays, progress, task.config.run.keep)
 
 
-def write_start(task: Task) -> None:
-    """Let rank 0 write the description of the run, and the provenance of this session: hosts, versions, threads."""
+def write_start(task: Task, hosts: list[str]) -> None:
+    """Let rank 0 write the description of the run, and the provenance of this session: hosts, versions, threads.
+
+    hosts: of each rank.
+    """
     config, ranks = task.config, task.ranks
-    session = provenance.session(ranks.gather(socket.gethostname()), ranks.size, task.threads)
+    session = provenance.session(hosts, ranks.size, task.threads)
     if ranks.is_root:
         records.make_run_directory(config.folder)
-        own.keep_copy(config)
+        for code in (own.code_of(config), own_network.code_of(config)):
+            if code:
+                code.keep_copy()
         rundir.describe(config, task.description.to_dict())
         path = config.folder / records.PROVENANCE
         records.write_json(path, [*(records.read_json(path) if path.exists() else []), session])

@@ -60,7 +60,7 @@ def test_a_function_of_a_file_and_a_data_set_by_its_flags(tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "what"),
     [
-        ({"data": DATA[:2]}, "data has 2 parts"),
+        ({"data": DATA[:3]}, "data has 3 parts"),
         ({"data": DATA, "run": ""}, "name it, as run='runs/mine'"),
         ({"network": 3}, "network is int"),
         ({"network": lambda net, x: x}, "not at the top of a file"),

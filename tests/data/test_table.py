@@ -60,12 +60,16 @@ def test_npz_columns_may_have_several_numbers(tmp_path):
     ("text", "target", "says"),
     [
         ("a,y\n" + "1,2\n" * 9, "z", "no column 'z' for --target; it has a, y"),
-        ("a,y\n1,2\n1,x\n", "y", "row 2, column 'y' holds 'x', which is no number"),
-        ("a,y\n1,2\n1\n", "y", "row 2 has 1 cells, the header 2"),
+        ("a,y\n1,2\n1,x\n", "y", r"row 1 \(from 0\), column 'y' holds 'x', which is no number, beside numbers"),
+        ("a,y\n1,2\n1\n", "y", r"row 1 \(from 0\) has 1 cells, the header 2"),
         ("y\n1\n2\n3\n4\n5\n", "y", "beside at least one other"),
         ("a,y\n1,2\n", "y", "has 1 rows: --test_fraction=0.2 leaves none"),
         ("a,a,y\n1,2,3\n", "y", "two columns have the same name"),
-        ("a,y\n" + "1,2\n" * 9 + "1,nan\n" * 9, "y", "is NaN or infinite"),
+        (
+            "a,y\n" + "1,2\n" * 9 + "1,nan\n" * 9,
+            "y",
+            r"column 'y', the target, has no value in row 9 \(from 0\), as 9 of 18 rows",
+        ),
         ("", "y", "no column 'y'"),
         ("a,y\n" + "1,1e39\n" * 9, "y", "is NaN or infinite"),
         ("a,y\n1," + "2" * 200_000, "y", "can't be read .*field larger"),
@@ -112,4 +116,4 @@ def test_a_table_without_a_target_says_what_there_is(tmp_path):
 def test_a_note_says_which_columns_are_inputs(tmp_path):
     """A second target among them would be an input that nobody knows when predicting."""
     (note,) = sources.load("table", write(tmp_path, "a,y,y2\n" + rows(9)), target="y").notes
-    assert "the inputs are a, y2, all columns but the target: remove a column that is not known" in note
+    assert "the inputs are a, y2, all columns but the target: leave out one that is not known" in note

@@ -256,7 +256,7 @@ def test_initial_weights_follow_from_the_seed_and_leave_the_users_generator_alon
         ("no_weights", "no trainable kernel"),
         ("stateful", "training changes .*count, and only batch norms"),
         ("raises", "raises NameError"),
-        ("nowhere", "has no function nowhere; its functions are mlp, lenet"),
+        ("nowhere", "has no function 'nowhere'; its functions are mlp, lenet"),
     ],
 )
 def test_wrong_models_are_refused(name, what):

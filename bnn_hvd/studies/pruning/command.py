@@ -15,7 +15,7 @@ from bnn_hvd.models import own
 from bnn_hvd.plots import pruning as figures
 from bnn_hvd.plots import style
 from bnn_hvd.prediction import predict
-from bnn_hvd.prediction.other_data import load_like
+from bnn_hvd.prediction.other_data import load_labelled
 from bnn_hvd.prediction.predictor import Predictor
 from bnn_hvd.run import checkpoint, records, rundir
 from bnn_hvd.studies.pruning import masks
@@ -32,7 +32,7 @@ def main(config: PruneConfig) -> int:
     trained, known = rundir.read_config(run), predict.read_description(run)
     fractions = parse_fractions(config.fractions)
     check(config, trained)
-    arrays = load_like(trained, known, config.data_dir)
+    arrays = load_labelled(trained, known, config.data_dir)
 
     ranks = cluster.connect()
     machine.set_up(config.threads, ranks)
@@ -108,8 +108,9 @@ def write_run(config: PruneConfig, trained: TrainConfig, pruner: Pruner) -> None
     pruned_P = pruner.mask(criterion, config.write_fraction)
     arrays[PARAMS] = pruner.params(pruned_P)
     records.make_run_directory(run)
-    if own.is_own(trained):
-        own.keep_copy(trained.replace(run=str(run)), own.file(trained))
+    code, copied = own.code_of(trained), own.code_of(trained.replace(run=str(run)))
+    if code and copied:
+        copied.keep_copy(code.file())
     rundir.describe(trained.replace(run=str(run)), rundir.read_data(Path(config.run)))
     progress = checkpoint.read_progress(arrays)
     stored = {name: value for name, value in arrays.items() if not checkpoint.is_progress(name)}
