@@ -60,7 +60,7 @@ def loop_and_predictor(flags: dict[str, Any], data: Any, ranks: Any = None) -> t
     from bnn_hvd.data.pipeline import Examples
     from bnn_hvd.distributed.cluster import Solo
     from bnn_hvd.inference.build import build_method
-    from bnn_hvd.models.network import build_network
+    from bnn_hvd.models.build import build_network
     from bnn_hvd.prediction.predictor import Predictor
     from bnn_hvd.targets import Classes
     from bnn_hvd.training.loop import compile_loop

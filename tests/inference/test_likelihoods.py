@@ -10,7 +10,7 @@ from bnn_hvd.data.arrays import Arrays
 from bnn_hvd.errors import UserError
 from bnn_hvd.inference import likelihoods
 from bnn_hvd.inference.likelihoods import Bernoulli, Categorical, Gaussian
-from bnn_hvd.models.network import build_network
+from bnn_hvd.models.build import build_network
 from bnn_hvd.targets import Classes, ImplicitRatings, RealValues
 
 RANDOM = np.random.default_rng(0)

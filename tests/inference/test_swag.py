@@ -15,7 +15,8 @@ from bnn_hvd.inference.controls import Controls
 from bnn_hvd.inference.likelihoods import Categorical
 from bnn_hvd.inference.method import State
 from bnn_hvd.inference.swag import Swag, collection
-from bnn_hvd.models.network import Network, build_network
+from bnn_hvd.models.build import build_network
+from bnn_hvd.models.network import Network
 from bnn_hvd.targets import Classes
 
 RANDOM = np.random.default_rng(0)
