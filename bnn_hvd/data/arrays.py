@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from bnn_hvd.targets import Classes, ImplicitRatings, RealValues, Target
+from bnn_hvd.targets import Classes, ImplicitRatings, RealValues, RealVectors, Target
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,9 +27,9 @@ class Arrays:
 
     x: images [N, H, W, C] or vectors [N, D], uint8 if the file has uint8, else float32; for ratings the number of
     the user [N, 1], int32.
-    y: class numbers [N], int32; real values [N], float32 (num_classes is 0); or implicit ratings [N, I], int8
+    y: class numbers [N], int32; real values [N] or [N, D], float32 (num_classes is 0); or implicit ratings [N, I], int8
     (data/ratings.py; num_classes is 0).
-    input_names: the names of a table's columns.
+    input_names: the names of a table's columns. target_names: those of the D columns of y [N, D].
     x_grid: inputs [G, 1] at which a prediction is drawn; truth_grid: the curve without noise there [G].
     catalogue: the names of users and items, for ratings.
     notes: what a user may not expect of these data, a sentence each; `train` prints them.
@@ -42,6 +42,7 @@ class Arrays:
     num_classes: int
     class_names: tuple[str, ...]
     input_names: tuple[str, ...] = ()
+    target_names: tuple[str, ...] = ()
     x_grid: np.ndarray | None = None
     truth_grid: np.ndarray | None = None
     catalogue: Catalogue | None = None
@@ -53,4 +54,7 @@ class Arrays:
             return Classes(self.num_classes)
         if self.catalogue:
             return ImplicitRatings(len(self.catalogue.titles))
+        if self.target_names:
+            vectors = RealVectors.fitted(self.target_names, self.y_train)
+            return vectors if standardize else RealVectors.unscaled(self.target_names)
         return RealValues.fitted(self.y_train) if standardize else RealValues()

@@ -17,6 +17,7 @@ from bnn_hvd.config.options import FILES, DataOptions
 from bnn_hvd.data import checks, formats
 from bnn_hvd.data.arrays import Arrays
 from bnn_hvd.errors import UserError
+from bnn_hvd.targets import RealValues
 
 NUM_TEST_DIGITS = 360
 IDX_STEMS = {"x_train": "train-images", "y_train": "train-labels", "x_test": "t10k-images", "y_test": "t10k-labels"}
@@ -93,10 +94,18 @@ def load_configured(config: DataConfig, data_dir: str = "") -> Arrays:
       UserError: as `load`, or images are to be augmented and these are none.
     """
     arrays = load(config.dataset, data_dir or config.data_dir, **dataclasses.asdict(config.options))
+    if config.likelihood == "gaussian_mixture" and isinstance(arrays.target(), RealValues):
+        arrays = _as_column(arrays, getattr(config.options, "target", ""))
     if config.augment and arrays.x_train.ndim != 4:
         width = arrays.x_train.shape[-1]
         raise UserError(f"--augment crops and flips images, but these are vectors of {width}: leave it out")
     return arrays
+
+
+def _as_column(arrays: Arrays, name: str) -> Arrays:
+    """Return the data with their only target as a column [N, 1], as mixtures take it."""
+    y_train, y_test = arrays.y_train[:, None], arrays.y_test[:, None]
+    return dataclasses.replace(arrays, y_train=y_train, y_test=y_test, target_names=(name or "y",))
 
 
 def digits(path: str) -> Arrays:

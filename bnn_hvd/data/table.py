@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from bnn_hvd.config import lists
 from bnn_hvd.config.flags import flag
 from bnn_hvd.config.options import FILES, REAL_TARGETS, DataOptions, HeldOutOptions
 from bnn_hvd.data.arrays import Arrays
@@ -19,11 +20,13 @@ class TableOptions(HeldOutOptions, DataOptions):
 
     takes = FILES | REAL_TARGETS | {"standardize"}
 
-    target: str = flag("", "data", "column of the table to predict")
+    target: str = flag("", "data", "column of the table to predict, or several of them, a,b")
 
 
 def table(path: str, *, target: str, test_fraction: float = 0.2) -> Arrays:
     """Return the column `target` as real values [N], and all others, in their order, as inputs [N, D].
+
+    target: several names, as in a,b, give real values [N, T] in that order. A column whose own name has a comma is one.
 
     The test part is a fraction of the rows, rounded down, from a shuffle that is the same for every --seed. An .npz
     may have columns of shape [N] or [N, D].
@@ -39,17 +42,26 @@ def table(path: str, *, target: str, test_fraction: float = 0.2) -> Arrays:
     columns = _npz(file) if file.suffix == ".npz" else _csv(file)
     if not target:
         raise UserError(f"--dataset=table needs --target, the column to predict; {file} has {', '.join(columns)}")
-    if target not in columns:
-        raise UserError(f"{file} has no column {target!r} for --target; it has {', '.join(columns)}")
-    y = columns.pop(target)
-    if y.ndim != 1 or not columns:
-        raise UserError(f"{file}: the target must be a single column [N], beside at least one other")
-    lengths = {name: len(column) for name, column in {**columns, target: y}.items()}
+    lengths = {name: len(column) for name, column in columns.items()}
     if len(set(lengths.values())) > 1:
         raise UserError(f"{file}: its columns have different lengths, {lengths}: make them equal")
+    names = (target,) if target in columns else tuple(lists.words(target))
+    y = _take_targets(columns, names, file)
     with np.errstate(over="ignore"):  # a float64 beyond float32 becomes infinite, which `checks.check` reports
         x, y = np.column_stack(list(columns.values())).astype(np.float32), y.astype(np.float32)
-    return dataclasses.replace(_split(x, y, file, test_fraction), input_names=tuple(_names(columns)))
+    found = _split(x, y, file, test_fraction)
+    return dataclasses.replace(found, input_names=tuple(_names(columns)), target_names=names if len(names) > 1 else ())
+
+
+def _take_targets(columns: dict[str, np.ndarray], names: tuple[str, ...], file: Path) -> np.ndarray:
+    """Remove the target from the columns, and return it: [N], or [N, T] for several names."""
+    for name in names:
+        if name not in columns:
+            raise UserError(f"{file} has no column {name!r} for --target; it has {', '.join(columns)}")
+    found = [columns.pop(name) for name in names]
+    if any(column.ndim != 1 for column in found) or not columns:
+        raise UserError(f"{file}: a target must be a single column [N], beside at least one other")
+    return found[0] if len(found) == 1 else np.column_stack(found)
 
 
 def _names(columns: dict[str, np.ndarray]) -> Iterator[str]:

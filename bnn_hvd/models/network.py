@@ -20,10 +20,10 @@ from bnn_hvd.config import TrainConfig, to_flags
 from bnn_hvd.errors import UserError
 from bnn_hvd.models import layers
 from bnn_hvd.noise import Gradient
-from bnn_hvd.targets import Target, learns_noise
+from bnn_hvd.targets import Target
 
 CACHE_LINE = 16  # floats
-NOISE = "noise"  # the parameter that is the log scale of a Gaussian's noise
+NOISE = "noise"  # the parameter with the log scales of a Gaussian's noise, one per column of the target
 STATISTICS = "batch statistics"  # key of the running means and variances of batch norms among a network's weights
 
 
@@ -128,9 +128,9 @@ class Layers:
         )
         return layers.frn(x, gain, shift, threshold)
 
-    def free(self, name: str) -> tf.Tensor:
-        """Return a scalar parameter outside the layers, [1] or [S, 1]. It starts at 0 and is never Bayesian."""
-        return self._take(Parameter(name, "value", (1,)))
+    def free(self, name: str, size: int) -> tf.Tensor:
+        """Return a parameter outside the layers, [size] or [S, size]. It starts at 0 and is never Bayesian."""
+        return self._take(Parameter(name, "value", (size,)))
 
     def local(self, name: str, kind: str, size: int, prior_scale: float = 0.0) -> tf.Tensor:
         """Return the local latents of the examples of x: [N, size] or [S, N, size]."""
@@ -172,7 +172,7 @@ class Network:
       bayesian, deterministic: the parameters that have a distribution under vi, and the others.
       local_parameters: those of which each example has its own (local latents); they are in none of the above.
       num_parameters, num_bayesian, num_local: P, B and L, counted in numbers.
-      learns_noise: whether the last parameter is the log scale of a Gaussian's noise, one number.
+      num_noise_scales: how many numbers at the end of theta are log scales of a Gaussian's noise.
       initial_statistics: initial means and variances of the batch norms, [V]; they are no parameters.
     """
 
@@ -196,9 +196,9 @@ class Network:
             declared[i] = dataclasses.replace(
                 p, bayesian=in_layer and (p.is_kernel or (bayesian_biases and p.kind == "bias"))
             )
-        self.parameters = sorted(declared, key=lambda p: (not p.bayesian, bool(p.size % CACHE_LINE)))
-        self.learns_noise = any(p.layer == NOISE for p in self.parameters)
-        assert not self.learns_noise or self.parameters[-1].layer == NOISE, "the optimizer looks for it at the end"
+        # The optimizer looks for the noise at the end.
+        self.parameters = sorted(declared, key=lambda p: (not p.bayesian, p.layer == NOISE, bool(p.size % CACHE_LINE)))
+        self.num_noise_scales = sum(p.size for p in self.parameters if p.layer == NOISE)
         self.bayesian = [p for p in self.parameters if p.bayesian]
         self.deterministic = [p for p in self.parameters if not p.bayesian]
         self.num_parameters = sum(p.size for p in self.parameters)
@@ -319,16 +319,16 @@ def build_network(config: TrainConfig, example_shape: tuple[int, ...], target: T
     function, flags = registry.load(registry.NETWORKS, config.network.architecture), to_flags(config)
     takes = [p.name for p in inspect.signature(function).parameters.values() if p.kind is p.KEYWORD_ONLY]
     forward = functools.partial(function, **{name: flags[name] for name in takes})
-    if learns_noise(likelihood, config.data.noise_scale):
-        forward = functools.partial(_with_noise, forward)
+    if scales := target.num_noise_scales(likelihood, config.data.noise_scale):
+        forward = functools.partial(_with_noise, forward, scales)
     return Network(
-        forward, example_shape, target.num_outputs(likelihood), config.network.bayesian_layers,
+        forward, example_shape, target.num_outputs(likelihood, config.data.components), config.network.bayesian_layers,
         config.network.bayesian_biases,
     )  # fmt: skip
 
 
-def _with_noise(forward: Callable[[Layers, tf.Tensor], tf.Tensor], net: Layers, x: tf.Tensor) -> tf.Tensor:
-    """Append to the outputs the log scale of the noise: a learnt parameter, the same for all examples."""
+def _with_noise(forward: Callable[[Layers, tf.Tensor], tf.Tensor], scales: int, net: Layers, x: tf.Tensor) -> tf.Tensor:
+    """Append to the outputs the log scales of the noise: learnt parameters, the same for all examples."""
     outputs = forward(net, x)
-    noise = tf.broadcast_to(net.free(NOISE)[..., None, :], [*outputs.shape[:-2], tf.shape(outputs)[-2], 1])
-    return tf.concat([outputs, noise], -1)
+    noise = net.free(NOISE, scales)[..., None, :]
+    return tf.concat([outputs, tf.broadcast_to(noise, [*outputs.shape[:-2], tf.shape(outputs)[-2], scales])], -1)

@@ -15,7 +15,7 @@ from bnn_hvd.errors import UserError
 from bnn_hvd.inference.build import build_method
 from bnn_hvd.metrics import pareto
 from bnn_hvd.models.network import build_network
-from bnn_hvd.prediction import classes, ratings, reals
+from bnn_hvd.prediction import classes, ratings, reals, vectors
 from bnn_hvd.prediction.other_data import load_like
 from bnn_hvd.prediction.place import Origin, choose_folder
 from bnn_hvd.prediction.posterior_check import PosteriorCheck, check_lines
@@ -25,9 +25,11 @@ from bnn_hvd.run import checkpoint, records, rundir
 from bnn_hvd.run.checkpoint import Arrays
 from bnn_hvd.run.heartbeat import Heartbeat
 from bnn_hvd.run.records import Stopwatch
-from bnn_hvd.targets import Classes, ImplicitRatings, RealValues, Target
+from bnn_hvd.targets import Classes, ImplicitRatings, RealValues, RealVectors, Target
 
-KINDS: dict[type[Target], ModuleType] = {Classes: classes, RealValues: reals, ImplicitRatings: ratings}
+KINDS: dict[type[Target], ModuleType] = {
+    Classes: classes, RealValues: reals, RealVectors: vectors, ImplicitRatings: ratings,
+}  # fmt: skip
 
 
 def main(config: PredictConfig) -> int:

@@ -1,0 +1,86 @@
+"""What `predict` writes for targets with several columns, in their units.
+
+Legend: S draws, N examples, M out-of-distribution examples (at the end of a name), D columns, Q quantiles.
+"""
+
+from typing import Any
+
+import numpy as np
+
+from bnn_hvd.config import PredictConfig
+from bnn_hvd.data.arrays import Arrays
+from bnn_hvd.metrics import classification, fidelity, normal_mixtures, regression
+from bnn_hvd.metrics.normal_mixtures import Mixtures
+from bnn_hvd.prediction import statistics
+from bnn_hvd.prediction.predictor import Found, Predictor, Result
+
+PARTS = {"total": "predictive_entropy_N", "aleatoric": "expected_entropy_N", "epistemic": "mutual_information_N"}
+COMPARED = ("mean_ND", "epistemic_std_ND")  # with --reference
+
+
+def predict(predictor: Predictor, arrays: Arrays, config: PredictConfig) -> Result:
+    """Return the arrays of predictive.npz and the content of uncertainty.json, on every rank.
+
+    Quantiles are of the predictive distribution of each column, that is, of new observations. The statistics over the
+    means of the draws, without the noise, are called `_of_means`.
+    """
+    wanted = statistics.Wanted.of(config)
+
+    def reduce(draws: Mixtures, at: slice) -> Found:
+        means_SND = np.einsum("snk,snkd->snd", np.exp(draws.log_weight_SNK), draws.mean_SNKD)
+        found = wanted.statistics(means_SND).items()
+        named = {statistics.key(f"{name}_of_means", "ND"): values for name, values in found}
+        if wanted.quantiles:
+            columns = range(arrays.y_test.shape[1])
+            each = [regression.quantiles(draws.column(d), wanted.quantiles) for d in columns]
+            named[statistics.key("quantiles", "ND")] = np.stack(each, axis=-1)
+        # Blocks are joined along their first axis, which is that of the examples.
+        named = {name: np.moveaxis(v, 0, 1) if name.endswith("QND") else v for name, v in named.items()}
+        return normal_mixtures.score_examples(draws, arrays.y_test[at], at.start) | named
+
+    found = predictor.reduce_mixtures_of_columns(arrays.x_test, config.num_draws, reduce)
+    found = {name: np.moveaxis(v, 1, 0) if name.endswith("QND") else v for name, v in found.items()}
+    report = normal_mixtures.summary(found, arrays.y_test, arrays.target_names)
+    report |= {f"{part}_uncertainty": float(found[name].mean()) for part, name in PARTS.items()}
+    for part in PARTS:
+        spread_D = np.sqrt(np.mean(found[f"{part}_std_ND"] ** 2, axis=0))
+        report |= {f"{part}_std_{name}": float(std) for name, std in zip(arrays.target_names, spread_D, strict=True)}
+    own = {"y_ND": arrays.y_test, "target_names": np.array(arrays.target_names)}
+    return found | own | wanted.labels(), report
+
+
+def predict_ood(predictor: Predictor, ood: Arrays, config: PredictConfig, test: Found) -> Result:
+    """Return the arrays of out-of-distribution data, and how well uncertainty separates them from the test part."""
+    found = predictor.reduce_mixtures_of_columns(
+        ood.x_test, config.num_draws,
+        lambda draws, at: normal_mixtures.score_examples(draws, ood.y_test[at], at.start),
+    )  # fmt: skip
+    arrays = {f"ood_{name.replace('_N', '_M', 1)}": values for name, values in found.items() if name != "values_NMD"}
+    return arrays, separation(test, found)
+
+
+def separation(test: Found, ood: Found) -> dict[str, float]:
+    """Return the AUROC of measures of uncertainty as detectors of out-of-distribution data."""
+    names = {"auroc_entropy": PARTS["total"], "auroc_mutual_information": PARTS["epistemic"]}
+    if not (test[PARTS["epistemic"]].any() or ood[PARTS["epistemic"]].any()):
+        del names["auroc_mutual_information"]  # of one draw: it separates nothing
+    return {key: classification.auroc(test[name], ood[name]) for key, name in names.items()}
+
+
+def compare(found: Found, reference: Found) -> dict[str, float]:
+    """Return how far the means and the epistemic variances are from a reference's, in standard deviations of it."""
+    scale_D = reference["mean_ND"].std(axis=0)
+    variances = (np.mean((part["epistemic_std_ND"] / scale_D) ** 2, axis=-1) for part in (found, reference))
+    return {
+        "rms_difference_of_means": regression.rmse(found["mean_ND"] / scale_D, reference["mean_ND"] / scale_D),
+        **fidelity.compare_epistemic(*variances),
+    }
+
+
+def text(report: dict[str, Any]) -> list[str]:
+    """Return the lines that `predict` prints."""
+    shown = ("nll", "region_coverage", "rmse_", "crps_", "coverage_90_")
+    lines = [f"{name:32} {value:.4f}" for name, value in report.items() if name.startswith(shown)]
+    lines += [f"{name:32} {report[name]:.4f} nats" for name in report if name.endswith("_uncertainty")]
+    ood = report.get("ood", {})
+    return lines + [f"ood {name:28} {value:.4f}" for name, value in ood.items() if name.startswith("auroc")]
