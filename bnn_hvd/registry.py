@@ -49,6 +49,10 @@ NETWORKS = {
         "bnn_hvd.models.vgg:vgg16", "thirteen 3x3 convs in five blocks, dense output; with --normalization=frn and "
         "adam, take --learning_rate=3e-4 or less", NORMALIZATION,
     ),
+    "gw": Row(
+        "bnn_hvd.models.gw:gw", "four convolutions over time, each with a max-pool of 4, dense 128, output",
+        "bnn_hvd.models.gw:GwOptions",
+    ),
     "matrix_factorisation": Row(
         "bnn_hvd.models.factorisation:matrix_factorisation",
         "--num_factors and a bias of each user and each item, for recommendation from implicit ratings",

@@ -113,6 +113,11 @@ class Layers:
         kernel = Parameter(name, "kernel", (width, width, x.shape[-1], filters), initial_gain=initial_gain)
         return layers.conv(x, self._take(kernel), self._bias(kernel), pool, stride)
 
+    def conv1d(self, name: str, x: tf.Tensor, filters: int, width: int, pool: int = 1, dilation: int = 1) -> tf.Tensor:
+        """Return a SAME convolution over time: [N, T, C] or [S, N, T, C] -> the same with C = filters, T / pool."""
+        kernel = Parameter(name, "kernel", (width, x.shape[-1], filters))
+        return layers.conv1d(x, self._take(kernel), self._bias(kernel), pool, dilation)
+
     def activate(self, name: str, x: tf.Tensor, normalization: str) -> tf.Tensor:
         """Return the normalised activation after a convolution, in the shape of x.
 
@@ -192,7 +197,7 @@ class Network:
         self.layers = list(dict.fromkeys(p.layer for p in declared if p.is_kernel))
         output = self.layers[-1]
         for i, p in enumerate(declared):
-            in_layer = bayesian_layers == "all" or p.layer != output
+            in_layer = bayesian_layers == "all" or (p.layer == output) == (bayesian_layers == "output")
             declared[i] = dataclasses.replace(
                 p, bayesian=in_layer and (p.is_kernel or (bayesian_biases and p.kind == "bias"))
             )
