@@ -127,6 +127,10 @@ DATASETS = {
         "bnn_hvd.data.movielens:movielens", "folder with u.data (ml-100k), ratings.dat (ml-1m) or ratings.csv",
         "bnn_hvd.data.ratings:RatingsOptions",
     ),
+    "gravitational_waves": Row(
+        "bnn_hvd.data.gravitational_waves:gravitational_waves", "the .npz that prepare_data simulates: masses and spin "
+        "of binary black holes", "bnn_hvd.data.gravitational_waves:GravitationalWavesOptions",
+    ),
     "npz": Row("bnn_hvd.data.sources:npz", "your own .npz with x_train, y_train, x_test, y_test"),
 }  # fmt: skip
 

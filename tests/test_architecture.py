@@ -31,16 +31,17 @@ FLOOR_OF = {name: floor for floor, names in enumerate(FLOORS) for name in names.
 LIGHT = {
     "": "errors seeds registry targets legacy config run metrics plots jobs",
     "distributed.": "launcher particles",
-    "data.": "arrays augment checks description download formats movielens ratings shards sine sources standardize "
-    "table",
+    "data.": "arrays augment binaries checks description download formats gravitational_waves movielens ratings shards "
+    "sine sources standardize table waveforms",
     "training.": "pace plan rank_times schedules stopping",
-    "prediction.": "other_data reference statistics",
+    "prediction.": "exact_posterior other_data reference statistics",
     "studies.": "launch runs scaling text_table churn.measures pruning.masks",
 }
 ONLY_IN = {
     "horovod": ["bnn_hvd.distributed.cluster"],
     "mpi4py": ["bnn_hvd.distributed.cluster"],
     "absl": ["bnn_hvd.cli"],
+    "lalsimulation": ["bnn_hvd.data.waveforms"],
     "matplotlib": ["bnn_hvd.plots", "bnn_hvd.studies.scaling"],
     "bnn_hvd.legacy": ["bnn_hvd.cli"],
 }

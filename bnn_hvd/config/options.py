@@ -97,6 +97,7 @@ class DataOptions(Options):
 
     takes = FILES | {"standardize", "augment"}
     ratings: ClassVar[bool] = False  # its targets are implicit ratings of users and items
+    fresh_noise: ClassVar[bool] = False  # training adds standard normal noise to each example, anew in every epoch
 
 
 @dataclasses.dataclass(frozen=True)

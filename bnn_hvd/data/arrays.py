@@ -1,6 +1,7 @@
 """A data set in memory."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -25,13 +26,15 @@ class Catalogue:
 class Arrays:
     """A training part, a test part and, for curves, a grid of inputs.
 
-    x: images [N, H, W, C] or vectors [N, D], uint8 if the file has uint8, else float32; for ratings the number of
-    the user [N, 1], int32.
-    y: class numbers [N], int32; real values [N] or [N, D], float32 (num_classes is 0); or implicit ratings [N, I], int8
-    (data/ratings.py; num_classes is 0).
+    x: images [N, H, W, C] or vectors [N, D], uint8 if the file has uint8, float16 for strain, else float32; for
+    ratings the number of the user [N, 1], int32.
+    y: class numbers [N], int32; real values [N] or [N, D], float32 (num_classes is 0); or implicit ratings [N, I],
+    int8 (data/ratings.py; num_classes is 0).
     input_names: the names of a table's columns. target_names: those of the D columns of y [N, D].
     x_grid: inputs [G, 1] at which a prediction is drawn; truth_grid: the curve without noise there [G].
     catalogue: the names of users and items, for ratings.
+    unseen: examples [M, ...] of what training never sees, by name; predictions should be uncertain of them.
+    facts_test: what is known of each test example besides its target [N, ...], by name, for the figures.
     notes: what a user may not expect of these data, a sentence each; `train` prints them.
     """
 
@@ -46,6 +49,8 @@ class Arrays:
     x_grid: np.ndarray | None = None
     truth_grid: np.ndarray | None = None
     catalogue: Catalogue | None = None
+    unseen: Mapping[str, np.ndarray] = field(default_factory=dict)
+    facts_test: Mapping[str, np.ndarray] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
 
     def target(self, standardize: bool = True) -> Target:

@@ -105,37 +105,47 @@ def draw_values(draws: Mixtures, count: int, seed: Sequence[int]) -> tuple[np.nd
     return draws.mean_SNKD[from_draw_M, 0, component_M] + np.einsum("mde,me->md", inverse, eps_MD), from_draw_M
 
 
-def score_examples(draws: Mixtures, y_ND: np.ndarray, first: int) -> dict[str, np.ndarray]:
-    """Return the moments and scores of each example, by name, each [N, ...]; blocks of examples can be concatenated.
+def uncertainties(draws: Mixtures, first: int) -> dict[str, np.ndarray]:
+    """Return by name the `moments` of each example, and its total, aleatoric and epistemic uncertainty in nats [N].
 
-    region_level_N is the probability of the smallest region of highest density with y in it: if predictions are
-    calibrated, it is uniform on [0, 1]. values_NMD are drawn from the predictions.
+    values_NMD are drawn from the predictions, log_density_NM are the log densities of the first of them.
 
     first: the number of the first example of the block, from which the seeds of the drawn values follow.
     """
-    columns = [draws.column(d) for d in range(y_ND.shape[1])]
-    by_column = {
-        name: np.stack([score(column, y_ND[:, d]) for d, column in enumerate(columns)], axis=-1)
-        for name, score in (("pit_ND", regression.pit), ("nll_ND", regression.nll), ("crps_ND", regression.crps))
-    }
-    nll_N = nll(draws, y_ND)
-    drawn = [_from_drawn_values(draws.of_example(n), nll_N[n], first + n) for n in range(len(y_ND))]
-    names = ("values_NMD", "region_level_N", "predictive_entropy_N", "expected_entropy_N")
-    found = {name: np.stack(parts) for name, parts in zip(names, zip(*drawn, strict=True), strict=True)}
-    information_N = np.maximum(found["predictive_entropy_N"] - found["expected_entropy_N"], 0.0)
-    return moments(draws) | by_column | found | {"nll_N": nll_N, "mutual_information_N": information_N}
+    drawn = [_from_drawn_values(draws.of_example(n), first + n) for n in range(draws.mean_SNKD.shape[1])]
+    values_NMD, log_density_NM, of_draws_N = (np.stack(parts) for parts in zip(*drawn, strict=True))
+    total_N = -log_density_NM.mean(axis=-1)
+    return moments(draws) | {
+        "values_NMD": values_NMD, "log_density_NM": log_density_NM, "predictive_entropy_N": total_N,
+        "expected_entropy_N": of_draws_N, "mutual_information_N": np.maximum(total_N - of_draws_N, 0.0),
+    }  # fmt: skip
 
 
-def _from_drawn_values(draws: Mixtures, nll_of_y: float, index: int) -> tuple[np.ndarray, float, float, float]:
-    """Return values drawn from the prediction of an example, the level of y, and the total and the expected entropy."""
+def _from_drawn_values(draws: Mixtures, index: int) -> tuple[np.ndarray, np.ndarray, float]:
+    """Return values drawn from the prediction of an example, the log density of some, and the draws' mean entropy."""
     values_MD, from_draw_M = draw_values(draws, NUM_DRAWN, [index, NUM_DRAWN])
     scored_MD, from_draw_M = values_MD[:NUM_SCORED], from_draw_M[:NUM_SCORED]
     repeated = Mixtures(*(np.broadcast_to(part, [len(part), len(scored_MD), *part.shape[2:]]) for part in draws))
     log_density_SM = log_densities(repeated, scored_MD)
     log_density_M = special.logsumexp(log_density_SM, axis=0) - np.log(len(log_density_SM))
     entropy_of_draws = -log_density_SM[from_draw_M, np.arange(len(from_draw_M))].mean()
-    level = np.mean(log_density_M > -nll_of_y)
-    return values_MD.astype(np.float32), level, -log_density_M.mean(), entropy_of_draws
+    return values_MD.astype(np.float32), log_density_M, entropy_of_draws
+
+
+def score_examples(draws: Mixtures, y_ND: np.ndarray, first: int) -> dict[str, np.ndarray]:
+    """Return the uncertainties and scores of each example, by name, each [N, ...]; blocks can be concatenated.
+
+    region_level_N is the probability of the smallest region of highest density with y in it: if predictions are
+    calibrated, it is uniform on [0, 1]. first: as in `uncertainties`.
+    """
+    columns = [draws.column(d) for d in range(y_ND.shape[1])]
+    by_column = {
+        name: np.stack([score(column, y_ND[:, d]) for d, column in enumerate(columns)], axis=-1)
+        for name, score in (("pit_ND", regression.pit), ("nll_ND", regression.nll), ("crps_ND", regression.crps))
+    }
+    found, nll_N = uncertainties(draws, first), nll(draws, y_ND)
+    level_N = np.mean(found.pop("log_density_NM") > -nll_N[:, None], axis=-1)
+    return found | by_column | {"nll_N": nll_N, "region_level_N": level_N}
 
 
 def summary(found: dict[str, np.ndarray], y_ND: np.ndarray, names: Sequence[str]) -> dict[str, float]:

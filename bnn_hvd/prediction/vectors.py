@@ -40,13 +40,29 @@ def predict(predictor: Predictor, arrays: Arrays, config: PredictConfig) -> Resu
 
     found = predictor.reduce_mixtures_of_columns(arrays.x_test, config.num_draws, reduce)
     found = {name: np.moveaxis(v, 1, 0) if name.endswith("QND") else v for name, v in found.items()}
-    report = normal_mixtures.summary(found, arrays.y_test, arrays.target_names)
+    report: dict[str, Any] = normal_mixtures.summary(found, arrays.y_test, arrays.target_names)
     report |= {f"{part}_uncertainty": float(found[name].mean()) for part, name in PARTS.items()}
     for part in PARTS:
         spread_D = np.sqrt(np.mean(found[f"{part}_std_ND"] ** 2, axis=0))
         report |= {f"{part}_std_{name}": float(std) for name, std in zip(arrays.target_names, spread_D, strict=True)}
-    own = {"y_ND": arrays.y_test, "target_names": np.array(arrays.target_names)}
-    return found | own | wanted.labels(), report
+    own = {"y_ND": arrays.y_test, "target_names": np.array(arrays.target_names), **arrays.facts_test}
+    unseen = {name: uncertainties(predictor, x, config) for name, x in arrays.unseen.items()}
+    if unseen:
+        report["unseen"] = {name: separation(found, its) for name, its in unseen.items()}
+    named = {
+        f"{name}_{array.replace('_N', '_M', 1)}": its[array] for name, its in unseen.items() for array in PARTS.values()
+    }
+    return found | named | own | wanted.labels(), report
+
+
+def uncertainties(predictor: Predictor, x: np.ndarray, config: PredictConfig) -> Found:
+    """Return the uncertainties of examples without targets, by name."""
+
+    def reduce(draws: Mixtures, at: slice) -> Found:
+        found = normal_mixtures.uncertainties(draws, at.start)
+        return {name: found[name] for name in PARTS.values()}
+
+    return predictor.reduce_mixtures_of_columns(x, config.num_draws, reduce)
 
 
 def predict_ood(predictor: Predictor, ood: Arrays, config: PredictConfig, test: Found) -> Result:
@@ -82,5 +98,7 @@ def text(report: dict[str, Any]) -> list[str]:
     shown = ("nll", "region_coverage", "rmse_", "crps_", "coverage_90_")
     lines = [f"{name:32} {value:.4f}" for name, value in report.items() if name.startswith(shown)]
     lines += [f"{name:32} {report[name]:.4f} nats" for name in report if name.endswith("_uncertainty")]
+    for name, scores in report.get("unseen", {}).items():
+        lines += [f"{name + ' ' + key:32} {value:.4f}" for key, value in scores.items()]
     ood = report.get("ood", {})
     return lines + [f"ood {name:28} {value:.4f}" for name, value in ood.items() if name.startswith("auroc")]

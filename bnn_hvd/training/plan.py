@@ -29,6 +29,7 @@ class Call(NamedTuple):
     scale_rate_T: np.ndarray  # float32
     scale_ceiling_T: np.ndarray  # float32
     augmentation: np.ndarray = augment.NOTHING  # int32: first row, first column, flip of each: [..., 3]
+    strain_seed: np.ndarray = np.zeros(2, np.int64)  # of the noise that is added to examples, in this epoch
 
     @property
     def steps(self) -> int:
@@ -126,6 +127,7 @@ class Plan:
             np.array([schedules.scale_rate(place) for place in places], np.float32),
             np.array([schedules.scale_ceiling(place) for place in places], np.float32),
             augmentation,
+            seeds.seed(self.config.run.root_seed("shuffle"), "strain", progress.epoch),
         )
 
     @property

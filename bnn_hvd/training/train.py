@@ -144,7 +144,9 @@ def make_loop(task: Task) -> Loop:
     config, plan = task.config, task.plan
     known = task.description
     part = (task.arrays.x_train, known.target.standardized(task.arrays.y_train), known.standardizer)
-    examples = Shard(*part, plan.shard) if plan.full_batch else Examples(*part, bool(config.data.augment))
+    if plan.full_batch:
+        return compile_loop(task.step, task.state, Shard(*part, plan.shard), plan.batch_shape, task.ranks)
+    examples = Examples(*part, bool(config.data.augment), config.data.options.fresh_noise)
     return compile_loop(task.step, task.state, examples, plan.batch_shape, task.ranks)
 
 
