@@ -81,6 +81,9 @@ class PredictConfig:
     reference: str = flag(
         "", "data", "run directory of a reference posterior (hmc) to compare with, predicted on the same data"
     )
+    exact: str = flag(
+        "", "data", "file that `exact` wrote: compare the predictions with exact posteriors of the same events"
+    )
     ood_data_dir: str = flag(
         "", "data", "out-of-distribution data (same format); uncertainty should tell its test part from the run's"
     )

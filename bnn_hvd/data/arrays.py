@@ -26,8 +26,8 @@ class Catalogue:
 class Arrays:
     """A training part, a test part and, for curves, a grid of inputs.
 
-    x: images [N, H, W, C] or vectors [N, D], uint8 if the file has uint8, float16 for strain, else float32; for
-    ratings the number of the user [N, 1], int32.
+    x: images [N, H, W, C] or vectors [N, D], uint8 if the file has uint8, else float32; for ratings the number of
+    the user [N, 1], int32.
     y: class numbers [N], int32; real values [N] or [N, D], float32 (num_classes is 0); or implicit ratings [N, I],
     int8 (data/ratings.py; num_classes is 0).
     input_names: the names of a table's columns. target_names: those of the D columns of y [N, D].

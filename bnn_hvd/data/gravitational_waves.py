@@ -56,10 +56,11 @@ def gravitational_waves(path: str) -> Arrays:
         further = {name: archive[name] for name in archive.files if name not in formats.KEYS}
     if "snr_test" not in further or parts["y_train"].shape[1:] != (len(binaries.TARGETS),):
         raise UserError(f"{file} has no gravitational waves: give the file that prepare_data wrote")
-    unseen = {name: further[f"x_{name}"] for name in UNSEEN if f"x_{name}" in further}
-    facts = {"snr_N": further["snr_test"], "signal_NT": further["signal_test"]}
+    unseen = {name: further[f"x_{name}"].astype(np.float32) for name in UNSEEN if f"x_{name}" in further}
+    facts = {"snr_N": further["snr_test"], "signal_NT": further["signal_test"], "strain_NT": parts["x_test"]}
+    x_train, x_test = (parts[name].astype(np.float32) for name in ("x_train", "x_test"))
     return Arrays(
-        parts["x_train"], parts["y_train"], parts["x_test"], parts["y_test"], num_classes=0, class_names=(),
+        x_train, parts["y_train"], x_test, parts["y_test"], num_classes=0, class_names=(),
         target_names=binaries.TARGETS, unseen=unseen, facts_test=facts,
     )  # fmt: skip
 
@@ -67,7 +68,7 @@ def gravitational_waves(path: str) -> Arrays:
 def prepare(config: PrepareDataConfig) -> int:
     """Simulate --num_train and --num_test binaries, and test sets of what training never sees; return the exit code.
 
-    Strain is stored as float16: its rounding is a thousand times smaller than the noise.
+    Strain is stored as float16, to halve the file: the rounding is a thousand times smaller than the noise.
     """
     file = Path(config.data_dir).expanduser().absolute()
     if file.suffix != ".npz":

@@ -43,12 +43,12 @@ def main(config: ExactConfig) -> int:
         level_ED = np.mean(values_EMD < y_ED[:, None], axis=1)
         records.write_npz(out, {
             "event_E": event_E, "exact_values_EMD": values_EMD, "level_ED": level_ED, "effective_cells_E": cells_E,
-            "y_ED": y_ED, "strain_ET": arrays.x_test[event_E],
+            "y_ED": y_ED
         })  # fmt: skip
         for d, name in enumerate(binaries.TARGETS):
             print(f"{name:20} p-value of uniform levels {stats.kstest(level_ED[:, d], 'uniform').pvalue:.3f}")
         print(f"written: {out}, the posteriors of {len(event_E)} events. Next:")
-        print(f"  python -m bnn_hvd plot --run=RUN --exact={out}")
+        print(f"  python -m bnn_hvd predict --run=RUN --exact={out}")
     ranks.barrier()
     return 0
 

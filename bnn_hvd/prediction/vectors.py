@@ -16,6 +16,7 @@ from bnn_hvd.prediction.predictor import Found, Predictor, Result
 
 PARTS = {"total": "predictive_entropy_N", "aleatoric": "expected_entropy_N", "epistemic": "mutual_information_N"}
 COMPARED = ("mean_ND", "epistemic_std_ND")  # with --reference
+LOUD = 25.0  # SNR
 
 
 def predict(predictor: Predictor, arrays: Arrays, config: PredictConfig) -> Result:
@@ -93,11 +94,37 @@ def compare(found: Found, reference: Found) -> dict[str, float]:
     }
 
 
+def compare_exact(found: Found, exact: Found) -> Result:
+    """Return the exact posteriors for predictive.npz, and how far the predictions are from them, by column.
+
+    js_NAME: median Jensen-Shannon divergence over the events, in nats. std_ratio_NAME: median over the events with an
+    SNR above LOUD, predicted over exact; std_close_NAME: the fraction of them where it is within 25 % of 1.
+    """
+    event_E, exact_EMD = exact["event_E"], exact["exact_values_EMD"]
+    values_EMD, loud_E = found["values_NMD"][event_E], found["snr_N"][event_E] > LOUD
+    report: dict[str, Any] = {"num_events": len(event_E), "num_loud": int(loud_E.sum())}
+    divergences = []
+    for d, name in enumerate(found["target_names"]):
+        divergence_E = [
+            fidelity.jensen_shannon(ours_M, theirs_M)
+            for ours_M, theirs_M in zip(values_EMD[..., d], exact_EMD[..., d], strict=True)
+        ]
+        ratio_E = found["total_std_ND"][event_E, d][loud_E] / exact_EMD[loud_E, :, d].std(axis=1)
+        report[f"js_{name}"] = float(np.median(divergence_E))
+        if len(ratio_E):
+            report[f"std_ratio_{name}"] = float(np.median(ratio_E))
+            report[f"std_close_{name}"] = float(np.mean(np.abs(ratio_E - 1) <= 0.25))
+        divergences.append(divergence_E)
+    named = {"exact_event_E": event_E, "exact_values_EMD": exact_EMD, "exact_js_ED": np.transpose(divergences)}
+    return named, report
+
+
 def text(report: dict[str, Any]) -> list[str]:
     """Return the lines that `predict` prints."""
     shown = ("nll", "region_coverage", "rmse_", "crps_", "coverage_90_")
     lines = [f"{name:32} {value:.4f}" for name, value in report.items() if name.startswith(shown)]
     lines += [f"{name:32} {report[name]:.4f} nats" for name in report if name.endswith("_uncertainty")]
+    lines += [f"{'exact ' + name:32} {value:.4f}" for name, value in report.get("exact", {}).items()]
     for name, scores in report.get("unseen", {}).items():
         lines += [f"{name + ' ' + key:32} {value:.4f}" for key, value in scores.items()]
     ood = report.get("ood", {})

@@ -35,7 +35,7 @@ def test_the_file_is_read_with_its_names_and_further_sets(tmp_path):
     arrays = sources.load_configured(config.data)
     assert (config.network.architecture, config.data.standardize) == ("gw", "none")
     assert arrays.target_names == binaries.TARGETS == arrays.target().names
-    assert (arrays.x_train.shape, arrays.y_train.shape, arrays.x_train.dtype) == ((96, TIMES), (96, 3), np.float16)
+    assert (arrays.x_train.shape, arrays.y_train.shape, arrays.x_train.dtype) == ((96, TIMES), (96, 3), np.float32)
     assert set(arrays.unseen) == {"noise", "glitch"}
     assert arrays.facts_test["snr_N"].shape == (24,)
 
