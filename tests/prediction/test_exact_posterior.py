@@ -5,10 +5,14 @@ import pytest
 import scipy.integrate
 import scipy.special
 import scipy.stats
+from gw_file import write_gw
 
-from bnn_hvd.data import binaries, waveforms
-from bnn_hvd.prediction import exact_posterior
+from bnn_hvd.config import ExactConfig
+from bnn_hvd.data import binaries, sources, waveforms
+from bnn_hvd.errors import UserError
+from bnn_hvd.prediction import exact, exact_posterior
 from bnn_hvd.prediction.exact_posterior import PRIOR, Grid
+from bnn_hvd.prediction.reference import read_exact
 
 RANDOM = np.random.default_rng(0)
 EVENTS = 6
@@ -76,3 +80,19 @@ def test_events_of_the_prior_have_uniform_levels(toy):
         assert 1 / np.sum(grid.weights() ** 2) > 10
     assert scipy.stats.kstest(np.ravel(levels), "uniform").pvalue > 1e-6
     assert np.abs(scipy.special.ndtri(np.clip(levels, 5e-4, 1 - 5e-4))).max() < 3.3
+
+
+def test_the_verb_writes_posteriors_of_the_first_events(toy, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(waveforms, "lalsimulation", lambda: None)
+    gw = write_gw(tmp_path / "gw.npz", num_test=3)
+    with pytest.raises(UserError, match="--num_events=4 is more than the 3"):
+        exact.main(ExactConfig(data_dir=str(gw), num_events=4))
+    assert exact.main(ExactConfig(data_dir=str(gw), num_events=2)) == 0
+    assert capsys.readouterr().out.count("p-value of uniform levels") == 3
+    arrays = sources.load("gravitational_waves", str(gw))
+    found = read_exact(tmp_path / "gw_exact.npz", arrays)
+    assert (found["event_E"].tolist(), found["exact_values_EMD"].shape) == ([0, 1], (2, exact.NUM_DRAWN, 3))
+    log_mass, _, spin = np.moveaxis(found["exact_values_EMD"], -1, 0)
+    for values, (low, high) in ((log_mass, PRIOR[0]), (spin, PRIOR[2])):
+        assert low - 1e-4 <= values.min() < values.max() <= high + 1e-4
+    np.testing.assert_array_equal(found["y_ED"], arrays.y_test[:2])
