@@ -81,6 +81,8 @@ def crop_and_flip(x: tf.Tensor, augment_N3: tf.Tensor) -> tf.Tensor:
 class Shard:
     """All examples of this rank, standardised once: the batch of every full-batch step."""
 
+    augmented = fresh_noise = False
+
     def __init__(self, x: np.ndarray, y: np.ndarray, standardizer: Standardizer, mine: slice):
         self.batch = Batch(standardize_with(standardizer)(tf.constant(x[mine])), tf.constant(y[mine]))
 

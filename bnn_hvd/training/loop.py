@@ -32,7 +32,7 @@ def compile_loop(
     # Only the loop itself is rewritten into a graph: AutoGraph would rewrite all that it calls, Horovod included.
     step, take, pack = (tf.autograph.experimental.do_not_convert(f) for f in (one_step, examples.take, _pack))
 
-    augmented = isinstance(examples, Examples) and examples.augmented
+    augmented, with_noise = examples.augmented, examples.fresh_noise
 
     @tf.function(
         input_signature=[
@@ -40,12 +40,12 @@ def compile_loop(
             tf.TensorSpec([None, 2], tf.int64),
             *[tf.TensorSpec([None], tf.float32)] * 4,
             tf.TensorSpec([None, *batch_shape, 3] if augmented else augment.NOTHING.shape, tf.int32),
-            tf.TensorSpec([2], tf.int64),
+            tf.TensorSpec([None, 2], tf.int64),
         ]
     )
     def loop(
         index: tf.Tensor, seeds_T2: tf.Tensor, learning_rate_T: tf.Tensor, kl_weight_T: tf.Tensor,
-        scale_rate_T: tf.Tensor, scale_ceiling_T: tf.Tensor, augmentation: tf.Tensor, strain_seed: tf.Tensor,
+        scale_rate_T: tf.Tensor, scale_ceiling_T: tf.Tensor, augmentation: tf.Tensor, strain_seeds_T2: tf.Tensor,
     ) -> Scalars:  # fmt: skip
         steps = tf.shape(index)[0]
         names: list[str] = []
@@ -54,7 +54,7 @@ def compile_loop(
             # Horovod refuses two of its operations with one name at a time: no two steps may overlap.
             tf.autograph.experimental.set_loop_options(parallel_iterations=1)
             controls = Controls(seeds_T2[i], learning_rate_T[i], kl_weight_T[i], scale_rate_T[i], scale_ceiling_T[i])
-            batch = take(index[i], augmentation[i] if augmented else None, strain_seed)
+            batch = take(index[i], augmentation[i] if augmented else None, strain_seeds_T2[i] if with_noise else None)
             history_TK = history_TK.write(i, pack(step(state, batch, controls), names))
         return dict(zip(names, tf.unstack(history_TK.stack(), len(names), axis=1), strict=True))
 

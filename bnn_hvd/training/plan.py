@@ -29,7 +29,7 @@ class Call(NamedTuple):
     scale_rate_T: np.ndarray  # float32
     scale_ceiling_T: np.ndarray  # float32
     augmentation: np.ndarray = augment.NOTHING  # int32: first row, first column, flip of each: [..., 3]
-    strain_seed: np.ndarray = np.zeros(2, np.int64)  # of the noise that is added to examples, in this epoch
+    strain_seeds_T2: np.ndarray = np.zeros([0, 2], np.int64)  # of the noise that is added to examples, on all ranks
 
     @property
     def steps(self) -> int:
@@ -127,7 +127,7 @@ class Plan:
             np.array([schedules.scale_rate(place) for place in places], np.float32),
             np.array([schedules.scale_ceiling(place) for place in places], np.float32),
             augmentation,
-            seeds.seed(self.config.run.root_seed("shuffle"), "strain", progress.epoch),
+            np.stack([seeds.seed(self.config.run.root_seed("shuffle"), "strain", progress.epoch)] * steps),
         )
 
     @property

@@ -63,7 +63,7 @@ def test_without_lalsuite_one_sentence_says_what_to_do(tmp_path, monkeypatch):
 
 def batch(seed: list[int], index: list[int]) -> np.ndarray:
     """Return strain [N, T] of signals that are 100 x the number of the example."""
-    signal = np.repeat(100 * np.arange(8, dtype=np.float16)[:, None], TIMES, axis=1)
+    signal = np.repeat(100 * np.arange(8, dtype=np.float32)[:, None], TIMES, axis=1)
     examples = Examples(signal, np.zeros([8, 3], np.float32), STANDARDIZER, fresh_noise=True)
     return examples.take(tf.constant(index), None, tf.constant(seed, tf.int64)).x.numpy()
 
@@ -83,8 +83,8 @@ def test_the_noise_belongs_to_the_example_and_the_epoch():
     assert np.abs(together - other_epoch).min(axis=1).max() < 1  # no example keeps its noise
     assert (np.abs(together - other_epoch).max(axis=1) > 1).all()
     config = resolve(**FLAGS, batch_size=4)
-    first, same = (Plan(config, 8, rank, 2).next_call(Progress(), 1).strain_seed for rank in range(2))
-    later = Plan(config, 8, 0, 2).next_call(Progress(step=1, epoch=1), 1).strain_seed
+    first, same = (Plan(config, 8, rank, 2).next_call(Progress(), 1).strain_seeds_T2 for rank in range(2))
+    later = Plan(config, 8, 0, 2).next_call(Progress(step=1, epoch=1), 1).strain_seeds_T2
     np.testing.assert_array_equal(first, same)
     assert (first != later).any()
 
