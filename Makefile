@@ -12,10 +12,13 @@ MPICXX :=
 EXTRAS :=
 export VENV PYTHON GPU MPICXX EXTRAS
 
+RUNS := 100
+PRIVATE_MOUNTS := $(if $(filter 0,$(shell id -u)),unshare --mount,)
+
 INSTALLER := scripts/install.sh
 IN_VENV := $(INSTALLER) run
 
-.PHONY: help install run test test-fast test-schedulers lint claims bench clean distclean
+.PHONY: help install run test test-fast test-schedulers test-hosts soak lint claims bench clean distclean
 
 help: ## list the goals
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
@@ -39,6 +42,12 @@ test-fast: install ## run the tests that need one process and little time
 
 test-schedulers: install ## run the tests that need a real Slurm or Balsam; they skip, with the reason, where there is none
 	$(IN_VENV) python -m pytest -m schedulers tests/schedulers $(ARGS)
+
+test-hosts: install ## run the tests of jobs on several hosts, made of network namespaces; they skip, with the reason, without root
+	$(IN_VENV) python -m pytest -m hosts tests/hosts $(ARGS)
+
+soak: install ## kill training at random moments, 100 times (40 minutes), and compare; as root, disks fill up, too
+	$(IN_VENV) $(PRIVATE_MOUNTS) python tests/soak.py --runs=$(RUNS) --report=runs/soak.md $(ARGS)
 
 lint: install ## ruff (rules and format) and mypy
 	$(IN_VENV) ruff check .

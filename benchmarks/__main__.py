@@ -5,7 +5,7 @@ import importlib
 import sys
 from pathlib import Path
 
-from benchmarks import jax_peer, report, scores, torch_peer
+from benchmarks import jax_peer, report, scores, torch_peer, verdicts
 
 PARTS = {
     "layers": "a training step beside TensorFlow Probability's and bayesian-torch's",
@@ -17,6 +17,7 @@ PARTS = {
     "hmc": "leapfrog steps beside plain JAX and TensorFlow Probability on JAX, and on two ranks",
     "training": "a training run of MNIST against its steps alone",
     "predict": "posterior draws of a test set beside a plain loop over TFP's model",
+    "stored": "a step and the memory of data in files beside data in memory, and of 20 GB",
     "startup": "seconds from the command to the first step, and to the end of --help",
 }
 
@@ -42,12 +43,15 @@ def main() -> int:
 def measure(part: str, options: argparse.Namespace) -> report.Report:
     if part in scores.PARTS:
         return scores.run(part, options.quick)
+    if part == "verdicts":
+        return verdicts.run(options.quick)
     module = importlib.import_module(f"benchmarks.{part}")
     return module.run(options.quick, options.against) if options.against else module.run(options.quick)
 
 
 def parse() -> argparse.Namespace:
-    asked = {name: f"{part.title}, not timed; only when asked for" for name, part in scores.PARTS.items()}
+    titles = {name: part.title for name, part in scores.PARTS.items()} | {"verdicts": "Wrong verdicts on convergence"}
+    asked = {name: f"{title}, not timed; only when asked for" for name, title in titles.items()}
     parts = "\n".join(f"  {name:22} {what}" for name, what in (PARTS | asked).items())
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks", formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -58,7 +62,7 @@ def parse() -> argparse.Namespace:
         "parts",
         nargs="*",
         metavar="PART",
-        choices=[*PARTS, *scores.PARTS, "torch-env", "jax-env", []],
+        choices=[*PARTS, *scores.PARTS, "verdicts", "torch-env", "jax-env", []],
         help="default: all",
     )
     parser.add_argument("--against", metavar="REVISION", help="instead, a training step beside that of a revision")

@@ -22,6 +22,7 @@ class Row(NamedTuple):
     options: str = ""
 
 
+OWN = "FILE:FUNCTION"  # stands for every data set of the user's own
 NORMALIZATION = "bnn_hvd.config.options:NormalizationOptions"
 
 NETWORKS = {
@@ -116,7 +117,7 @@ DATASETS = {
         "bnn_hvd.data.sine:SineOptions",
     ),
     "table": Row(
-        "bnn_hvd.data.table:table", "your own .csv (with a header) or .npz of columns, for regression",
+        "bnn_hvd.data.table:table", "your own .csv (with a header), .parquet or .npz of columns",
         "bnn_hvd.data.table:TableOptions",
     ),
     "synthetic_ratings": Row(
@@ -131,7 +132,22 @@ DATASETS = {
         "bnn_hvd.data.gravitational_waves:gravitational_waves", "the .npz that prepare_data simulates: masses and spin "
         "of binary black holes", "bnn_hvd.data.gravitational_waves:GravitationalWavesOptions",
     ),
-    "npz": Row("bnn_hvd.data.sources:npz", "your own .npz with x_train, y_train, x_test, y_test"),
+    "npy": Row(
+        "bnn_hvd.data.own_arrays:npy", "folder of your own x_train.npy, y_train.npy, ...: larger than memory",
+        "bnn_hvd.config.options:OwnArraysOptions",
+    ),
+    "hdf5": Row(
+        "bnn_hvd.data.own_arrays:hdf5", "your own HDF5 file of x_train, y_train, ...: larger than memory",
+        "bnn_hvd.config.options:OwnArraysOptions",
+    ),
+    "npz": Row(
+        "bnn_hvd.data.own_arrays:npz", "your own .npz with x_train, y_train, and x_test, y_test if there are",
+        "bnn_hvd.config.options:OwnArraysOptions",
+    ),
+    OWN: Row(
+        "", "your own function, as my_data.py:load or package.module:load (docs/data.md)",
+        "bnn_hvd.data.own:OwnDataOptions",
+    ),
 }  # fmt: skip
 
 # A named model stands for these flags.
@@ -166,8 +182,23 @@ def load(rows: Mapping[str, Row], name: str) -> Callable[..., Any]:
     return pkgutil.resolve_name(rows[known(rows, name)].target)
 
 
+def is_own(name: str) -> bool:
+    """Return whether a choice is code of the user's own: FILE.py:FUNCTION or MODULE:FUNCTION."""
+    return ":" in name
+
+
+def short_name(name: str) -> str:
+    """Return a choice without its place: of code of the user's own, the name of the function."""
+    return name.rpartition(":")[2]
+
+
 def known(rows: Mapping[str, Any], name: str, kind: str = "name") -> str:
-    """Return the key of `rows` that equals `name` without regard to case, or raise UserError with the known keys."""
+    """Return the key of `rows` that equals `name` without regard to case, or raise UserError with the known keys.
+
+    Where `rows` have code of the user's own, the key of this is OWN.
+    """
+    if OWN in rows and is_own(name):
+        return OWN
     for key in rows:
         if key.lower() == name.lower():
             return key

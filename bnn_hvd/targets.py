@@ -142,6 +142,11 @@ class ImplicitRatings(Target):
         return f"implicit ratings of {self.num_items} items"
 
 
+def has_label(y: np.ndarray) -> np.ndarray:
+    """Return which examples have a label, bool [N]: a class number that is not negative, or real values, none NaN."""
+    return y >= 0 if y.dtype.kind == "i" else ~np.isnan(y.reshape(len(y), -1)).any(axis=1)
+
+
 def from_dict(described: dict[str, Any]) -> Target:
     """Return the target from the content of data.json."""
     if described["num_classes"]:

@@ -79,6 +79,7 @@ CASES = {
     "hmc_chain_groups": Case(f"{HMC} --network=linear --num_chains=2 --chain_groups=2", ranks=(2,)),
     "hmc_ratings": Case(f"{HMC} --dataset=synthetic_ratings --num_users=60 --num_items=40 --num_factors=3"),
     "augment": Case(f"{FEW} --method=point --network=conv {IMAGES} --augment=crop_flip"),
+    "npy": Case(f"{FEW} --method=vi --network=conv --dataset=npy --data_dir=images --augment=crop_flip"),
     "resnet20_frn": Case(f"{FEW} --method=point --network=resnet20 {IMAGES}"),
     "resnet20_batch_norm": Case(f"{FEW} --method=point --network=resnet20 --normalization=batch {IMAGES}"),
     "sine_gaussian": Case(f"{SMALL} --method=vi --estimator=local_reparam --dataset=sine"),
@@ -100,7 +101,7 @@ HEADER: Row = ("case", "ranks", "of", "A", "B", "equal")
 def main() -> int:
     flags = _parser().parse_args()
     if flags.verb == "data":
-        write_images(flags.folder / "images.npz")
+        write_images(flags.folder)
     elif flags.verb == "train":
         train_all(flags.tree, flags.quick)
     else:
@@ -126,14 +127,17 @@ def _parser() -> argparse.ArgumentParser:
 # --- training one revision ----------------------------------------------------------------------
 
 
-def write_images(path: Path) -> None:
-    """Write random images in the form of CIFAR-10: 32x32x3 bytes, ten classes."""
+def write_images(folder: Path) -> None:
+    """Write random images in the form of CIFAR-10, 32x32x3 bytes, ten classes: images.npz and the folder images."""
     rng = np.random.default_rng(0)
     arrays: dict[str, np.ndarray] = {}
     for part, size in (("train", 64), ("test", 16)):
         arrays[f"x_{part}"] = rng.integers(0, 256, (size, 32, 32, 3), dtype=np.uint8)
         arrays[f"y_{part}"] = np.arange(size) % 10
-    np.savez(path, **arrays)
+    np.savez(folder / "images.npz", **arrays)
+    (folder / "images").mkdir(exist_ok=True)
+    for name, array in arrays.items():
+        np.save(folder / "images" / name, array)
 
 
 def train_all(tree: Path, quick: bool) -> None:

@@ -38,6 +38,10 @@ if [ -f "$VENV/bin/activate" ]; then
 fi
 # Python writes each line of the log at once
 export PYTHONUNBUFFERED=1
+# Where Open MPI's mpirun starts the ranks: it ends the job half a minute after a host or the network is lost
+export OMPI_MCA_oob_tcp_keepalive_time=10
+export OMPI_MCA_oob_tcp_keepalive_intvl=5
+export OMPI_MCA_oob_tcp_keepalive_probes=4
 # How often the job has put itself into the queue again; counted below
 RESTARTS=${RESTARTS:-0}
 # Threads of each rank, ranks per node, and number of nodes, from the file in which PBS lists them

@@ -39,6 +39,10 @@ if [ -f "$VENV/bin/activate" ]; then
 fi
 # Python writes each line of the log at once
 export PYTHONUNBUFFERED=1
+# Where Open MPI's mpirun starts the ranks: it ends the job half a minute after a host or the network is lost
+export OMPI_MCA_oob_tcp_keepalive_time=10
+export OMPI_MCA_oob_tcp_keepalive_intvl=5
+export OMPI_MCA_oob_tcp_keepalive_probes=4
 # How srun starts MPI: the plugin that the site's MPI was built for, from `srun --mpi=list`
 SRUN_MPI=${SRUN_MPI:-pmix}
 # Threads of each rank: as many as it has cores

@@ -26,6 +26,11 @@ def write(
     theta = network.initial(np.array([3, 7])).numpy() if theta is None else np.asarray(theta, np.float32)
     records.make_run_directory(folder)
     standardizer = Standardizer(np.zeros([], np.float32), np.ones([], np.float32))
-    rundir.describe(made, Description(10, 10, shape, (), (), target, standardizer, Fingerprint("", "")).to_dict())
+    described = Description(
+        num_train=10, num_test=10, example_shape=shape, class_names=(), class_counts=(), columns=(),
+        input_dtype="float32", rows_held_out=False, target=target, standardizer=standardizer,
+        fingerprint=Fingerprint("", ""),
+    )  # fmt: skip
+    rundir.describe(made, described.to_dict())
     checkpoint.save(folder / records.CHECKPOINTS, {"params:0": theta}, Progress(), keep=1)
     return folder, theta

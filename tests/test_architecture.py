@@ -31,8 +31,8 @@ FLOOR_OF = {name: floor for floor, names in enumerate(FLOORS) for name in names.
 LIGHT = {
     "": "errors seeds registry targets legacy config run metrics plots jobs",
     "distributed.": "launcher particles",
-    "data.": "arrays augment binaries checks description download formats gravitational_waves movielens ratings shards "
-    "sine sources standardize table waveforms",
+    "data.": "arrays augment binaries checks columns description download formats gravitational_waves labels movielens "
+    "new_data own own_arrays places ratings shards sine sources split standardize stored table table_files waveforms",
     "training.": "pace plan rank_times schedules stopping",
     "prediction.": "exact_posterior other_data reference statistics",
     "studies.": "launch runs scaling text_table churn.measures pruning.masks",

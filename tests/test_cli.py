@@ -224,8 +224,8 @@ def nan_at(shape, *index):
 
 IMAGES = {"x_train": np.zeros([96, 28, 28], np.uint8), "x_test": np.zeros([40, 28, 28], np.uint8)}
 BAD_DATA = {  # --dataset, what is wrong with its file, what the error says
-    "negative": ("npz", {"y_train": np.arange(96) % 3 - 1}, "y_train has the label -1, out of range"),
-    "stray": ("npz", {"y_test": np.arange(40) + 1000}, "label 1039"),
+    "fractions": ("npz", {"y_train": np.arange(96) / 3}, "y_train has labels that are no whole numbers"),
+    "stray": ("npz", {"y_train": np.arange(96)}, "96 different labels among 136 examples"),
     "eleventh": ("mnist", {**IMAGES, "y_test": np.full(40, 10)}, "y_test has the label 10, out of range"),
     "nan": ("npz", {"x_train": nan_at([96, 6], 5, 2)}, "x_train is NaN or infinite, first at index [5, 2]"),
     "nan_test": ("npz", {"x_test": nan_at([40, 6], 0, 0)}, "x_test is NaN or infinite"),

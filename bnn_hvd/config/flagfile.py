@@ -23,7 +23,7 @@ def to_flagfile(config: TrainConfig) -> str:
 
 def from_flagfile(text: str, path: Path) -> Values:
     """Return the flags in a text of `to_flagfile`; `path` is its file, `config.cfg` of a run."""
-    pairs = dict(line[2:].split("=", 1) for line in text.splitlines() if line.startswith("--"))
+    pairs = dict(line[2:].partition("=")[::2] for line in text.splitlines() if line.startswith("--"))
     fields = train_flags()
     unknown = sorted(set(pairs) - set(fields))
     if unknown:
@@ -31,7 +31,10 @@ def from_flagfile(text: str, path: Path) -> Values:
             f"{path} has flags that this version does not know: {', '.join(unknown)}; use the version in "
             "provenance.json beside it"
         )
-    return {name: parse(fields[name].type, value) for name, value in pairs.items()}
+    try:
+        return {name: parse(fields[name].type, value) for name, value in pairs.items()}
+    except ValueError as error:
+        raise UserError(f"{path} is damaged ({error}): copy it again") from None
 
 
 def parse(kind: Any, text: str) -> Any:

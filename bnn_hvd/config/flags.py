@@ -77,7 +77,9 @@ def check(fields: Fields, values: Mapping[str, Any]) -> None:
 def canonical(field: dataclasses.Field, value: Any) -> Any:
     """Return a choice in the spelling of the registry: --model=bnn_fc_flip is BNN_FC_flip."""
     choices = field.metadata["choices"]
-    return registry.known(dict.fromkeys(choices), value) if choices and value else value
+    if not choices or not value or registry.known(dict.fromkeys(choices), value) == registry.OWN:
+        return value
+    return registry.known(dict.fromkeys(choices), value)
 
 
 def shown(value: Any) -> str:

@@ -98,6 +98,7 @@ class DataOptions(Options):
     takes = FILES | {"standardize", "augment"}
     ratings: ClassVar[bool] = False  # its targets are implicit ratings of users and items
     fresh_noise: ClassVar[bool] = False  # training adds standard normal noise to each example, anew in every epoch
+    by_likelihood: ClassVar[bool] = False  # --likelihood decides whether its targets are classes or real values
 
 
 @dataclasses.dataclass(frozen=True)
@@ -107,6 +108,19 @@ class HeldOutOptions(Options):
     test_fraction: float = flag(
         0.2, "data", "part of a table's rows, or of a rating matrix's entries, that is the test part, in (0, 1); the "
         "same ones for every --seed", minimum=0, below=1,
+    )  # fmt: skip
+
+
+@dataclasses.dataclass(frozen=True)
+class OwnArraysOptions(DataOptions):
+    """Flags of the user's own arrays."""
+
+    takes = FILES | REAL_TARGETS | {"standardize", "augment"}
+    by_likelihood = True
+
+    validation_fraction: float = flag(
+        0.2, "data", "part of the training examples that is held out to evaluate on, in (0, 1), where the data come "
+        "without a test part; the same ones for every --seed", minimum=0, below=1,
     )  # fmt: skip
 
 

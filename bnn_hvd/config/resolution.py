@@ -68,7 +68,7 @@ def _complete(flags: Values, refuse_unused: bool) -> Values:
     _check_start(values, chosen.method)
     _check_batch_norm(values)
     values["model"] = values["model"] or model_name(values)
-    fill(values, run=str(Path("runs", f"{values['dataset']}_{values['model']}")))
+    fill(values, run=str(Path("runs", f"{registry.short_name(values['dataset'])}_{values['model']}")))
     return values
 
 

@@ -77,7 +77,10 @@ class PredictConfig:
         "", "run", "for implicit ratings: users to recommend items to, a,b, besides the users with the most and the "
         "fewest ratings",
     )  # fmt: skip
-    data_dir: str = flag("", "data", "predict this data instead of the run's own (same format)")
+    data_dir: str = flag(
+        "", "data", "predict these data instead of the run's own, with labels or without: a table, an .npz with x, an "
+        ".npy, a folder of images (docs/data.md)",
+    )  # fmt: skip
     reference: str = flag(
         "", "data", "run directory of a reference posterior (hmc) to compare with, predicted on the same data"
     )

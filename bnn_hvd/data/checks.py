@@ -3,13 +3,19 @@
 import numpy as np
 
 from bnn_hvd.data.arrays import Arrays
+from bnn_hvd.data.labels import UNKNOWN
+from bnn_hvd.data.stored import Inputs
 from bnn_hvd.errors import UserError
 
 MOST_NAMED = 5  # classes in a note
+IMBALANCE = 3  # times as many examples of the largest class as of the smallest: then a note says so
 
 
 def check(arrays: Arrays, source: str) -> None:
-    """Raise UserError unless both parts have finite values and fit each other; the message names `source`."""
+    """Raise UserError unless both parts have finite values and fit each other; the message names `source`.
+
+    Values in files are not read here: that they are finite is found where they are.
+    """
     _check_part("train", arrays.x_train, arrays.y_train, arrays.num_classes, source)
     _check_part("test", arrays.x_test, arrays.y_test, arrays.num_classes, source)
     for what, train, test in (
@@ -21,40 +27,51 @@ def check(arrays: Arrays, source: str) -> None:
 
 
 def notes(arrays: Arrays, source: str) -> tuple[str, ...]:
-    """Return what a user may not expect of labels and columns, a sentence each."""
-    if arrays.input_names:
-        return (
-            f"{source}: the inputs are {', '.join(arrays.input_names)}, all columns but the target: remove a column "
-            "that is not known when predicting, as a second target",
-        )
+    """Return what a user may not expect of the labels, a sentence each."""
     if not arrays.num_classes:
         return ()
-    absent = np.flatnonzero(np.bincount(arrays.y_train, minlength=arrays.num_classes) == 0)
-    if absent.size and absent[0] == 0 and arrays.y_test.min() > 0:
-        return (f"{source}: no example has the label 0: if the labels count from 1, subtract 1 from them",)
+    count_C = np.bincount(arrays.y_train, minlength=arrays.num_classes)
+    absent = np.flatnonzero(count_C == 0)
     if absent.size:
         named = ", ".join(arrays.class_names[i] for i in absent[:MOST_NAMED]) + ", ..." * (absent.size > MOST_NAMED)
         return (f"{source}: no training example has the class {named}: the network can't learn it",)
+    least, most = int(count_C.argmin()), int(count_C.argmax())
+    if count_C[most] > IMBALANCE * count_C[least]:
+        always = float(np.mean(arrays.y_test == most))
+        return (
+            f"{source}: the classes are not balanced: {count_C[most]:,} training examples of "
+            f"{arrays.class_names[most]}, {count_C[least]:,} of {arrays.class_names[least]}; always to say "
+            f"{arrays.class_names[most]} has an accuracy of {always:.2g} on the test part",
+        )
     return ()
 
 
-def _check_part(part: str, x: np.ndarray, y: np.ndarray, num_classes: int, source: str) -> None:
+def _check_part(part: str, x: Inputs, y: np.ndarray, num_classes: int, source: str) -> None:
     if x.size == 0 or y.size == 0:
         empty = f"x_{part}" if x.size == 0 else f"y_{part}"
         raise UserError(f"{source}: {empty} is empty: both parts need examples")
     if len(x) != len(y):
         raise UserError(f"{source}: x_{part} has {len(x)} examples but y_{part} has {len(y)} labels: make them equal")
+    if num_classes and y.min() == UNKNOWN:
+        first = int(np.argmin(y))
+        raise UserError(f"{source}: y_{part} has no label for example {first}: remove the examples without one")
     if num_classes and (y.min() < 0 or y.max() >= num_classes):
         wrong = y.min() if y.min() < 0 else y.max()
         raise UserError(
             f"{source}: y_{part} has the label {wrong}, out of range: number the classes 0 to {num_classes - 1}"
         )
     for name, values in (("x", x), ("y", y)):
-        if not _finite(values):
-            first = np.argwhere(~np.isfinite(values))[0].tolist()
-            raise UserError(
-                f"{source}: {name}_{part} is NaN or infinite, first at index {first}: remove or replace such values"
-            )
+        if isinstance(values, np.ndarray):
+            check_values(part, values, source, name)
+
+
+def check_values(part: str, values: np.ndarray, source: str, name: str = "x") -> None:
+    """Raise UserError unless all values of a part's inputs (x) or targets (y) are finite."""
+    if not _finite(values):
+        first = np.argwhere(~np.isfinite(values))[0].tolist()
+        raise UserError(
+            f"{source}: {name}_{part} is NaN or infinite, first at index {first}: remove or replace such values"
+        )
 
 
 def _finite(x: np.ndarray) -> bool:

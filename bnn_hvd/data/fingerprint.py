@@ -11,6 +11,7 @@ from typing import NamedTuple
 import numpy as np
 
 from bnn_hvd.data.arrays import Arrays
+from bnn_hvd.data.stored import Inputs, StoredArray
 
 DIGITS = 16  # hexadecimal: 64 bits
 BLOCK_BYTES = 1 << 16
@@ -28,19 +29,31 @@ class Fingerprint(NamedTuple):
         return cls(_digest(arrays.x_train, arrays.y_train), _digest(arrays.x_test, arrays.y_test))
 
 
-def _digest(*arrays: np.ndarray) -> str:
+def _digest(*arrays: Inputs) -> str:
     digest = hashlib.sha256()
     for array in arrays:
         digest.update(f"{array.dtype.str} {array.shape}".encode())
-        for block in _blocks(np.ascontiguousarray(array).reshape(-1).view(np.uint8)):
+        for block in _blocks(array):
             digest.update(block.data)
     return digest.hexdigest()[:DIGITS]
 
 
-def _blocks(values: np.ndarray) -> Iterator[np.ndarray]:
+def _blocks(array: Inputs) -> Iterator[np.ndarray]:
     """Yield all bytes; of more than MOST_BLOCKS blocks, so many, evenly spread, with the first and the last."""
-    if values.size <= MOST_BLOCKS * BLOCK_BYTES:
-        yield values
+    size = array.size * array.dtype.itemsize
+    if size <= MOST_BLOCKS * BLOCK_BYTES:
+        for part in array.blocks() if isinstance(array, StoredArray) else [array]:
+            yield _bytes(part)
         return
-    for start in np.linspace(0, values.size - BLOCK_BYTES, MOST_BLOCKS).astype(np.int64):
-        yield values[start : start + BLOCK_BYTES]
+    values = array if isinstance(array, StoredArray) else _bytes(array)
+    for start in np.linspace(0, size - BLOCK_BYTES, MOST_BLOCKS).astype(np.int64).tolist():
+        if isinstance(values, np.ndarray):
+            yield values[start : start + BLOCK_BYTES]
+        else:
+            first = start // values.example_bytes
+            read = _bytes(values[first : -(-(start + BLOCK_BYTES) // values.example_bytes)])
+            yield read[start - first * values.example_bytes :][:BLOCK_BYTES]
+
+
+def _bytes(array: np.ndarray) -> np.ndarray:
+    return np.ascontiguousarray(array).reshape(-1).view(np.uint8)

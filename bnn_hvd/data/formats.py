@@ -2,12 +2,14 @@
 
 import contextlib
 import gzip
+import io
 import math
+import os
 import pickle
 import re
 import struct
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO, ClassVar
 
@@ -20,6 +22,10 @@ KEYS = ("x_train", "y_train", "x_test", "y_test")
 GZIP_MAGIC = b"\x1f\x8b"
 IDX_UINT8 = 8  # the only element type that MNIST and its relatives use
 CIFAR_IMAGE = (3, 32, 32)  # channels first, in both of CIFAR's own formats
+AS_FILES = (
+    "save it as a folder of .npy files or as HDF5, whose inputs are read when they are needed (--dataset=npy, "
+    "--dataset=hdf5)"
+)
 
 
 def broken(path: Path, why: object) -> UserError:
@@ -33,6 +39,8 @@ def reading(path: Path) -> Iterator[None]:
         yield
     except UserError:
         raise
+    except MemoryError:
+        raise UserError(f"{path} does not fit into memory: {AS_FILES}") from None
     except PermissionError:
         raise UserError(f"{path} can't be read: permission denied; make it readable") from None
     except Exception as error:  # noqa: BLE001 - a corrupt zip, gzip or pickle can raise nearly anything
@@ -43,29 +51,56 @@ def read_npz(path: Path) -> dict[str, np.ndarray]:
     """Return the four arrays of a keras-style .npz file, each read once.
 
     Raises:
-      UserError: the file is no .npz, is truncated or corrupt, lacks an array, or holds Python objects.
+      UserError: as `read_some`, or an array is missing.
+    """
+    found, others = read_some(path, KEYS)
+    if missing := [key for key in KEYS if key not in found]:
+        has = ", ".join([*found, *others]) or "nothing"
+        raise UserError(f"{path} has no {', '.join(missing)}: it must hold {', '.join(KEYS)}, but has {has}")
+    return found
+
+
+def read_some(path: Path, wanted: Collection[str] = ()) -> tuple[dict[str, np.ndarray], list[str]]:
+    """Return those of the `wanted` arrays that an .npz file has (all without `wanted`), and the names of the others.
+
+    Raises:
+      UserError: the file is no .npz, is truncated or corrupt, or holds Python objects.
     """
     if path.is_dir():
         raise UserError(f"{path} is a folder: name the .npz file in it")
+    with opened_npz(path) as archive:
+        found = {key: _member(archive, key, path) for key in archive.files if not wanted or key in wanted}
+        return found, [key for key in archive.files if key not in found]
+
+
+@contextlib.contextmanager
+def opened_npz(path: Path) -> Iterator[Any]:
+    """Yield the arrays of an .npz file; each is read when it is looked up.
+
+    Raises:
+      UserError: the file is no .npz, is truncated or corrupt, or would not fit into the memory of this host.
+    """
     with reading(path), path.open("rb") as file:
         if not zipfile.is_zipfile(file):
             raise UserError(
                 f"{path} is no .npz file, or is truncated: give a complete .npz file, or the folder of the unpacked "
                 "files if the data set has several"
             )
+        with zipfile.ZipFile(file) as archive:
+            unpacked = sum(member.file_size for member in archive.infolist())  # no more than that is ever unpacked
+        if unpacked > memory_bytes():
+            raise UserError(
+                f"{path} holds {1e-9 * unpacked:.3g} GB of arrays, and this host has {1e-9 * memory_bytes():.3g} GB of "
+                f"memory: {AS_FILES}"
+            )
         file.seek(0)
-        with np.load(file, allow_pickle=False) as archive:
-            missing = [key for key in KEYS if key not in archive.files]
-            if missing:
-                found = ", ".join(archive.files) or "nothing"
-                raise UserError(f"{path} has no {', '.join(missing)}: it must hold {', '.join(KEYS)}, but has {found}")
-            return {key: _member(archive, key, path) for key in KEYS}
+        with np.load(file, allow_pickle=False) as arrays:
+            yield arrays
 
 
-def further_names(path: Path) -> list[str]:
-    """Return the names of the arrays in an .npz file besides the four that `read_npz` returns."""
-    with reading(path), np.load(path, allow_pickle=False) as archive:
-        return [name for name in archive.files if name not in KEYS]
+def memory_bytes() -> int:
+    """Return the memory of this host."""
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 
 def _member(archive: Any, key: str, path: Path) -> np.ndarray:
@@ -86,18 +121,21 @@ def _member(archive: Any, key: str, path: Path) -> np.ndarray:
 def read_idx(path: Path, ndim: int) -> np.ndarray:
     """Return the uint8 array of `ndim` axes in an idx file (http://yann.lecun.com/exdb/mnist), gzipped or not."""
     with reading(path):
-        content = path.read_bytes()
-        if content.startswith(GZIP_MAGIC):
-            content = gzip.decompress(content)
+        packed = path.read_bytes()
+        stream = gzip.GzipFile(fileobj=io.BytesIO(packed)) if packed.startswith(GZIP_MAGIC) else io.BytesIO(packed)
         start = 4 * (1 + ndim)
-        if len(content) < start:
-            raise broken(path, f"only {len(content)} bytes")
-        magic, *shape = struct.unpack_from(f">{1 + ndim}I", content)
+        head = stream.read(start)
+        if len(head) < start:
+            raise broken(path, f"only {len(head)} bytes")
+        magic, *shape = struct.unpack(f">{1 + ndim}I", head)
         if magic != IDX_UINT8 << 8 | ndim:
             raise broken(path, f"magic number {magic:#010x} instead of {IDX_UINT8 << 8 | ndim:#010x}")
-        if len(content) - start != math.prod(shape):
-            raise broken(path, f"{len(content) - start} bytes of data where its header says {math.prod(shape)}")
-        return np.frombuffer(content, np.uint8)[start:].reshape(shape)
+        announced = math.prod(shape)
+        content = stream.read(min(announced, memory_bytes()) + 1)  # a small file may unpack to a huge one
+        if len(content) != announced:
+            more = "more than " * (len(content) > announced)
+            raise broken(path, f"{more}{min(len(content), announced)} bytes of data where its header says {announced}")
+        return np.frombuffer(content, np.uint8).reshape(shape)
 
 
 def read_cifar_pickle(path: Path, label_key: str) -> tuple[np.ndarray, np.ndarray]:

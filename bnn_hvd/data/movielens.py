@@ -63,6 +63,8 @@ def _read_pairs(file: Path) -> np.ndarray:
     """Return the user and the item of each rating, int64 [R, 2]."""
     separator, header = FILES[file.name], int(file.suffix == ".csv")
     text = _text(file, "utf-8-sig").replace("::", "\t") if separator == "::" else _text(file, "utf-8-sig")
+    if len(text.splitlines()) <= header:
+        raise UserError(f"{file} has no ratings in it: copy it again")
     try:
         pairs_R2 = np.loadtxt(
             io.StringIO(text), delimiter="," if header else "\t", skiprows=header, usecols=(0, 1), ndmin=2,

@@ -11,11 +11,12 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from bnn_hvd import registry
-from bnn_hvd.config import default_options
-from bnn_hvd.config.data import DataConfig
+from bnn_hvd.config import TrainConfig, default_options
 from bnn_hvd.config.options import FILES, DataOptions
-from bnn_hvd.data import checks, formats
+from bnn_hvd.data import checks, formats, own
 from bnn_hvd.data.arrays import Arrays
+from bnn_hvd.data.own_arrays import inputs
+from bnn_hvd.data.places import absolute, existing, way_out
 from bnn_hvd.errors import UserError
 from bnn_hvd.targets import RealValues
 
@@ -71,9 +72,10 @@ class DigitsOptions(DataOptions):
     takes = DataOptions.takes - FILES
 
 
-def load(dataset: str, data_dir: str, **flags: Any) -> Arrays:
+def load(dataset: str, data_dir: str, likelihood: str = "", **flags: Any) -> Arrays:
     """Read the data set that the flags --dataset and --data_dir name, and check it.
 
+    likelihood: --likelihood, for data sets whose targets it decides about.
     flags: options of the data set that differ from their defaults; the reader gets options as keyword arguments.
 
     Raises:
@@ -81,31 +83,41 @@ def load(dataset: str, data_dir: str, **flags: Any) -> Arrays:
     """
     reader = registry.load(registry.DATASETS, dataset)
     options = dataclasses.replace(default_options("data", dataset), **flags)
-    arrays = reader(data_dir, **dataclasses.asdict(options))
-    source = str(_absolute(data_dir)) if data_dir else dataset
-    checks.check(arrays, source)
-    return dataclasses.replace(arrays, notes=(*arrays.notes, *checks.notes(arrays, source)))
+    more = {"likelihood": likelihood} if options.by_likelihood else {}
+    arrays = reader(data_dir, **dataclasses.asdict(options), **more)
+    return checked(arrays, str(absolute(data_dir)) if data_dir else dataset)
 
 
-def load_configured(config: DataConfig, data_dir: str = "") -> Arrays:
+def load_configured(config: TrainConfig, data_dir: str = "") -> Arrays:
     """Read the data set of a configuration, or other data in its format.
 
     Raises:
       UserError: as `load`, or images are to be augmented and these are none.
     """
-    arrays = load(config.dataset, data_dir or config.data_dir, **dataclasses.asdict(config.options))
-    if config.likelihood == "gaussian_mixture" and isinstance(arrays.target(), RealValues):
-        arrays = _as_column(arrays, getattr(config.options, "target", ""))
-    if config.augment and arrays.x_train.ndim != 4:
+    data = config.data
+    path, options = data_dir or data.data_dir, data.options
+    if code := own.code_of(config):
+        arrays = checked(own.read(code, path, options, data.likelihood), data.dataset)
+    else:
+        arrays = load(data.dataset, path, likelihood=data.likelihood, **dataclasses.asdict(options))
+    if data.likelihood == "gaussian_mixture" and isinstance(arrays.target(), RealValues):
+        arrays = as_column(arrays, getattr(options, "target", ""))
+    if data.augment and arrays.x_train.ndim != 4:
         width = arrays.x_train.shape[-1]
         raise UserError(f"--augment crops and flips images, but these are vectors of {width}: leave it out")
     return arrays
 
 
-def _as_column(arrays: Arrays, name: str) -> Arrays:
+def as_column(arrays: Arrays, name: str) -> Arrays:
     """Return the data with their only target as a column [N, 1], as mixtures take it."""
     y_train, y_test = arrays.y_train[:, None], arrays.y_test[:, None]
     return dataclasses.replace(arrays, y_train=y_train, y_test=y_test, target_names=(name or "y",))
+
+
+def checked(arrays: Arrays, source: str) -> Arrays:
+    """Return a data set that was checked, with notes on what a user may not expect of it."""
+    checks.check(arrays, source)
+    return dataclasses.replace(arrays, notes=(*arrays.notes, *checks.notes(arrays, source)))
 
 
 def digits(path: str) -> Arrays:
@@ -144,22 +156,6 @@ def cifar10(path: str) -> Arrays:
 def cifar100(path: str) -> Arrays:
     """Read CIFAR-100's folder of python or of binary files, or an .npz; the labels are the 100 fine ones."""
     return _cifar(_npz_or_folder(path, "cifar100"), CIFAR100, "cifar100")
-
-
-def npz(path: str) -> Arrays:
-    """Read the user's own x_train, y_train, x_test, y_test; num_classes is the largest label plus 1."""
-    source = _existing(path, "npz")
-    parts = formats.read_npz(source)
-    labels = [_labels(parts[key], key, source) for key in ("y_train", "y_test")]
-    num_classes, num_examples = 1 + max(int(y.max(initial=0)) for y in labels), sum(map(len, labels))
-    if num_classes > max(num_examples, 1):  # with a stray label, the network would have that many outputs
-        raise UserError(
-            f"{source} has the label {num_classes - 1} among only {num_examples} examples: "
-            "number the classes 0, 1, 2, ..."
-        )
-    further = formats.further_names(source)
-    notes = (f"{source}: {', '.join(further)} is not read; classes are called by their numbers",) if further else ()
-    return dataclasses.replace(_arrays(source, parts, _numbered(num_classes)), notes=notes)
 
 
 def _cifar(source: Path, files: CifarFiles, dataset: str) -> Arrays:
@@ -217,33 +213,13 @@ def _file(folder: Path, names: Sequence[str], dataset: str) -> Path:
 
 def _npz_or_folder(path: str, dataset: str) -> Path:
     """Return the file or folder at `path`, or the <dataset>.npz in that folder."""
-    source = _existing(path, dataset)
+    source = existing(path, dataset)
     inside = source / f"{dataset}.npz"
     return inside if inside.is_file() else source
 
 
-def _existing(path: str, dataset: str) -> Path:
-    if not path:
-        raise UserError(f"--dataset={dataset} needs --data_dir={_way_out(dataset)}")
-    source = _absolute(path)
-    if not source.exists():
-        raise UserError(f"{source} does not exist: --dataset={dataset} needs --data_dir={_way_out(dataset)}")
-    return source
-
-
-def _absolute(path: str) -> Path:
-    return Path(path).expanduser().absolute()
-
-
 def _missing(folder: Path, what: str, dataset: str) -> UserError:
-    return UserError(f"{folder} has no {what}: --dataset={dataset} needs --data_dir={_way_out(dataset)}")
-
-
-def _way_out(dataset: str) -> str:
-    what = f"PATH ({registry.DATASETS[dataset].help})"
-    if dataset == "npz":
-        return what
-    return f"{what}; `python -m bnn_hvd prepare_data --dataset={dataset} --data_dir=FOLDER` downloads it"
+    return UserError(f"{folder} has no {what}: --dataset={dataset} needs --data_dir={way_out(dataset)}")
 
 
 def _numbered(num_classes: int) -> tuple[str, ...]:
@@ -253,28 +229,13 @@ def _numbered(num_classes: int) -> tuple[str, ...]:
 def _arrays(source: Path | str, parts: Mapping[str, np.ndarray], class_names: tuple[str, ...]) -> Arrays:
     """Return `Arrays` of checked inputs and labels, in the shapes and types that it documents."""
     return Arrays(
-        x_train=_inputs(parts["x_train"], "x_train", source),
+        x_train=inputs(parts["x_train"], "x_train", source),
         y_train=_labels(parts["y_train"], "y_train", source),
-        x_test=_inputs(parts["x_test"], "x_test", source),
+        x_test=inputs(parts["x_test"], "x_test", source),
         y_test=_labels(parts["y_test"], "y_test", source),
         num_classes=len(class_names),
         class_names=class_names,
     )
-
-
-def _inputs(x: np.ndarray, key: str, source: Path | str) -> np.ndarray:
-    """Return inputs [N, D] or [N, H, W, C], from these or [N, H, W]; uint8 stays, other numbers become float32."""
-    if x.dtype.kind not in "buif":
-        raise UserError(f"{source}: {key} holds {x.dtype}, which are no numbers: save it as uint8 or float32")
-    if x.ndim not in (2, 3, 4):
-        raise UserError(
-            f"{source}: {key} has the shape {list(x.shape)}: it must be [N, D] (vectors), [N, H, W] or "
-            "[N, H, W, C] (images)"
-        )
-    if x.ndim == 3:
-        x = x[..., np.newaxis]
-    with np.errstate(over="ignore"):  # a float64 beyond float32 becomes infinite, which `checks.check` reports
-        return np.ascontiguousarray(x, np.uint8 if x.dtype in (np.uint8, np.bool_) else np.float32)
 
 
 def _labels(y: np.ndarray, key: str, source: Path | str) -> np.ndarray:

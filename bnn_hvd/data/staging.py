@@ -9,6 +9,7 @@ import shutil
 import tempfile
 from pathlib import Path
 
+from bnn_hvd.distributed import cluster
 from bnn_hvd.distributed.cluster import Cluster
 from bnn_hvd.errors import UserError
 
@@ -19,20 +20,23 @@ def stage(data_dir: str, stage_dir: str, ranks: Cluster) -> str:
     Every rank must call it: all wait for the copy.
 
     Raises:
-      UserError: the folder can't be written, or is full.
+      UserError: on every rank, if a folder can't be written, or is full.
     """
     if not (data_dir and stage_dir):
         return data_dir
     source = Path(data_dir).absolute()
     target = Path(stage_dir) / f"{_identity(source)}-{source.name}"
-    if ranks.local_rank == 0 and not target.exists():
-        try:
-            _copy(source, target)
-        except OSError as error:
-            raise UserError(
-                f"{source} can't be staged to {target.parent.absolute()}: {error}; give another --stage_dir"
-            ) from None
-    ranks.barrier()
+
+    def copy() -> None:
+        if ranks.local_rank == 0 and not target.exists():
+            try:
+                _copy(source, target)
+            except OSError as error:
+                raise UserError(
+                    f"{source} can't be staged to {target.parent.absolute()}: {error}; give another --stage_dir"
+                ) from None
+
+    cluster.on_each(ranks, copy)
     return str(target)
 
 

@@ -6,6 +6,8 @@ from typing import Any
 
 import numpy as np
 
+from bnn_hvd.data.stored import Inputs, StoredArray, flat_rows
+
 CHUNK_VALUES = 1 << 18  # values that are float64 at once: 2 MB, which fit into a core's cache
 
 
@@ -25,7 +27,7 @@ class Standardizer:
         return cls(np.asarray(saved["mean"], np.float32), np.asarray(saved["inv_std"], np.float32))
 
 
-def fit(x_train: np.ndarray, how: str) -> Standardizer:
+def fit(x_train: Inputs, how: str) -> Standardizer:
     """Fit the standardisation that --standardize names to `x_train` [N, ...].
 
     channel: statistics over examples, rows and columns of an image; for vectors, each feature is a channel.
@@ -38,7 +40,8 @@ def fit(x_train: np.ndarray, how: str) -> Standardizer:
     if how == "none":
         return Standardizer(np.zeros([], np.float32), np.ones([], np.float32))
     if how == "unit":
-        largest = max(float(x_train.max()), -float(x_train.min())) or 1.0
+        blocks = x_train.blocks() if isinstance(x_train, StoredArray) else [x_train]
+        largest = max(max(float(x.max()), -float(x.min())) for x in blocks) or 1.0
         return Standardizer(np.zeros([], np.float32), np.array(1 / largest, np.float32))
     shape = {"channel": x_train.shape[-1:], "pixel": x_train.shape[1:]}[how]
     mean, variance = _moments(x_train, math.prod(shape))
@@ -46,18 +49,18 @@ def fit(x_train: np.ndarray, how: str) -> Standardizer:
     return Standardizer(mean.astype(np.float32).reshape(shape), inv_std.astype(np.float32).reshape(shape))
 
 
-def _moments(x: np.ndarray, columns: int) -> tuple[np.ndarray, np.ndarray]:
+def _moments(x: Inputs, columns: int) -> tuple[np.ndarray, np.ndarray]:
     """Return the mean and the (population) variance of each column of x, reshaped to [-1, columns]: float64 [columns].
 
     Differences from the first row are summed. The variance of a constant column is then exactly 0, and a column whose
     mean is large against its standard deviation keeps its digits.
     """
-    x = x.reshape(-1, columns)
-    shift, rows = x[0].astype(np.float64), max(1, CHUNK_VALUES // columns)
+    shift, rows = flat_rows(x, columns, 0, 1)[0].astype(np.float64), max(1, CHUNK_VALUES // columns)
+    count = x.size // columns
     total, total_squares = np.zeros(columns), np.zeros(columns)
-    for start in range(0, len(x), rows):
-        difference = x[start : start + rows] - shift
+    for start in range(0, count, rows):
+        difference = flat_rows(x, columns, start, min(start + rows, count)) - shift
         total += difference.sum(axis=0)
         total_squares += np.einsum("nc,nc->c", difference, difference)
-    mean = total / len(x)
-    return mean + shift, np.maximum(total_squares / len(x) - mean**2, 0)
+    mean = total / count
+    return mean + shift, np.maximum(total_squares / count - mean**2, 0)

@@ -13,9 +13,10 @@ import dataclasses
 import functools
 import hashlib
 import os
+import socket
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar, cast
 
 import numpy as np
 
@@ -24,6 +25,7 @@ from bnn_hvd.distributed.collectives import Collective
 from bnn_hvd.distributed.cores import Place
 from bnn_hvd.errors import TrainingError, UserError
 
+T = TypeVar("T")
 Concat = Callable[[Sequence[Any], str], list[Any]]
 PREFIX = "bnn_hvd."  # of the names of collectives: no operation of TensorFlow has such a name
 
@@ -347,14 +349,33 @@ def on_root(cluster: Cluster, action: Callable[[], object]) -> None:
     Raises:
       UserError: on every rank, if the action raised one.
     """
-    problem = ""
-    if cluster.is_root:
-        try:
-            action()
-        except UserError as error:
-            problem = str(error)
+    problem = _problem(action)[1] if cluster.is_root else ""
     if problem := cluster.broadcast(problem):
         raise UserError(problem)
+
+
+def on_each(cluster: Cluster, action: Callable[[], T]) -> T:
+    """Call `action` on every rank, and return what it returned on this one.
+
+    Raises:
+      UserError: on every rank, if the action raised one on some rank; it names the first such rank, and its host.
+    """
+    result, problem = _problem(action)
+    everyone = cluster.gather((socket.gethostname(), problem))
+    failed = [
+        f"{its_problem} (rank {rank} on {host})" for rank, (host, its_problem) in enumerate(everyone) if its_problem
+    ]
+    if failed:
+        raise UserError(failed[0] if len(failed) < cluster.size else problem)
+    return cast(T, result)
+
+
+def _problem(action: Callable[[], T]) -> tuple[T | None, str]:
+    """Return what an action returns, and the message of the UserError that it raises, "" if it raises none."""
+    try:
+        return action(), ""
+    except UserError as error:
+        return None, str(error)
 
 
 def check_agreement(
@@ -367,12 +388,13 @@ def check_agreement(
       UserError: they are not; it names the rank, its host and the fact.
     """
     everyone = cluster.gather((host, facts))
+    root_host, root_facts = everyone[0]
     for rank, (its_host, its_facts) in enumerate(everyone):
-        for name, value in everyone[0][1].items():
-            if its_facts.get(name) != value:
+        for name in root_facts | its_facts:
+            its, root = its_facts.get(name, "none"), root_facts.get(name, "none")
+            if its != root:
                 raise UserError(
-                    f"rank {rank} on {its_host} has {name} {its_facts.get(name)}, rank 0 on {everyone[0][0]} has "
-                    f"{value}: {way_out}"
+                    f"rank {rank} on {its_host} has {name} {its}, rank 0 on {root_host} has {root}: {way_out}"
                 )
 
 

@@ -6,6 +6,7 @@ A placeholder is @NAME@, because `$` and braces have a meaning in bash.
 import re
 import shlex
 
+from bnn_hvd.jobs.openmpi import EXPORTS
 from bnn_hvd.jobs.spec import JobSpec, hh_mm_ss
 
 NAME = re.compile(r"@([A-Z_]+)@")
@@ -25,6 +26,7 @@ if [ -f "$VENV/bin/activate" ]; then
 fi
 # Python writes each line of the log at once
 export PYTHONUNBUFFERED=1
+@OPEN_MPI@
 """
 
 # @LAUNCH@ runs in the background, because bash handles a signal at once only while it `wait`s. The launchers get
@@ -61,7 +63,7 @@ def fill(template: str, spec: JobSpec, **parts: str) -> str:
     Raises:
       KeyError: the template has another name.
     """
-    parts = {"SETTINGS": SETTINGS.rstrip(), "RUN": RUN.rstrip(), "CODES": CODES} | parts
+    parts = {"SETTINGS": SETTINGS.rstrip(), "RUN": RUN.rstrip(), "CODES": CODES, "OPEN_MPI": EXPORTS} | parts
     text = NAME.sub(lambda match: parts.get(match[1], match[0]), template)
     text = NAME.sub(lambda match: parts.get(match[1], match[0]), text)  # parts of parts
     filled = NAME.sub(lambda match: values(spec)[match[1]], text)

@@ -18,9 +18,10 @@ MOST_FALL = 0.05  # of the loss, relative
 SMALL_FALL = 1e-3  # of the loss, nats per example
 NOISE = 3.0  # standard errors
 MOST_R_HAT = 1.05
+FEWEST_ROWS = 5  # for a line
 MOST_DRIFT = 2.0  # of the iterates of swag: 1 if they are independent, 2 of a random walk, 3 along a line
 MOST_MISSING = 0.25  # of an ensemble's spread
-JUDGED = ("loss", "scale_pull", "mean_pull")  # how the names of the quantities in a row begin that are judged
+JUDGED = ("loss", "nll", "learning_rate", "scale_pull", "mean_pull")  # how the names in a row begin that count here
 
 Row = dict[str, Any]
 
@@ -82,10 +83,15 @@ def of_descent(rows: Sequence[Row], found: Mapping[str, float] = MappingProxyTyp
     end, _ = windows(rows, AT_THE_END)
     pulls = {name: mean(end, name) for name in rows[-1] if "_pull" in name}
     reasons = [*of_scales(pulls), *of_means(pulls)]
-    if fall > max(MOST_FALL * abs(mean(late, "loss")), SMALL_FALL, NOISE * error):
+    # Of a loss without a KL the prior's part is nearly constant, and large.
+    small = max(MOST_FALL * abs(mean(late, "loss" if "kl" in rows[-1] else "nll")), SMALL_FALL)
+    if fall > max(small, NOISE * error):
         reasons.append(f"the loss still fell by {fall:.3g} nats per example over the last tenth of training")
+    ahead, its_error = fall_of_doubling(rows)
+    if ahead > max(small, NOISE * its_error):
+        reasons.append(f"twice as many epochs would lower the loss by about {ahead:.3g} nats per example")
     fall_of_round = found.get("loss_before", -math.inf) - mean(end, "loss")
-    if fall_of_round > max(MOST_FALL * abs(mean(end, "loss")), SMALL_FALL):
+    if fall_of_round > small:
         reasons.append(f"the last doubling of training lowered the loss by {fall_of_round:.3g} nats per example")
     if (drift := found.get("moments_drift", 0.0)) > MOST_DRIFT:
         reasons.append(f"the collected weights still move in one direction (drift {drift:.2g}; 1 if they do not)")
@@ -93,8 +99,28 @@ def of_descent(rows: Sequence[Row], found: Mapping[str, float] = MappingProxyTyp
     if (missing := found.get("missing_spread", 0.0)) > MOST_MISSING:
         shown = f"{1 - missing:.0%} of the epistemic uncertainty of many"
         why.append(f"so few members show only about {shown}: raise --num_particles")
-    parts: dict[str, float | None] = {"loss_fall": fall, "loss_fall_error": error, **pulls, **found}
+    parts: dict[str, float | None] = {"loss_fall": fall, "loss_fall_error": error, "loss_fall_of_doubling": ahead}
+    parts |= {**pulls, **found}
     return Verdict(not reasons, parts, "\n".join(why))
+
+
+def fall_of_doubling(rows: Sequence[Row]) -> tuple[float, float]:
+    """Return by how much twice as many steps would lower the loss, as the second half of the log has it, and its error.
+
+    The loss is taken as linear in the logarithm of the steps (least squares). 0 where the learning rate changes, which
+    lowers the loss by itself, and for fewer than FEWEST_ROWS rows.
+    """
+    half, _ = windows(rows, 0.5)
+    rates = {row.get("learning_rate") for row in half}
+    if len(half) < FEWEST_ROWS or len(rates) > 1:
+        return 0.0, 0.0
+    x = np.log([row["step"] for row in half])
+    y = np.array([row["loss"] for row in half])
+    centred = x - x.mean()
+    slope = centred @ y / (centred @ centred)
+    residuals = y - y.mean() - slope * centred
+    error = math.sqrt(residuals @ residuals / (len(half) - 2) / (centred @ centred))
+    return float(-slope * math.log(2)), float(error * math.log(2))
 
 
 def final_loss(rows: Sequence[Row]) -> float:

@@ -145,6 +145,7 @@ def score_examples(draws: Mixtures, y_ND: np.ndarray, first: int) -> dict[str, n
     }
     found, nll_N = uncertainties(draws, first), nll(draws, y_ND)
     level_N = np.mean(found.pop("log_density_NM") > -nll_N[:, None], axis=-1)
+    level_N[np.isnan(nll_N)] = np.nan  # an example without a target
     return found | by_column | {"nll_N": nll_N, "region_level_N": level_N}
 
 

@@ -24,7 +24,8 @@ SMALLEST = 1e-6  # nats; what is smaller is rounding of float32, and is drawn as
 def reliability(run: Path) -> Figure:
     """Draw accuracy over confidence with 95 % intervals, the number of examples in each bin, and the ECE."""
     arrays = style.read_npz(run / records.PREDICTIVE, "probs_NC", "labels_N")
-    probs_NC, labels_N = arrays["probs_NC"], arrays["labels_N"]
+    known_N = arrays["labels_N"] >= 0  # an example without a label has -1
+    probs_NC, labels_N = arrays["probs_NC"][known_N], arrays["labels_N"][known_N]
     bins = classification.reliability(probs_NC, labels_N, NUM_BINS)
     edges = np.linspace(0, 1, NUM_BINS + 1)
     figure = style.figure("Reliability", run, 6, 6.4)
@@ -83,7 +84,7 @@ def uncertainty_histogram(run: Path) -> Figure:
     figure = style.figure("Predictive uncertainty", run, 12.5 if has_ood else 6.8, 4.6)
     panels = figure.subplots(1, 3 if has_ood else 1, squeeze=False)[0]
     parts = zip(("total", "aleatoric", "epistemic"), (arrays[f"{name}_N"] for name in names), strict=True)
-    _histograms(panels[0], "Test data", dict(parts), (style.BLACK, style.ORANGE, style.BLUE))
+    _histograms(panels[0], "Predicted examples", dict(parts), (style.BLACK, style.ORANGE, style.BLUE))
     for axes, name, title in zip(panels[1:], names[::2], ("Total", "Epistemic"), strict=False):
         _in_against_out(axes, title, arrays[f"{name}_N"], arrays[f"ood_{name}_M"])
     return figure

@@ -20,7 +20,7 @@ from bnn_hvd.plots import style
 from bnn_hvd.run import records
 
 ENTROPIES = ("expected_entropy", "mutual_information")  # aleatoric, epistemic
-KEYS = ("draws_SKC", "example_index_K", "examples_K", "class_names", "labels_N", *(f"{e}_N" for e in ENTROPIES))
+KEYS = ("draws_SKC", "example_index_K", "examples_K", "class_names", *(f"{e}_N" for e in ENTROPIES))
 MAX_SHARED_CLASSES = 12  # with more, each panel shows its own most probable ones
 MAX_SHOWN_CLASSES = 8
 MAX_LEVEL_CHARACTERS = 45  # of all class names of a panel; longer ones are rotated, so that they do not overlap
@@ -34,7 +34,10 @@ JITTER = 0.32  # half the width, in classes, over which the dots of the draws ar
 
 
 class Chosen(NamedTuple):
-    """A chosen test example: its draws, input, index in the test part, label, and parts of its uncertainty in nats."""
+    """A chosen test example: its draws, input, index in the test part, label, and parts of its uncertainty in nats.
+
+    label: -1 if the example has none.
+    """
 
     draws_SC: np.ndarray
     example: np.ndarray
@@ -58,7 +61,10 @@ def doubtful(run: Path) -> Figure:
 
 
 def _predictive_draws(run: Path, title: str, half: int, log: bool) -> Figure:
-    arrays = style.read_npz(run / records.PREDICTIVE, *KEYS)
+    arrays = style.read_npz(run / records.PREDICTIVE, *KEYS, optional=("labels_N",))
+    if "labels_N" not in arrays:
+        arrays["labels_N"] = np.full(len(arrays["expected_entropy_N"]), -1)
+        title = title.replace("test example of each class", "example of each predicted class")
     names = [shorten(name) for name in arrays["class_names"]]
     chosen = _chosen(arrays, half)
     columns = 1 if len(chosen) <= 3 else 2
@@ -69,7 +75,7 @@ def _predictive_draws(run: Path, title: str, half: int, log: bool) -> Figure:
     spec = GridSpec(rows, 2 * columns, figure=figure, width_ratios=[1, 4] * columns)
     for i, example in enumerate(chosen):
         row, column = divmod(i, columns)
-        _draw_input(figure.add_subplot(spec[row, 2 * column]), example, names[example.label])
+        _draw_input(figure.add_subplot(spec[row, 2 * column]), example, names)
         axes = figure.add_subplot(spec[row, 2 * column + 1])
         shown = shown_classes(example)
         _draw_probabilities(axes, example, shown)
@@ -79,7 +85,7 @@ def _predictive_draws(run: Path, title: str, half: int, log: bool) -> Figure:
         is_last = i + columns >= len(chosen)
         _label_classes(axes, [names[c] for c in shown], full=is_last or not shared)
         axes.set_xlabel("class" if is_last else "")
-    _legend(figure, len(arrays["draws_SKC"]), 2 * columns)
+    _legend(figure, len(arrays["draws_SKC"]), 2 * columns, labelled=any(example.label >= 0 for example in chosen))
     return figure
 
 
@@ -111,7 +117,7 @@ def shown_classes(example: Chosen) -> list[int]:
     if len(mean_C) <= MAX_SHARED_CLASSES:
         return list(range(len(mean_C)))
     likely = [int(c) for c in np.argsort(-mean_C, kind="stable")[:MAX_SHOWN_CLASSES]]
-    return sorted(likely if example.label in likely else [*likely[:-1], example.label])
+    return sorted(likely if example.label in (-1, *likely) else [*likely[:-1], example.label])
 
 
 def _draw_probabilities(axes: Axes, example: Chosen, shown: list[int]) -> None:
@@ -120,7 +126,7 @@ def _draw_probabilities(axes: Axes, example: Chosen, shown: list[int]) -> None:
     offsets = JITTER * spread(len(draws))
     alpha = min(0.9, max(0.15, 30 / len(draws)))
     for i, c in enumerate(shown):
-        colour = style.BLUE if c == example.label else style.VERMILION
+        colour = style.BLUE if example.label in (c, -1) else style.VERMILION
         if c == example.label:
             axes.axvspan(i - 0.5, i + 0.5, color=style.SKY, alpha=0.25, lw=0)
         if len(draws) > 1:  # a single draw is its own mean
@@ -138,7 +144,7 @@ def spread(count: int) -> np.ndarray:
 def _caption(axes: Axes, example: Chosen, names: list[str]) -> None:
     """Write the predicted class, in colour if it is wrong, and the uncertainties."""
     predicted = int(example.draws_SC.mean(axis=0).argmax())
-    colour = style.BLACK if predicted == example.label else style.VERMILION
+    colour = style.BLACK if example.label in (predicted, -1) else style.VERMILION
     axes.set_title(f"predicted {names[predicted]}", loc="left", fontsize=9, color=colour)
     axes.set_title(sum_of_parts(example.aleatoric, example.epistemic), loc="right", fontsize=8)
 
@@ -156,8 +162,8 @@ def _label_classes(axes: Axes, labels: list[str], full: bool) -> None:
     axes.tick_params(axis="x", length=0)
 
 
-def _draw_input(axes: Axes, example: Chosen, name: str) -> None:
-    """Draw an image, or a vector as a line over its features; write the true class below it."""
+def _draw_input(axes: Axes, example: Chosen, names: list[str]) -> None:
+    """Draw an image, or a vector as a line over its features; write the true class below it, if it is known."""
     if example.example.ndim == 1:
         axes.plot(example.example, color=style.BLACK, linewidth=1)
     else:
@@ -165,7 +171,10 @@ def _draw_input(axes: Axes, example: Chosen, name: str) -> None:
         axes.spines[:].set_visible(False)
         axes.grid(False)
     axes.set(xticks=[], yticks=[])
-    axes.set_xlabel(f"true: {name}\n(test example {example.test_index})", fontsize=8)
+    if example.label < 0:
+        axes.set_xlabel(f"example {example.test_index}", fontsize=8)
+    else:
+        axes.set_xlabel(f"true: {names[example.label]}\n(test example {example.test_index})", fontsize=8)
 
 
 def to_image(example: np.ndarray) -> np.ndarray:
@@ -182,13 +191,18 @@ def shorten(name: str, most: int = 12) -> str:
     return name if len(name) <= most else name[: most // 2] + "…" + name[1 - most // 2 :]
 
 
-def _legend(figure: Figure, num_draws: int, columns: int) -> None:
+def _legend(figure: Figure, num_draws: int, columns: int, labelled: bool) -> None:
     handles: dict[str, Artist] = {
         "true class": Patch(color=style.SKY, alpha=0.25),
         f"mean of {num_draws} draws": Line2D([], [], color=style.BLACK, linewidth=2),
         "one draw, true class": Line2D([], [], color=style.BLUE, marker="o", markersize=5, linestyle=""),
         "one draw, other classes": Line2D([], [], color=style.VERMILION, marker="o", markersize=5, linestyle=""),
     }
-    if num_draws == 1:  # then there are no dots
+    if not labelled:
+        handles = {
+            f"mean of {num_draws} draws": handles[f"mean of {num_draws} draws"],
+            "one draw": handles["one draw, true class"],
+        }
+    elif num_draws == 1:  # then there are no dots
         handles = {"true class": handles["true class"], "probability": handles["mean of 1 draws"]}
     figure.legend(list(handles.values()), list(handles), loc="outside lower center", ncols=columns)

@@ -76,6 +76,7 @@ def particles(run: Path) -> Figure:
 def calibration(run: Path) -> Figure:
     """Draw the observed over the predicted quantiles, and the predictions over the targets."""
     found = style.read_npz(run / records.PREDICTIVE, "pit_N", "mean_N", "total_std_N", "y_N")
+    found = {name: values_N[~np.isnan(found["y_N"])] for name, values_N in found.items()}
     figure = style.figure("Calibration and accuracy", run, 10, 4.6)
     left, right = style.grid(figure, 2, 2)
     expected = np.arange(1, 100) / 100
@@ -95,6 +96,23 @@ def calibration(run: Path) -> Figure:
     right.axline((found["y_N"][0], found["y_N"][0]), slope=1, color=style.BLACK, linestyle="--", zorder=3)
     rmse = regression.rmse(found["mean_N"], found["y_N"])
     right.set(title=f"RMSE {rmse:.3g}; bars: one standard deviation", xlabel="target", ylabel="prediction")
+    return figure
+
+
+def predictions(run: Path) -> Figure:
+    """Draw the prediction of each example with its standard deviation, and which part of that is epistemic."""
+    names = ("mean_N", "total_std_N", "aleatoric_std_N", "epistemic_std_N")
+    found = style.read_npz(run / records.PREDICTIVE, *names, "row_N")
+    shown = style.evenly(len(found["row_N"]), MAX_BARS)
+    row_N, mean_N, total_N, aleatoric_N, epistemic_N = (found[name][shown] for name in ("row_N", *names))
+    figure = style.figure("Predictions", run, 10, 4.6)
+    left, right = style.grid(figure, 2, 2)
+    left.errorbar(row_N, mean_N, total_N, fmt="o", markersize=2.5, linewidth=0.5, color=style.BLUE, ecolor=style.SKY)
+    left.set(title="bars: one standard deviation", xlabel="row of the data", ylabel="prediction")
+    right.plot(mean_N, aleatoric_N, "o", markersize=2.5, color=style.ORANGE, label="aleatoric")
+    right.plot(mean_N, epistemic_N, "o", markersize=2.5, color=style.BLUE, label="epistemic")
+    right.set(title="where the prediction is uncertain", xlabel="prediction", ylabel="standard deviation")
+    right.legend(loc="best")
     return figure
 
 

@@ -9,9 +9,11 @@ import numpy as np
 
 from bnn_hvd.config import PredictConfig
 from bnn_hvd.data.arrays import Arrays
+from bnn_hvd.data.stored import Inputs
 from bnn_hvd.metrics import classification, fidelity
 from bnn_hvd.prediction import statistics
 from bnn_hvd.prediction.predictor import Found, Predictor, Result
+from bnn_hvd.targets import has_label
 
 COMPARED = ("probs_NC", "mutual_information_N")  # with --reference
 
@@ -23,14 +25,20 @@ def predict(predictor: Predictor, arrays: Arrays, config: PredictConfig) -> Resu
     one_draw = predictor.method.num_draws(config.num_draws) == 1
     found = distribution(means, one_draw)
     found |= compute_statistics(predictor, arrays.x_test, config.num_draws, wanted)
-    index_K = classification.choose_examples(arrays.y_test, found["predictive_entropy_N"])
+    labelled_N = has_label(arrays.y_test)
+    classes_N = np.where(labelled_N, arrays.y_test, found["probs_NC"].argmax(1))
+    index_K = classification.choose_examples(classes_N, found["predictive_entropy_N"])
     chosen = {
-        "labels_N": arrays.y_test, "example_index_K": index_K, "examples_K": arrays.x_test[index_K],
+        "example_index_K": index_K, "examples_K": arrays.x_test[index_K],
         "draws_SKC": predictor.predict_each_draw(arrays.x_test[index_K], config.num_draws),
         "class_names": np.array(arrays.class_names),
     }  # fmt: skip
-    single = float(means["votes"][np.arange(len(arrays.y_test)), arrays.y_test].mean())
-    return found | chosen, measures(found, arrays.y_test) | {"single_draw_accuracy": single}
+    report = measures(found, arrays.y_test)
+    if labelled_N.any():
+        chosen["labels_N"] = arrays.y_test
+        votes_N = means["votes"][labelled_N, arrays.y_test[labelled_N]]
+        report["single_draw_accuracy"] = float(votes_N.mean())
+    return found | chosen, report
 
 
 def predict_ood(predictor: Predictor, ood: Arrays, config: PredictConfig, test: Found) -> Result:
@@ -41,7 +49,7 @@ def predict_ood(predictor: Predictor, ood: Arrays, config: PredictConfig, test: 
     return arrays, separation(test, found)
 
 
-def compute_statistics(predictor: Predictor, x: np.ndarray, num_draws: int, wanted: statistics.Wanted) -> Found:
+def compute_statistics(predictor: Predictor, x: Inputs, num_draws: int, wanted: statistics.Wanted) -> Found:
     """Return the statistics of the draws' probabilities that are wanted."""
     if not wanted.anything:
         return {}
@@ -66,7 +74,11 @@ def distribution(means: Found, one_draw: bool) -> Found:
 
 
 def measures(found: dict[str, np.ndarray], labels_N: np.ndarray) -> dict[str, Any]:
-    return classification.summary(found["probs_NC"], labels_N) | {
+    """Return the mean uncertainties and, of the examples that have a label, the scores."""
+    known_N = has_label(labels_N)
+    scores = classification.summary(found["probs_NC"][known_N], labels_N[known_N]) if known_N.any() else {}
+    return scores | {
+        "num_labelled": int(known_N.sum()),
         "total_uncertainty": float(found["predictive_entropy_N"].mean()),
         "aleatoric_uncertainty": float(found["expected_entropy_N"].mean()),
         "epistemic_uncertainty": float(found["mutual_information_N"].mean()),

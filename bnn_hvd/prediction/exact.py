@@ -29,13 +29,14 @@ def main(config: ExactConfig) -> int:
     out = Path(config.out or Path(config.data_dir).with_suffix("").as_posix() + "_exact.npz")
     records.make_writable("the folder of --out", out.absolute().parent)
     ranks = cluster.connect()
+    x_test = arrays.x_test[:]
     mine = range(ranks.rank, config.num_events, ranks.size)
     heartbeat = Heartbeat(lambda text: print(text, flush=True))
     found = []
     for done, event in enumerate(mine):
         if ranks.is_root:
             heartbeat.beat(f"exact: {done / len(mine):.0%} of the events of this rank")
-        found.append((event, *draw_posterior(arrays.x_test[event], event)))
+        found.append((event, *draw_posterior(x_test[event], event)))
     events = sorted((one for part in ranks.gather(found) for one in part), key=lambda one: one[0])
     if ranks.is_root:
         event_E, values_EMD, cells_E = (np.stack(part) for part in zip(*events, strict=True))

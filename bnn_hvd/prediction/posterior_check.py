@@ -10,9 +10,10 @@ import numpy as np
 import tensorflow as tf
 
 from bnn_hvd.config import TrainConfig
+from bnn_hvd.data.stored import Inputs
 from bnn_hvd.inference.method import Draws
 from bnn_hvd.metrics import pareto
-from bnn_hvd.prediction.predictor import Predictor
+from bnn_hvd.prediction.predictor import DEALT_BYTES, Predictor, example_bytes
 
 DRAWS = 1000
 MOST_WORK = 2e10  # examples x parameters x draws: 4 s of a dense network on one core, 9 s of a small convolutional one
@@ -27,7 +28,7 @@ class PosteriorCheck:
 
     predictor: Predictor
     trained: TrainConfig
-    train: tuple[np.ndarray, np.ndarray] | None
+    train: tuple[Inputs, np.ndarray] | None
 
     def report(self, num_draws: int | None) -> dict[str, Any] | None:
         """Return the entry of uncertainty.json, or None where the draws have no density, or with num_draws = 0.
@@ -65,15 +66,17 @@ class PosteriorCheck:
         assert self.train is not None
         x, y_N = self.train[0], self.predictor.target.standardized(self.train[1])
         parts = (x, y_N, np.ones(len(y_N)))  # the ones become zeros where a chunk is padded
-        dealt = [self.predictor.deal(part) for part in parts]
-        chunks, mine = [chunks for chunks, _ in dealt], dealt[0][1]
-        of_pass, found = tf.function(self._chunk_sums, autograph=False), []
-        passes = self.predictor.passes(num_draws) if len(mine) else []
-        for done, draws in enumerate(passes, 1):
-            found.append(of_pass(chunks, draws).numpy())
-            self.predictor.on_progress(done, len(passes))
-        everyone = self.predictor.ranks.gather(np.concatenate(found, 1) if found else np.zeros([0, num_draws]))
-        return np.concatenate(everyone).sum(0)
+        blocks = self.predictor.blocks(DEALT_BYTES // example_bytes(x), len(y_N))
+        of_pass, passes = tf.function(self._chunk_sums, autograph=False), self.predictor.passes(num_draws)
+        found_KS = [np.zeros([0, num_draws])]
+        for number, block in enumerate(blocks):
+            chunks = [self.predictor.fill(part, block) for part in parts]
+            of_block = []
+            for done, draws in enumerate(passes, 1):
+                of_block.append(of_pass(chunks, draws).numpy())
+                self.predictor.on_progress(number * len(passes) + done, len(blocks) * len(passes))
+            found_KS.append(np.concatenate(of_block, 1))
+        return np.concatenate(self.predictor.ranks.gather(np.concatenate(found_KS))).sum(0)
 
     def _chunk_sums(self, chunks: list[tf.Tensor], draws: Draws) -> tf.Tensor:
         """Return the log likelihood of each chunk under the S draws of a pass, float64 [K, S]."""

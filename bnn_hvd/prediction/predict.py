@@ -7,6 +7,7 @@ from typing import Any
 
 from bnn_hvd import seeds
 from bnn_hvd.config import PredictConfig, TrainConfig
+from bnn_hvd.data import own
 from bnn_hvd.data.description import Description
 from bnn_hvd.data.fingerprint import Fingerprint
 from bnn_hvd.distributed import cluster, machine
@@ -15,7 +16,7 @@ from bnn_hvd.errors import UserError
 from bnn_hvd.inference.build import build_method
 from bnn_hvd.metrics import pareto
 from bnn_hvd.models.network import build_network
-from bnn_hvd.prediction import classes, ratings, reals, vectors
+from bnn_hvd.prediction import classes, ratings, reals, rows, vectors
 from bnn_hvd.prediction.other_data import load_like
 from bnn_hvd.prediction.place import Origin, choose_folder
 from bnn_hvd.prediction.posterior_check import PosteriorCheck, check_lines
@@ -51,10 +52,12 @@ def main(config: PredictConfig) -> int:
     predictor, progress = restore_from(stored, trained, known, ranks), checkpoint.read_progress(stored)
     source = config.data_dir or trained.data.data_dir
     origin = Origin.of(trained, progress, source, fingerprint.test, own_data=fingerprint == known.fingerprint)
+    own.say_change(trained, ranks.is_root)
     if ranks.is_root:
         say_progress(config, predictor, len(arrays.x_test))
     watch = Stopwatch()
     found, report = kind.predict(predictor, arrays, config)
+    found |= rows.places(arrays)
     recommended = report.pop(records.RECOMMENDATIONS, None)
     predict_wall_s = watch.elapsed_s()
     report |= origin.report() | {
@@ -88,8 +91,9 @@ def closing_lines(run: str, folder: Path, origin: Origin) -> list[str]:
     """Return the lines that `predict` prints at its end: what was written of which step, and the next command."""
     at_step = [] if origin.run_finished else [f"at step {origin.step} of a run that has not finished"]
     shown = "" if folder == Path(run) else f" --prediction={shlex.quote(str(folder))}"
+    rows_too = f", {folder / records.PREDICTED_ROWS}" * (folder / records.PREDICTED_ROWS).exists()
     return [
-        *at_step, f"written: {folder / records.PREDICTIVE}, {folder / records.UNCERTAINTY}",
+        *at_step, f"written: {folder / records.PREDICTIVE}, {folder / records.UNCERTAINTY}{rows_too}",
         f"Next: python -m bnn_hvd plot --run={shlex.quote(run)}{shown}",
     ]  # fmt: skip
 
@@ -105,6 +109,8 @@ def write(folder: Path, found: Found, report: dict[str, Any], recommended: dict[
     folder.mkdir(parents=True, exist_ok=True)
     records.write_npz(folder / records.PREDICTIVE, found)
     records.write_json(folder / records.UNCERTAINTY, report)
+    if text := rows.to_csv(found):
+        records.write_text(folder / records.PREDICTED_ROWS, text)
     if recommended is not None:
         records.write_json(folder / records.RECOMMENDATIONS, recommended)
 

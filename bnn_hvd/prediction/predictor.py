@@ -6,6 +6,7 @@ so the result is the same on any number of ranks.
 Legend: S draws, N examples, C classes, I items, O outputs of the network.
 """
 
+import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -16,6 +17,7 @@ from bnn_hvd import seeds
 from bnn_hvd.data import shards
 from bnn_hvd.data.pipeline import standardize_with
 from bnn_hvd.data.standardize import Standardizer
+from bnn_hvd.data.stored import Inputs
 from bnn_hvd.distributed.cluster import Cluster
 from bnn_hvd.inference.method import Draws, Method, State
 from bnn_hvd.metrics import classification, normal_mixtures, ratings, regression
@@ -34,6 +36,7 @@ class PassSize(NamedTuple):
 # Measured (docs/log.md). Dense layers multiply many draws in one product; convolutions are fastest one draw
 # at a time, on so few examples that their activations stay in the cache.
 DENSE_PASS, CONV_PASS = PassSize(draws=16, examples=250), PassSize(draws=1, examples=40)
+DEALT_BYTES = 1 << 28  # of examples in memory at once, in chunks
 BLOCK_VALUES = 1 << 21  # S x N x O values in memory at once, besides the results
 
 Found = dict[str, np.ndarray]  # arrays by name, as for predictive.npz
@@ -70,7 +73,7 @@ class Predictor:
         self._sums = tf.function(self._sum_pass, autograph=False)  # traced once per `Sums`
         self._each = tf.function(self._predict_pass, autograph=False)
 
-    def predict(self, x: np.ndarray, num_draws: int) -> Found:
+    def predict(self, x: Inputs, num_draws: int) -> Found:
         """Return means over the draws, by name, on every rank.
 
         probs [N, C]; entropy [N], in nats; votes [N, C]: the fraction of draws whose most probable class this is.
@@ -78,59 +81,55 @@ class Predictor:
         found = self.means(CLASS_SUMS, num_draws, x)
         return found | {"probs": found["probs"].astype(np.float32)}
 
-    def means(self, sums: Sums, num_draws: int, x: np.ndarray, *more: np.ndarray) -> Found:
+    def means(self, sums: Sums, num_draws: int, x: Inputs, *more: np.ndarray) -> Found:
         """Return `sums` divided by the number of draws, by name, each [N, ...], on every rank.
 
         more: further arrays [N, ...] that `sums.sum_chunk` takes.
         """
         num_draws = self.method.num_draws(num_draws)
-        dealt = [self.deal(part) for part in (x, *more)]
-        chunks, mine = [chunks for chunks, _ in dealt], dealt[0][1]
-        totals: list[Any] = [0.0] * len(sums.names)
-        passes = self.passes(num_draws) if len(mine) else []
-        for done, draws in enumerate(passes, 1):
-            pass_sums = self._sums(sums, chunks, draws)
-            totals = [total + part.numpy().astype(np.float64) for total, part in zip(totals, pass_sums, strict=True)]
-            self.on_progress(done, len(passes))
-        parts = self.ranks.gather([total[: len(mine)] / num_draws for total in totals] if len(mine) else None)
-        joined = (np.concatenate(rank_parts) for rank_parts in zip(*filter(None, parts), strict=True))
-        return dict(zip(sums.names, joined, strict=True))
+        passes, found = self.passes(num_draws), []
+        blocks = self.blocks(DEALT_BYTES // example_bytes(x), len(x))
+        for number, block in enumerate(blocks):
+            chunks = [self.fill(part, block) for part in (x, *more)]
+            totals: list[Any] = [0.0] * len(sums.names)
+            for done, draws in enumerate(passes, 1):
+                each = zip(totals, self._sums(sums, chunks, draws), strict=True)
+                totals = [total + part.numpy().astype(np.float64) for total, part in each]
+                self.on_progress(number * len(passes) + done, len(blocks) * len(passes))
+            found.append([total[: block[-1].stop - block[0].start] / num_draws for total in totals])
+        parts = [part for rank_parts in self.ranks.gather(found) for part in rank_parts]
+        return dict(zip(sums.names, map(np.concatenate, zip(*parts, strict=True)), strict=True))
 
-    def predict_each_draw(self, x: np.ndarray, num_draws: int) -> np.ndarray:
+    def predict_each_draw(self, x: Inputs, num_draws: int) -> np.ndarray:
         """Return the prediction of every draw, on every rank.
 
         It is the probabilities [S, N, C], or for a real target the mean and the standard deviation [S, N, 2].
         """
         return self.reduce_draws(x, num_draws, lambda draws_SNO, _: {"draws": draws_SNO}, axis=1)["draws"]
 
-    def reduce_draws(
-        self, x: np.ndarray, num_draws: int, reduce: Callable[[np.ndarray, slice], Found], axis: int
-    ) -> Found:
+    def reduce_draws(self, x: Inputs, num_draws: int, reduce: Callable[[np.ndarray, slice], Found], axis: int) -> Found:
         """Return the output of `reduce` for all examples, concatenated along `axis`, on every rank.
 
         reduce: takes the predictions of all draws for a block of examples [S, N, O], and the slice of these examples.
           Its output for one example must not depend on the other examples of the block.
         """
-        chunks, mine = self.deal(x)
         passes = self.passes(num_draws := self.method.num_draws(num_draws))
-        size = self.size.examples
-        step = max(1, BLOCK_VALUES // (num_draws * self.method.network.num_outputs * size))
+        blocks = self.blocks(BLOCK_VALUES // (num_draws * self.method.network.num_outputs), len(x))
         found = []
-        for start in range(0, len(chunks), step):
-            block = chunks[start : start + step]
-            at = mine[start * size : (start + step) * size]
-            draws_SNO = np.concatenate([self._each(block, draws).numpy() for draws in passes])[:, : len(at)]
-            found.append(reduce(draws_SNO, slice(at.start, at.stop)))
-            self.on_progress(min(start + step, len(chunks)), len(chunks))
+        for done, block in enumerate(blocks, 1):
+            chunks, at = self.fill(x, block), slice(block[0].start, block[-1].stop)
+            draws_SNO = np.concatenate([self._each(chunks, draws).numpy() for draws in passes])
+            found.append(reduce(draws_SNO[:, : at.stop - at.start], at))
+            self.on_progress(done, len(blocks))
         found = [block for part in self.ranks.gather(found) for block in part]
         return {name: np.concatenate([block[name] for block in found], axis) for name in found[0]}
 
-    def reduce_mixtures(self, x: np.ndarray, num_draws: int, reduce: Callable[[Mixture, slice], Found]) -> Found:
+    def reduce_mixtures(self, x: Inputs, num_draws: int, reduce: Callable[[Mixture, slice], Found]) -> Found:
         """Return the output of `reduce` for the mixtures of all examples, in the units of the target, each [..., N]."""
         return self.reduce_draws(x, num_draws, lambda draws_SNO, at: reduce(self._mixture(draws_SNO), at), axis=-1)
 
     def reduce_mixtures_of_columns(
-        self, x: np.ndarray, num_draws: int, reduce: Callable[[Mixtures, slice], Found]
+        self, x: Inputs, num_draws: int, reduce: Callable[[Mixtures, slice], Found]
     ) -> Found:
         """As `reduce_mixtures`, for a target with several columns, each [N, ...]."""
         units = self.target
@@ -147,7 +146,7 @@ class Predictor:
         assert isinstance(units, RealValues), "only real values have a mixture of Normals"
         return Mixture(mean_SN * units.scale + units.mean, scale_SN * units.scale)
 
-    def score(self, x: np.ndarray, y_N: np.ndarray, num_draws: int) -> dict[str, Any]:
+    def score(self, x: Inputs, y_N: np.ndarray, num_draws: int) -> dict[str, Any]:
         """Return the scores of the predictive distribution, by name, on every rank."""
         if isinstance(self.target, Classes):
             scores = classification.summary(self.predict(x, num_draws)["probs"], y_N)
@@ -163,13 +162,18 @@ class Predictor:
             scores = regression.summary(found, y_N)
         return {**scores, "num_draws": self.method.num_draws(num_draws)}
 
-    def deal(self, x: np.ndarray) -> tuple[np.ndarray, range]:
-        """Return the examples of this rank in chunks, the last padded with zeros, and the range of their indices."""
-        mine = shards.slices(len(x), self.size.examples, self.ranks.rank, self.ranks.size)
-        chunks = np.zeros([len(mine), self.size.examples, *x.shape[1:]], x.dtype)
-        for chunk, part in zip(chunks, mine, strict=True):
+    def blocks(self, most_examples: int, num_examples: int) -> list[list[slice]]:
+        """Return the chunks of this rank, in blocks of about `most_examples` that are in memory at once."""
+        mine = shards.slices(num_examples, self.size.examples, self.ranks.rank, self.ranks.size)
+        step = max(1, most_examples // self.size.examples)
+        return [mine[start : start + step] for start in range(0, len(mine), step)]
+
+    def fill(self, x: Inputs, block: list[slice]) -> np.ndarray:
+        """Return the examples of a block in chunks of one size, the last padded with zeros."""
+        chunks = np.zeros([len(block), self.size.examples, *x.shape[1:]], x.dtype)
+        for chunk, part in zip(chunks, block, strict=True):
             chunk[: part.stop - part.start] = x[part]
-        return chunks, range(mine[0].start, mine[-1].stop) if mine else range(0)
+        return chunks
 
     def passes(self, num_draws: int) -> list[Draws]:
         """Return the draws in passes of at most `size.draws`."""
@@ -202,6 +206,10 @@ class Predictor:
         found = tf.map_fn(one_chunk, chunks, fn_output_signature=tf.float32, parallel_iterations=1)
         found = tf.transpose(found, [1, 0, 2, 3])
         return tf.reshape(found, [tf.shape(found)[0], -1, found.shape[-1]])
+
+
+def example_bytes(x: Inputs) -> int:
+    return max(1, x.dtype.itemsize * math.prod(x.shape[1:]))
 
 
 def sums_of_classes(outputs_SNC: tf.Tensor) -> tuple[tf.Tensor, ...]:

@@ -13,9 +13,12 @@ from bnn_hvd.metrics import classification, fidelity, regression
 from bnn_hvd.metrics.regression import Mixture
 from bnn_hvd.prediction import statistics
 from bnn_hvd.prediction.predictor import Found, Predictor, Result
+from bnn_hvd.targets import has_label
 
 SHOWN = ("rmse", "nll", "crps", "calibration_error", "coverage_95", "two_sigma_coverage")
 PARTS = ("total", "aleatoric", "epistemic")
+OF_LABELS = ("y_N", "pit_N", "nll_N", "crps_N")  # arrays that need a label; NaN where an example has none
+SCORED = (*OF_LABELS[1:], "mean_N", "total_std_N")
 COMPARED = ("mean_N", "epistemic_std_N")  # with --reference
 
 
@@ -35,17 +38,28 @@ def predict(predictor: Predictor, arrays: Arrays, config: PredictConfig) -> Resu
         return regression.score_examples(draws, arrays.y_test[at]) | named
 
     found = predictor.reduce_mixtures(arrays.x_test, config.num_draws, reduce) | {"y_N": arrays.y_test}
-    report = regression.summary(found, arrays.y_test)
+    found, report = score(found, arrays.y_test)
     report |= {f"{part}_std": float(np.sqrt(np.mean(found[f"{part}_std_N"] ** 2))) for part in PARTS}
     return found | wanted.labels() | curve(predictor, arrays, config), report
 
 
+def score(found: Found, y_N: np.ndarray) -> Result:
+    """Return the arrays that there are, and the scores of the examples that have a label; without any, no scores."""
+    known_N = has_label(y_N)
+    if not known_N.any():
+        return {name: values for name, values in found.items() if name not in OF_LABELS}, {"num_labelled": 0}
+    scored = {name: found[name][..., known_N] for name in SCORED}
+    return found, regression.summary(scored, y_N[known_N]) | {"num_labelled": int(known_N.sum())}
+
+
 def curve(predictor: Predictor, arrays: Arrays, config: PredictConfig) -> Found:
-    """Return the arrays to draw the prediction as a curve, if an input is a single number; else none."""
-    if arrays.x_test.shape[1:] != (1,):
+    """Return the arrays to draw the prediction as a curve, if an input is a single number and the training
+    part is there; else none."""
+    if arrays.x_test.shape[1:] != (1,) or not len(arrays.x_train):
         return {}
-    train = {"x_train_T": arrays.x_train[:, 0], "y_train_T": arrays.y_train}
-    grid = arrays.x_grid if arrays.x_grid is not None else _extended_grid(arrays.x_train)
+    x_train, x_test = arrays.x_train[:], arrays.x_test[:]
+    train = {"x_train_T": x_train[:, 0], "y_train_T": arrays.y_train}
+    grid = arrays.x_grid if arrays.x_grid is not None else _extended_grid(x_train)
 
     def reduce(draws: Mixture, _: slice) -> Found:
         return regression.moments(draws) | {"draws_SN": draws.mean_SN.astype(np.float32)}
@@ -53,7 +67,7 @@ def curve(predictor: Predictor, arrays: Arrays, config: PredictConfig) -> Found:
     found = predictor.reduce_mixtures(grid, config.num_draws, reduce)
     found = {f"grid_{name[:-1]}G": values for name, values in found.items()}
     truth = {} if arrays.truth_grid is None else {"grid_truth_G": arrays.truth_grid}
-    return train | found | truth | {"x_N": arrays.x_test[:, 0], "grid_x_G": grid[:, 0]}
+    return train | found | truth | {"x_N": x_test[:, 0], "grid_x_G": grid[:, 0]}
 
 
 def predict_ood(predictor: Predictor, ood: Arrays, config: PredictConfig, test: Found) -> Result:
@@ -61,9 +75,10 @@ def predict_ood(predictor: Predictor, ood: Arrays, config: PredictConfig, test: 
     found = predictor.reduce_mixtures(
         ood.x_test, config.num_draws, lambda draws, at: regression.score_examples(draws, ood.y_test[at])
     )
-    arrays = {f"ood_{name.replace('_N', '_M')}": values for name, values in found.items()}
     separated = classification.auroc(test["epistemic_std_N"], found["epistemic_std_N"])
-    return arrays, regression.summary(found, ood.y_test) | {"auroc_epistemic": separated}
+    found, scores = score(found, ood.y_test)
+    arrays = {f"ood_{name.replace('_N', '_M')}": values for name, values in found.items()}
+    return arrays, scores | {"auroc_epistemic": separated}
 
 
 def compare(found: Found, reference: Found) -> dict[str, float]:
@@ -77,7 +92,7 @@ def compare(found: Found, reference: Found) -> dict[str, float]:
 
 def text(report: dict[str, Any]) -> list[str]:
     """Return the lines that `predict` prints."""
-    lines = [f"{name:24} {report[name]:.4f}" for name in SHOWN]
+    lines = [f"{name:24} {report[name]:.4f}" for name in SHOWN if name in report]
     lines += [f"{part + ' std':24} {report[f'{part}_std']:.4f}" for part in PARTS]
     ood = report.get("ood", {})
     return lines + [f"ood {name:20} {ood[name]:.4f}" for name in ("rmse", "nll", "auroc_epistemic") if name in ood]

@@ -13,8 +13,11 @@ from bnn_hvd.metrics import classification, fidelity, normal_mixtures, regressio
 from bnn_hvd.metrics.normal_mixtures import Mixtures
 from bnn_hvd.prediction import statistics
 from bnn_hvd.prediction.predictor import Found, Predictor, Result
+from bnn_hvd.targets import has_label
 
 PARTS = {"total": "predictive_entropy_N", "aleatoric": "expected_entropy_N", "epistemic": "mutual_information_N"}
+OF_LABELS = ("y_ND", "pit_ND", "nll_ND", "crps_ND", "nll_N", "region_level_N")  # arrays that need all targets
+SCORED = (*OF_LABELS[1:], "mean_ND")
 COMPARED = ("mean_ND", "epistemic_std_ND")  # with --reference
 LOUD = 25.0  # SNR
 
@@ -41,12 +44,12 @@ def predict(predictor: Predictor, arrays: Arrays, config: PredictConfig) -> Resu
 
     found = predictor.reduce_mixtures_of_columns(arrays.x_test, config.num_draws, reduce)
     found = {name: np.moveaxis(v, 1, 0) if name.endswith("QND") else v for name, v in found.items()}
-    report: dict[str, Any] = normal_mixtures.summary(found, arrays.y_test, arrays.target_names)
+    found, report = score(found | {"y_ND": arrays.y_test}, arrays)
     report |= {f"{part}_uncertainty": float(found[name].mean()) for part, name in PARTS.items()}
     for part in PARTS:
         spread_D = np.sqrt(np.mean(found[f"{part}_std_ND"] ** 2, axis=0))
         report |= {f"{part}_std_{name}": float(std) for name, std in zip(arrays.target_names, spread_D, strict=True)}
-    own = {"y_ND": arrays.y_test, "target_names": np.array(arrays.target_names), **arrays.facts_test}
+    own = {"target_names": np.array(arrays.target_names), **arrays.facts_test}
     unseen = {name: uncertainties(predictor, x, config) for name, x in arrays.unseen.items()}
     if unseen:
         report["unseen"] = {name: separation(found, its) for name, its in unseen.items()}
@@ -54,6 +57,16 @@ def predict(predictor: Predictor, arrays: Arrays, config: PredictConfig) -> Resu
         f"{name}_{array.replace('_N', '_M', 1)}": its[array] for name, its in unseen.items() for array in PARTS.values()
     }
     return found | named | own | wanted.labels(), report
+
+
+def score(found: Found, arrays: Arrays) -> Result:
+    """Return the arrays that there are, and the scores of the examples with all targets; without any, no scores."""
+    known_N = has_label(arrays.y_test)
+    if not known_N.any():
+        return {name: values for name, values in found.items() if name not in OF_LABELS}, {"num_labelled": 0}
+    scored = {name: found[name][known_N] for name in SCORED}
+    scores = normal_mixtures.summary(scored, arrays.y_test[known_N], arrays.target_names)
+    return found, scores | {"num_labelled": int(known_N.sum())}
 
 
 def uncertainties(predictor: Predictor, x: np.ndarray, config: PredictConfig) -> Found:
@@ -72,8 +85,10 @@ def predict_ood(predictor: Predictor, ood: Arrays, config: PredictConfig, test: 
         ood.x_test, config.num_draws,
         lambda draws, at: normal_mixtures.score_examples(draws, ood.y_test[at], at.start),
     )  # fmt: skip
+    separated = separation(test, found)
+    found, scores = score(found, ood)
     arrays = {f"ood_{name.replace('_N', '_M', 1)}": values for name, values in found.items() if name != "values_NMD"}
-    return arrays, separation(test, found)
+    return arrays, scores | separated
 
 
 def separation(test: Found, ood: Found) -> dict[str, float]:

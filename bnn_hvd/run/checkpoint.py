@@ -9,7 +9,6 @@ import dataclasses
 import hashlib
 import re
 import sys
-import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -73,6 +72,11 @@ def list_newest_first(folder: Path) -> list[Path]:
     return [path for path, match in sorted(named, key=lambda pair: _age(pair[1]), reverse=True)]
 
 
+def step_of(path: Path) -> int:
+    """Return the step of a checkpoint file that `list_newest_first` has listed."""
+    return int(NAME.fullmatch(path.name)["step"])  # type: ignore[index]
+
+
 def _age(name: re.Match) -> tuple[int, int, str]:
     return int(name["first"] or 0), int(name["step"]), name["digest"]
 
@@ -83,9 +87,9 @@ def read_newest_good(folder: Path) -> Arrays | None:
         try:
             if _digest(path) != NAME.fullmatch(path.name)["digest"]:  # type: ignore[index]
                 raise ValueError("its content does not match the checksum in its name")
-            with np.load(path, allow_pickle=False) as arrays:
+            with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
                 return dict(arrays)
-        except (OSError, ValueError, zipfile.BadZipFile) as error:
+        except Exception as error:  # noqa: BLE001 - a corrupt zip can raise nearly anything
             print(f"bnn_hvd: warning: checkpoint {path} is damaged and not used: {error}", file=sys.stderr)
     return None
 

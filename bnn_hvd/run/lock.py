@@ -39,6 +39,14 @@ def claimed(run: Path, ranks: Cluster) -> Iterator[Path]:
             _remove_empty(missing)
 
 
+def holder(run: Path) -> str:
+    """Return which host and process holds the lock of a run directory, "" where there is none to be seen."""
+    try:
+        return (run / records.LOCK).read_text(errors="replace")
+    except OSError:
+        return ""
+
+
 def _remove_empty(folders: list[Path]) -> None:
     """Remove folders, the innermost first, up to one that has content."""
     with contextlib.suppress(OSError):

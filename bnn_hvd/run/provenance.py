@@ -7,6 +7,7 @@ import platform
 import subprocess
 import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -33,13 +34,13 @@ def session(hosts: list[str], ranks: int, threads: int) -> dict[str, Any]:
     }
 
 
-def fingerprint(flags: str) -> dict[str, str]:
+def fingerprint(flags: Mapping[str, Any]) -> dict[str, str]:
     """Return what must be equal on all ranks, by name: versions, code, flags and the size of the world."""
     code = hashlib.sha256(b"".join(path.read_bytes() for path in sorted(PACKAGE.rglob("*.py")))).hexdigest()[:12]
     facts = {
         "python": platform.python_version(),
         "code": code,
-        "flags": flags,
+        **{f"--{name}": str(value) for name, value in flags.items()},
         "world size": str(launcher.world_size()),
     }
     return facts | {name: version for name in PACKAGES if (version := _version(name))}

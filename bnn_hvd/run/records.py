@@ -19,6 +19,7 @@ from bnn_hvd.errors import UserError
 
 CONFIG = "config.cfg"  # the resolved flags, as a flagfile that repeats the run
 PROVENANCE = "provenance.json"  # versions, hosts, ranks, argv, git revision: one entry per session
+DATASET_CODE = "dataset.py"  # the copy of the user's own function that reads the data; dataset.json: where it was
 DATA = "data.json"  # shapes, counts and standardisation of the training data
 METRICS = "metrics.jsonl"  # one line per logged step or evaluation
 TIMINGS = "timings.jsonl"  # one line per call of the training loop, evaluation or checkpoint
@@ -31,6 +32,7 @@ DIAGNOSTICS = "diagnostics.json"  # of the chains of hmc: R-hat, effective sampl
 CHAINS = "chains.npz"  # their traces
 PREDICTIVE = "predictive.npz"
 UNCERTAINTY = "uncertainty.json"
+PREDICTED_ROWS = "predictions.csv"  # the prediction of each example and its uncertainty
 PREDICTIONS = "predictions"  # a folder for the prediction of each other data set
 RECOMMENDATIONS = "recommendations.json"  # for ratings: how many draws rank which item first for which user
 PRUNING = "pruning.json"  # scores for each fraction of the weights that `prune` removed
@@ -43,6 +45,7 @@ CHURN_PREDICTIONS = "churn_predictions.npz"  # of a replica, in its run director
 PLOTS = "plots"
 TIMELINE = "timeline.json"  # Horovod's, for chrome://tracing
 WAITING = ".waiting"  # notes of ranks that wait for a stalled rank
+TRAINED = (CONFIG, PROVENANCE, DATA, METRICS, TIMINGS, CHECKSUMS, SUMMARY, DIAGNOSTICS, CHAINS)  # `train` alone writes
 LOCK = ".lock"  # held by the job that trains on the run directory
 
 
@@ -55,6 +58,14 @@ def temporary(path: Path) -> Iterator[Path]:
     finally:
         with contextlib.suppress(OSError):  # on a read-only file system: the error to report is the one above
             file.unlink(missing_ok=True)
+
+
+def remove_unfinished(run: Path) -> None:
+    """Remove the temporary files of a job that was killed while it trained on this run directory."""
+    for folder, names in ((run, TRAINED), (run / CHECKPOINTS, ("*",)), (run / POSTERIOR, ("*",))):
+        for name in names:
+            for file in folder.glob(f".{name}.*.tmp"):
+                file.unlink(missing_ok=True)
 
 
 def publish(file: Path, path: Path) -> None:
@@ -99,7 +110,31 @@ def write_json(path: Path, content: Any) -> None:
 
 
 def read_json(path: Path) -> Any:
-    return json.loads(path.read_text())
+    """Return the content of a JSON file.
+
+    Raises:
+      UserError: it is damaged.
+    """
+    try:
+        return json.loads(path.read_bytes())
+    except (ValueError, RecursionError) as error:
+        raise damaged(path, error) from None
+
+
+def damaged(path: Path, why: object) -> UserError:
+    return UserError(f"{path.absolute()} is damaged ({why}): copy it again, or write it again")
+
+
+def read_table(path: Path) -> dict[str, Any]:
+    """Return the content of a JSON file that holds an object: a table of names and values.
+
+    Raises:
+      UserError: it is damaged, or holds something else.
+    """
+    found = read_json(path)
+    if not isinstance(found, dict):
+        raise damaged(path, "it holds no names")
+    return found
 
 
 def write_npz(path: Path, arrays: dict[str, np.ndarray]) -> None:
@@ -116,10 +151,10 @@ def append_jsonl(path: Path, *rows: dict[str, Any]) -> None:
 def read_jsonl(path: Path) -> list[dict[str, Any]]:
     """Return the rows; a line that a killed job left unfinished is skipped."""
     rows = []
-    for line in path.read_text().splitlines() if path.exists() else []:
-        with contextlib.suppress(json.JSONDecodeError):
+    for line in path.read_text(errors="replace").splitlines() if path.exists() else []:
+        with contextlib.suppress(ValueError, RecursionError):
             rows.append(json.loads(line))
-    return rows
+    return [row for row in rows if isinstance(row, dict)]
 
 
 def drop_rows_after(path: Path, step: int, first_member: int = 0) -> None:
@@ -166,6 +201,7 @@ def check_writable(what: str, folder: Path, flag: str) -> None:
 
 def make_run_directory(run: Path) -> None:
     make_writable("the run directory", run, CHECKPOINTS, POSTERIOR)
+    remove_unfinished(run)
 
 
 def make_study_directory(folder: Path) -> None:

@@ -1,7 +1,9 @@
 """Reads a run directory, and checks that a configuration and its data are those of the run."""
 
+import socket
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from bnn_hvd import config
 from bnn_hvd.config import TrainConfig
@@ -47,6 +49,46 @@ def check_same_data(run: Path, fingerprint: dict[str, str], source: str) -> None
         )
 
 
+class View(NamedTuple):
+    """What a rank sees where the run directory should be: hosts without a shared file system see different folders."""
+
+    host: str
+    there: bool  # a run directory
+    step: int  # of its newest checkpoint
+
+
+def view(run: Path) -> View:
+    """Return what this process sees of a run."""
+    newest = checkpoint.list_newest_first(run / records.CHECKPOINTS)[:1]
+    return View(socket.gethostname(), (run / records.CONFIG).exists(), checkpoint.step_of(newest[0]) if newest else 0)
+
+
+def check_views(run: Path, views: Sequence[View], same_flags: bool) -> None:
+    """Check that rank 0, which alone reads and writes the run directory, sees all that there is of the run.
+
+    views: of each rank. same_flags: whether all ranks have the same flags; a command that only names a run takes those
+    of the run that it sees.
+
+    Raises:
+      UserError: another host has a newer checkpoint, or only some hosts see the flags of the run.
+    """
+    root = views[0]
+    for rank, other in enumerate(views):
+        if other.step > root.step:
+            raise UserError(
+                f"the run in {run.absolute()} is at step {other.step} on {other.host} (rank {rank}), and at step "
+                f"{root.step} on {root.host}, which has rank 0: its file system is not shared. Start the job with "
+                f"{other.host} as its first host, or copy the folder to {root.host}"
+            )
+        if other.there != root.there and not same_flags:
+            seeing, blind = (root, other) if root.there else (other, root)
+            raise UserError(
+                f"{run.absolute()} is a run directory on {seeing.host}, and not on {blind.host}: its file system is "
+                f"not shared, so give all flags of the run, as by --flagfile with a copy of its {records.CONFIG} on "
+                "every host"
+            )
+
+
 def continued(flags: Values) -> Values:
     """Return the flags of a `train` command; one that only names a run that is there gets the flags of that run.
 
@@ -67,6 +109,9 @@ def with_full_paths(train_config: TrainConfig) -> TrainConfig:
     """Return the same with full paths, which mean the same in every folder."""
     values = config.to_flags(train_config)
     full = {name: str(Path(values[name]).expanduser().absolute()) for name in PATHS if values.get(name)}
+    place, colon, function = values["dataset"].rpartition(":")
+    if place.endswith(".py"):
+        full["dataset"] = f"{Path(place).expanduser().absolute()}{colon}{function}"
     return train_config.replace(**full)
 
 
@@ -90,7 +135,7 @@ def read_config(run: Path) -> TrainConfig:
     path = run / records.CONFIG
     if not path.exists():
         raise UserError(f"{run.absolute()} is not a run directory: it has no {records.CONFIG}; `train` makes one")
-    flags = config.from_flagfile(path.read_text(), path)
+    flags = config.from_flagfile(path.read_text(errors="replace"), path)
     return config.resolve(**flags | {"run": str(run)})
 
 
@@ -103,8 +148,8 @@ def read_data(run: Path) -> dict[str, Any]:
     path = run / records.DATA
     if not path.exists():
         raise UserError(f"{run.absolute()} has no {records.DATA}: run `train` on it first")
-    found = records.read_json(path)
-    if "fingerprint" not in found:
+    found = records.read_table(path)
+    if not isinstance(found.get("fingerprint"), dict):
         raise UserError(f"{path} is of another version: use the version in {records.PROVENANCE} beside it")
     return found
 
@@ -112,7 +157,7 @@ def read_data(run: Path) -> dict[str, Any]:
 def read_summary(run: Path) -> dict[str, Any]:
     """Return the summary that an earlier session of a run wrote; {} without one."""
     path = run / records.SUMMARY
-    return records.read_json(path) if path.exists() else {}
+    return records.read_table(path) if path.exists() else {}
 
 
 def read_checkpoint(run: Path) -> dict[str, Any]:

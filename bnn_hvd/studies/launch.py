@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from bnn_hvd.errors import UserError
+from bnn_hvd.jobs.openmpi import KEEPALIVE
 from bnn_hvd.training.stopping import StopRequest
 
 PYTHON = Path(sys.executable)
@@ -80,7 +81,7 @@ def run(command: list[str], log: Path) -> bool:
     """
     # horovodrun passes on TERM alone. The launchers of batch systems pass on USR1, and on TERM kill the ranks.
     passed_on = signal.SIGTERM if any("horovodrun" in word for word in command) else signal.SIGUSR1
-    environment = {**os.environ, "PATH": f"{PYTHON.parent}{os.pathsep}{os.environ.get('PATH', '')}"}
+    environment = {**KEEPALIVE, **os.environ, "PATH": f"{PYTHON.parent}{os.pathsep}{os.environ.get('PATH', '')}"}
     with log.open("w") as file, StopRequest(0) as stop:
         try:
             job = subprocess.Popen(command, stdout=file, stderr=subprocess.STDOUT, env=environment)

@@ -18,6 +18,8 @@ from bnn_hvd.run.checkpoint import Progress
 from bnn_hvd.training import schedules
 from bnn_hvd.training.schedules import Place, Round
 
+NOTHING_AHEAD = np.zeros([0, 0], np.int32)
+
 
 class Call(NamedTuple):
     """The inputs of one call of the compiled loop. Legend: T steps, B examples per rank, M members."""
@@ -30,10 +32,23 @@ class Call(NamedTuple):
     scale_ceiling_T: np.ndarray  # float32
     augmentation: np.ndarray = augment.NOTHING  # int32: first row, first column, flip of each: [..., 3]
     strain_seeds_T2: np.ndarray = np.zeros([0, 2], np.int64)  # of the noise that is added to examples, on all ranks
+    ahead: np.ndarray = NOTHING_AHEAD  # int32: the examples that the next call will probably have
 
     @property
     def steps(self) -> int:
         return len(self.examples)
+
+    @property
+    def inputs(self) -> tuple[np.ndarray, ...]:
+        """What decides the steps: all but what is ahead of them."""
+        return self[:-1]
+
+    def part(self, first: int, most_steps: int) -> "Call":
+        """Return at most `most_steps` of these steps, from `first` on; what follows them here is ahead of them."""
+        last = min(first + most_steps, self.steps)
+        ahead = self.examples[last:] if last < self.steps else self.ahead
+        parts = {name: values[first:last] for name, values in self._asdict().items()}
+        return Call(**parts | {"ahead": ahead})
 
 
 @dataclasses.dataclass(frozen=True)
@@ -128,7 +143,14 @@ class Plan:
             np.array([schedules.scale_ceiling(place) for place in places], np.float32),
             augmentation,
             np.stack([seeds.seed(self.config.run.root_seed("shuffle"), "strain", progress.epoch)] * steps),
+            self._ahead(self.advance(progress, steps), steps),
         )
+
+    def _ahead(self, progress: Progress, steps: int) -> np.ndarray:
+        """Return the examples of the next call, if it has as many steps: [at most `steps`, *batch_shape]."""
+        if self.full_batch or self.finished(progress):
+            return NOTHING_AHEAD
+        return self._examples(progress, min(steps, self._steps_to_boundary(progress)))[0]
 
     @property
     def rounds(self) -> list[Round]:

@@ -3,13 +3,19 @@
 import dataclasses
 import socket
 
+import numpy as np
+
 from bnn_hvd import seeds
 from bnn_hvd.config import TrainConfig
+from bnn_hvd.config.data import DataConfig
 from bnn_hvd.data import standardize
 from bnn_hvd.data.arrays import Arrays
 from bnn_hvd.data.description import Description
+from bnn_hvd.data.standardize import Standardizer
+from bnn_hvd.data.stored import Inputs
 from bnn_hvd.distributed import cluster
 from bnn_hvd.distributed.cluster import Cluster
+from bnn_hvd.errors import UserError
 from bnn_hvd.inference import checksums
 from bnn_hvd.inference.build import build_method
 from bnn_hvd.inference.checksums import Step
@@ -53,7 +59,7 @@ def prepare(config: TrainConfig, arrays: Arrays, ranks: Cluster, threads: int) -
       UserError: the flags do not fit the data, the ranks or the run directory, or the data are not those of the run.
     """
     target = arrays.target(config.data.standardize_targets)
-    description = Description.of(arrays, target, standardize.fit(arrays.x_train, config.data.standardize))
+    description = Description.of(arrays, target, fit_standardizer(arrays.x_train, config.data, ranks))
     check_same_data(config, description, ranks)
     population = Population(config, ranks)
     mine = population.cluster
@@ -66,6 +72,25 @@ def prepare(config: TrainConfig, arrays: Arrays, ranks: Cluster, threads: int) -
     step = checksums.with_checksums(method, config)
     population.restore(state)
     return Task(config, arrays, description, plan, population, method, step, state, threads)
+
+
+def fit_standardizer(x_train: Inputs, config: DataConfig, ranks: Cluster) -> Standardizer:
+    """Return the standardisation of the training part; inputs in files are read for it by rank 0 alone.
+
+    Raises:
+      UserError: such inputs are NaN or infinite.
+    """
+    if isinstance(x_train, np.ndarray):
+        return standardize.fit(x_train, config.standardize)
+    fitted: list[Standardizer] = []
+
+    def fit() -> None:
+        fitted.append(standardize.fit(x_train, config.standardize))
+        if not np.isfinite(fitted[0].mean).all():
+            raise UserError(f"{config.data_dir}: x_train is NaN or infinite: remove or replace such values")
+
+    cluster.on_root(ranks, fit)
+    return Standardizer.from_dict(ranks.broadcast(fitted[0].to_dict() if ranks.is_root else None))
 
 
 def check_same_data(config: TrainConfig, description: Description, ranks: Cluster) -> None:

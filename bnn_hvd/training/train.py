@@ -7,11 +7,12 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-from bnn_hvd.config import TrainConfig, to_flagfile
-from bnn_hvd.data import sources, staging
+from bnn_hvd.config import TrainConfig, to_flags
+from bnn_hvd.data import own, sources, staging
 from bnn_hvd.data.arrays import Arrays
-from bnn_hvd.data.pipeline import Examples, Shard
-from bnn_hvd.distributed import cluster, machine
+from bnn_hvd.data.pipeline import Examples, Shard, StoredExamples
+from bnn_hvd.data.stored import StoredArray
+from bnn_hvd.distributed import cluster, machine, network
 from bnn_hvd.distributed.cluster import Cluster, Communication
 from bnn_hvd.errors import EXIT_INTERRUPTED
 from bnn_hvd.inference import checksums
@@ -19,9 +20,8 @@ from bnn_hvd.inference.compression import COMPRESSIONS
 from bnn_hvd.inference.hmc import Hmc
 from bnn_hvd.metrics.convergence import Verdict
 from bnn_hvd.prediction.predictor import Predictor
-from bnn_hvd.run import checkpoint, provenance, records, rundir
+from bnn_hvd.run import checkpoint, lock, provenance, records, rundir
 from bnn_hvd.run.checkpoint import Progress
-from bnn_hvd.run.lock import claimed
 from bnn_hvd.run.records import Stopwatch
 from bnn_hvd.training import agreement, chain_report, pace, report, verdict
 from bnn_hvd.training.agreement import Outcome
@@ -31,7 +31,7 @@ from bnn_hvd.training.plan import Call, Plan
 from bnn_hvd.training.population import GatheredState
 from bnn_hvd.training.stopping import StopRequest
 from bnn_hvd.training.task import Task, prepare
-from bnn_hvd.training.watchdog import Watchdog
+from bnn_hvd.training.watchdog import Place, Watchdog
 
 Scores = dict[str, Any]  # by name, of an evaluation on the test part
 
@@ -67,7 +67,7 @@ def main(config: TrainConfig) -> int:
         if ranks.is_root:
             print(report.plan_text(task))
         return 0
-    with claimed(config.folder, ranks):  # before anything of the run directory is read
+    with lock.claimed(config.folder, ranks):  # before anything of the run directory is read
         return train(open_task(config, ranks, threads))
 
 
@@ -75,7 +75,7 @@ def connect(config: TrainConfig) -> tuple[Cluster, int]:
     """Return the ranks that the launcher started, and the number of threads of this one.
 
     Raises:
-      UserError: versions, code or flags differ between the ranks.
+      UserError: versions, code or flags differ between the ranks, or rank 0 does not see the whole run directory.
     """
     options = config.machine
     communication = Communication(
@@ -87,7 +87,14 @@ def connect(config: TrainConfig) -> tuple[Cluster, int]:
     )
     ranks = cluster.connect(communication)
     threads = machine.set_up(options.threads, ranks, options.deterministic, config.method.options.full_batch)
-    cluster.check_agreement(ranks, provenance.fingerprint(to_flagfile(config)), socket.gethostname())
+    flags = to_flags(config)
+    views = ranks.gather((rundir.view(config.folder), flags))
+    same_flags = all(other == flags for _, other in views)
+    rundir.check_views(config.folder, [view for view, _ in views], same_flags)
+    facts = provenance.fingerprint(flags)
+    if code := own.code_of(config):
+        facts |= {"file of the data set": code.checksum()}
+    cluster.check_agreement(ranks, facts, socket.gethostname())
     return ranks, threads
 
 
@@ -99,7 +106,9 @@ def open_task(config: TrainConfig, ranks: Cluster, threads: int) -> Task:
 
 def load(config: TrainConfig, ranks: Cluster) -> Arrays:
     """Return the data. Every rank reads them, with --stage_dir from a copy on its own host."""
-    arrays = sources.load_configured(config.data, staging.stage(config.data.data_dir, config.data.stage_dir, ranks))
+    path = staging.stage(config.data.data_dir, config.data.stage_dir, ranks)
+    arrays = cluster.on_each(ranks, lambda: sources.load_configured(config, path))
+    own.say_change(config, ranks.is_root)
     for note in arrays.notes if ranks.is_root else ():
         print(f"bnn_hvd: note: {note}", file=sys.stderr, flush=True)
     return arrays
@@ -112,13 +121,14 @@ def train(task: Task) -> int:
     progress = plan.advance(task.population.progress, 0)
     gathered = GatheredState(task.method, task.state, task.population, config)
     loop = make_loop(task)
-    write_start(task)
+    places = ranks.gather(Place(socket.gethostname(), network.addresses(), lock.holder(config.folder)))
+    write_start(task, [place.host for place in places])
     if config.machine.checksums:
         loop = checksums.writing(loop, config.folder, progress, ranks.is_root)
     with (
         Logbook(config.folder, plan, progress, ranks) as logbook,
         StopRequest(config.run.max_runtime_s) as stop,
-        Watchdog(config.folder, ranks, config.machine.stall_timeout_s) as watchdog,
+        Watchdog(config.folder, ranks, config.machine.stall_timeout_s, places) as watchdog,
     ):
         evaluate = make_evaluate(task, gathered, logbook)
         logbook.say(report.start_text(task, progress))
@@ -136,6 +146,8 @@ def train(task: Task) -> int:
         if scores:
             logbook.say("\n".join(filter(None, [found.why, report.end_text(task, progress)])))
     ranks.barrier()
+    if ranks.is_root:
+        watchdog.forget()
     return 0 if scores else EXIT_INTERRUPTED
 
 
@@ -143,10 +155,15 @@ def make_loop(task: Task) -> Loop:
     """Return the compiled loop over this rank's examples."""
     config, plan = task.config, task.plan
     known = task.description
-    part = (task.arrays.x_train, known.target.standardized(task.arrays.y_train), known.standardizer)
+    x, y = task.arrays.x_train, known.target.standardized(task.arrays.y_train)
+    augmented, fresh_noise = bool(config.data.augment), config.data.options.fresh_noise
+    examples: Examples
     if plan.full_batch:
-        return compile_loop(task.step, task.state, Shard(*part, plan.shard), plan.batch_shape, task.ranks)
-    examples = Examples(*part, bool(config.data.augment), config.data.options.fresh_noise)
+        examples = Shard(x, y, known.standardizer, plan.shard)
+    elif isinstance(x, StoredArray):
+        examples = StoredExamples(x, y, known.standardizer, augmented, plan.batch_shape)
+    else:
+        examples = Examples(x, y, known.standardizer, augmented, fresh_noise)
     return compile_loop(task.step, task.state, examples, plan.batch_shape, task.ranks)
 
 
@@ -262,12 +279,17 @@ def save(task: Task, progress: Progress) -> None:
         checkpoint.save(task.config.folder / records.CHECKPOINTS, arrays, progress, task.config.run.keep)
 
 
-def write_start(task: Task) -> None:
-    """Let rank 0 write the description of the run, and the provenance of this session: hosts, versions, threads."""
+def write_start(task: Task, hosts: list[str]) -> None:
+    """Let rank 0 write the description of the run, and the provenance of this session: hosts, versions, threads.
+
+    hosts: of each rank.
+    """
     config, ranks = task.config, task.ranks
-    session = provenance.session(ranks.gather(socket.gethostname()), ranks.size, task.threads)
+    session = provenance.session(hosts, ranks.size, task.threads)
     if ranks.is_root:
         records.make_run_directory(config.folder)
+        if code := own.code_of(config):
+            code.keep_copy()
         rundir.describe(config, task.description.to_dict())
         path = config.folder / records.PROVENANCE
         records.write_json(path, [*(records.read_json(path) if path.exists() else []), session])

@@ -55,6 +55,6 @@ def test_off_by_default_and_refused_for_vectors(tmp_path):
     assert Plan(resolve(steps=2), 640, 0, 1).next_call(Progress(), 1).augmentation.size == 0
     vectors = running.write_npz(tmp_path / "vectors.npz")
     with pytest.raises(UserError, match="these are vectors of 6: leave it out"):
-        sources.load_configured(resolve(dataset="npz", data_dir=str(vectors), augment="flip").data)
+        sources.load_configured(resolve(dataset="npz", data_dir=str(vectors), augment="flip"))
     with pytest.raises(UserError, match="--augment=flip is not used by --dataset=sine: leave it out"):
         resolve(dataset="sine", augment="flip")

@@ -32,7 +32,7 @@ def prepare(path, **flags) -> dict[str, np.ndarray]:
 
 def test_the_file_is_read_with_its_names_and_further_sets(tmp_path):
     config = resolve(**FLAGS, data_dir=str(write_gw(tmp_path / "gw.npz")))
-    arrays = sources.load_configured(config.data)
+    arrays = sources.load_configured(config)
     assert (config.network.architecture, config.data.standardize) == ("gw", "none")
     assert arrays.target_names == binaries.TARGETS == arrays.target().names
     assert (arrays.x_train.shape, arrays.y_train.shape, arrays.x_train.dtype) == ((96, TIMES), (96, 3), np.float32)

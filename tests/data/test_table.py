@@ -60,12 +60,16 @@ def test_npz_columns_may_have_several_numbers(tmp_path):
     ("text", "target", "says"),
     [
         ("a,y\n" + "1,2\n" * 9, "z", "no column 'z' for --target; it has a, y"),
-        ("a,y\n1,2\n1,x\n", "y", "row 2, column 'y' holds 'x', which is no number"),
-        ("a,y\n1,2\n1\n", "y", "row 2 has 1 cells, the header 2"),
+        ("a,y\n1,2\n1,x\n", "y", r"row 1 \(from 0\), column 'y' holds 'x', which is no number, beside numbers"),
+        ("a,y\n1,2\n1\n", "y", r"row 1 \(from 0\) has 1 cells, the header 2"),
         ("y\n1\n2\n3\n4\n5\n", "y", "beside at least one other"),
         ("a,y\n1,2\n", "y", "has 1 rows: --test_fraction=0.2 leaves none"),
         ("a,a,y\n1,2,3\n", "y", "two columns have the same name"),
-        ("a,y\n" + "1,2\n" * 9 + "1,nan\n" * 9, "y", "is NaN or infinite"),
+        (
+            "a,y\n" + "1,2\n" * 9 + "1,nan\n" * 9,
+            "y",
+            r"column 'y', the target, has no value in row 9 \(from 0\), as 9 of 18 rows",
+        ),
         ("", "y", "no column 'y'"),
         ("a,y\n" + "1,1e39\n" * 9, "y", "is NaN or infinite"),
         ("a,y\n1," + "2" * 200_000, "y", "can't be read .*field larger"),
@@ -112,13 +116,13 @@ def test_a_table_without_a_target_says_what_there_is(tmp_path):
 def test_a_note_says_which_columns_are_inputs(tmp_path):
     """A second target among them would be an input that nobody knows when predicting."""
     (note,) = sources.load("table", write(tmp_path, "a,y,y2\n" + rows(9)), target="y").notes
-    assert "the inputs are a, y2, all columns but the target: remove a column that is not known" in note
+    assert "the inputs are a, y2, all columns but the target: leave out one that is not known" in note
 
 
 def test_several_targets_are_columns_in_the_order_of_the_flag(tmp_path):
     file = write(tmp_path, "a,y,b\n" + rows(20))
     arrays = sources.load("table", file, target="b, a")
-    assert (arrays.target_names, arrays.input_names) == (("b", "a"), ("y",))
+    assert (arrays.target_names, [column.name for column in arrays.columns]) == (("b", "a"), ["y"])
     np.testing.assert_array_equal(arrays.y_train[:, 0], -arrays.y_train[:, 1])
     np.testing.assert_array_equal(arrays.x_train[:, 0], 0.5 * arrays.y_train[:, 1])
     units = arrays.target()
@@ -134,12 +138,12 @@ def test_several_targets_are_columns_in_the_order_of_the_flag(tmp_path):
 
 def test_a_column_with_a_comma_in_its_name_is_one_target(tmp_path):
     arrays = sources.load("table", write(tmp_path, '"a,y",b\n' + "1,2\n" * 9), target="a,y")
-    assert (arrays.input_names, arrays.target_names, arrays.y_train.ndim) == (("b",), (), 1)
+    assert ([column.name for column in arrays.columns], arrays.target_names, arrays.y_train.ndim) == (["b"], (), 1)
 
 
 def test_the_only_target_of_a_mixture_is_a_column(tmp_path):
     file = write(tmp_path, "a,y,b\n" + rows(20))
     flags = {"dataset": "table", "data_dir": file, "target": "y", "architecture": "mlp", "method": "point"}
-    arrays = sources.load_configured(resolve(**flags, likelihood="gaussian_mixture").data)
+    arrays = sources.load_configured(resolve(**flags, likelihood="gaussian_mixture"))
     assert (arrays.target_names, arrays.y_train.shape) == (("y",), (16, 1))
-    assert sources.load_configured(resolve(**flags).data).y_train.shape == (16,)
+    assert sources.load_configured(resolve(**flags)).y_train.shape == (16,)

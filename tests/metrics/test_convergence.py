@@ -14,7 +14,10 @@ def rows(steps=1000, every=10, fall=0.0, noise=0.0, loss=0.5, **pulls):
     random = np.random.default_rng(0)
     ends = range(every, steps + 1, every)
     return [
-        {"step": end, "loss": loss + fall * 10 * (1 - end / steps) + noise * random.normal()} | pulls for end in ends
+        {"step": end, "learning_rate": 1 - end / steps, "nll": loss}
+        | {"loss": loss + fall * 10 * (1 - end / steps) + noise * random.normal()}
+        | pulls
+        for end in ends
     ]
 
 
@@ -59,6 +62,29 @@ def test_the_windows_are_the_last_two_tenths():
 def test_of_rows_that_are_longer_than_a_tenth_the_last_two_are_compared():
     late, before = convergence.windows(rows(steps=3, every=1))
     assert ([row["step"] for row in late], [row["step"] for row in before]) == ([3], [2])
+
+
+def test_at_a_constant_learning_rate_the_course_of_the_loss_is_extrapolated():
+    """Loss 2 - 0.1 ln(steps), with noise in which the last tenth shows nothing: a doubling lowers it by 0.1 ln 2."""
+    random = np.random.default_rng(0)
+    log = [
+        {"step": step, "learning_rate": 1e-3, "nll": 0.5, "loss": 2 - 0.1 * np.log(step) + 0.01 * random.normal()}
+        for step in range(100, 10_001, 100)
+    ]
+    fall, error = convergence.fall_of_doubling(log)
+    assert fall == pytest.approx(0.1 * np.log(2), abs=4 * error)  # false fail: 1e-4
+    assert 0.001 < error < 0.01
+    assert re.search("twice as many epochs would lower the loss by about 0.0", convergence.of_descent(log).why)
+    decaying = [row | {"learning_rate": 1 / row["step"]} for row in log]
+    assert convergence.fall_of_doubling(decaying) == (0.0, 0.0)
+    assert convergence.of_descent(decaying).converged
+
+
+def test_a_fall_is_compared_with_the_likelihood_where_the_loss_has_no_kl():
+    """The prior's normalisation makes the loss of a point network large, and does not change."""
+    log = [row | {"loss": row["loss"] + 100.0} for row in rows(fall=0.1)]
+    assert not convergence.of_descent(log).converged
+    assert convergence.of_descent([row | {"kl": 1.0} for row in log]).converged
 
 
 def test_a_run_that_was_stopped_has_the_verdict_of_one_that_was_not():

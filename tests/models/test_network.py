@@ -212,6 +212,7 @@ ROWS = [
     pytest.param(rows, name, id=f"{kind}-{name}")
     for kind, rows in [("network", registry.NETWORKS), ("method", registry.METHODS), ("dataset", registry.DATASETS)]
     for name in rows
+    if name != registry.OWN
 ]
 
 

@@ -38,7 +38,7 @@ def test_progress_is_told_after_every_part(monkeypatch):
     model = make(Solo())
     model.on_progress = lambda done, total: told.append((done, total))
     model.reduce_draws(X, DRAWS, lambda draws, _: {"draws": draws}, axis=1)
-    assert told == [(2, 5), (4, 5), (5, 5)]  # chunks of examples
+    assert told == [(1, 3), (2, 3), (3, 3)]  # blocks of two chunks of examples
     told.clear()
     model.means(predictor.Sums(("mean",), sum_over_draws), DRAWS, X)
     assert told == [(1, 2), (2, 2)]  # passes of at most 16 draws

@@ -110,7 +110,7 @@ def test_the_ranks_of_a_step_together_take_the_window_of_a_single_rank(size):
 
 def test_a_run_does_not_depend_on_how_its_steps_are_cut_into_calls():
     def rows(most_steps: int, **changes) -> list[np.ndarray]:
-        calls = [call for _, call, _ in course(make_plan(kl_warmup_epochs=2.0, **changes), most_steps)]
+        calls = [call.inputs for _, call, _ in course(make_plan(kl_warmup_epochs=2.0, **changes), most_steps)]
         return [np.concatenate(column) for column in zip(*calls, strict=True)]
 
     for one, many in zip(rows(1), rows(100, checkpoint_every_steps=7), strict=True):
@@ -125,8 +125,8 @@ def test_nor_on_a_number_of_steps_that_changes_from_call_to_call():
         calls.append(plan.next_call(progress, pace.steps_of_call(0, rng.uniform(0.01, 1.5))))
         progress = plan.advance(progress, calls[-1].steps)
     assert len({call.steps for call in calls}) > 2
-    together = [call for _, call, _ in course(make_plan(kl_warmup_epochs=2.0), 100)]
-    for cut, whole in zip(zip(*calls, strict=True), zip(*together, strict=True), strict=True):
+    together = [call.inputs for _, call, _ in course(make_plan(kl_warmup_epochs=2.0), 100)]
+    for cut, whole in zip(zip(*(call.inputs for call in calls), strict=True), zip(*together, strict=True), strict=True):
         np.testing.assert_array_equal(np.concatenate(cut), np.concatenate(whole))
 
 

@@ -20,10 +20,11 @@ from bnn_hvd import cli, config
 from bnn_hvd.data import sources, standardize
 from bnn_hvd.data.description import Description
 from bnn_hvd.data.staging import stage
-from bnn_hvd.distributed.cluster import Solo, check_agreement
+from bnn_hvd.distributed.cluster import Solo, check_agreement, on_each
 from bnn_hvd.errors import UserError
-from bnn_hvd.run import provenance, records
+from bnn_hvd.run import provenance, records, rundir
 from bnn_hvd.run.lock import claimed
+from bnn_hvd.run.rundir import View
 from bnn_hvd.training import task
 
 HOLD = """
@@ -143,12 +144,50 @@ class Gathered(Solo):
 
 
 def test_ranks_that_do_not_agree_are_named_by_host():
-    facts = {"python": "3.11.7", "code": "abc", "flags": "--seed=0", "numpy": "2.0.2"}
+    facts = {"python": "3.11.7", "code": "abc", "--seed": "0", "numpy": "2.0.2"}
     check_agreement(Gathered(("n1", facts), ("n2", dict(facts))), facts, "n1")
     for name in facts:
         other = facts | {name: "something else"}
         with pytest.raises(UserError, match=rf"rank 1 on n2 has {name} something else, rank 0 on n1 has"):
             check_agreement(Gathered(("n1", facts), ("n2", other)), facts, "n1")
+    with pytest.raises(UserError, match=r"rank 1 on n2 has --epochs 3, rank 0 on n1 has none: start all ranks from"):
+        check_agreement(Gathered(("n1", facts), ("n2", facts | {"--epochs": "3"})), facts, "n1")
+
+
+@pytest.mark.parametrize("failing", [0, 1])
+def test_a_mistake_on_one_rank_is_one_of_all_and_is_named(failing):
+    """Another rank would wait for it for ever, or print a traceback of Horovod."""
+    answers = [("n1", ""), ("n2", "")]
+    answers[failing] = (answers[failing][0], "no such file")
+
+    def action():
+        if failing == 0:
+            raise UserError("no such file")
+        return 7
+
+    two = Gathered(*answers)
+    two.size = 2
+    with pytest.raises(UserError, match=rf"no such file \(rank {failing} on n{failing + 1}\)"):
+        on_each(two, action)
+    assert on_each(Gathered(("n1", ""), ("n2", "")), lambda: 7) == 7
+
+
+@pytest.mark.parametrize(
+    ("views", "same_flags", "said"),
+    [
+        ([View("n1", True, 20), View("n2", True, 30)], True, "at step 30 on n2 .rank 1., and at step 20 on n1"),
+        ([View("n1", False, 0), View("n2", True, 30)], True, "Start the job with n2 as its first host, or copy"),
+        ([View("n1", True, 30), View("n2", False, 0)], False, "is a run directory on n1, and not on n2"),
+        ([View("n1", False, 0), View("n2", True, 0)], False, "is a run directory on n2, and not on n1"),
+    ],
+)
+def test_a_run_that_rank_0_does_not_see_is_refused(tmp_path, views, same_flags, said):
+    with pytest.raises(UserError, match=said):
+        rundir.check_views(tmp_path, views, same_flags)
+
+
+def test_a_run_on_the_disk_of_the_first_host_is_fine(tmp_path):
+    rundir.check_views(tmp_path, [View("n1", True, 30), View("n2", True, 20), View("n3", False, 0)], same_flags=True)
 
 
 def test_a_rank_with_other_data_is_named():
@@ -165,10 +204,10 @@ def test_a_rank_with_other_data_is_named():
 
 
 def test_the_fingerprint_knows_code_flags_and_versions():
-    first = provenance.fingerprint("--seed=0\n")
-    assert first == provenance.fingerprint("--seed=0\n")
-    assert first != provenance.fingerprint("--seed=1\n")
-    assert {"python", "code", "flags", "world size", "numpy"} <= set(first)
+    first = provenance.fingerprint({"seed": 0})
+    assert first == provenance.fingerprint({"seed": 0})
+    assert first != provenance.fingerprint({"seed": 1})
+    assert {"python", "code", "--seed", "world size", "numpy"} <= set(first)
 
 
 def test_the_fingerprint_is_of_the_whole_package(tmp_path, monkeypatch):
@@ -176,10 +215,10 @@ def test_the_fingerprint_is_of_the_whole_package(tmp_path, monkeypatch):
     copy = tmp_path / "bnn_hvd"
     shutil.copytree(provenance.PACKAGE, copy, ignore=shutil.ignore_patterns("__pycache__"))
     monkeypatch.setattr(provenance, "PACKAGE", copy)
-    code = provenance.fingerprint("")["code"]
+    code = provenance.fingerprint({})["code"]
     for file in (copy / "cli.py", copy / "models" / "layers.py", copy / "run" / "records.py"):
         file.write_text(file.read_text() + "# changed\n")
-        assert code != (code := provenance.fingerprint("")["code"]), file
+        assert code != (code := provenance.fingerprint({})["code"]), file
 
 
 def test_the_package_that_is_hashed_is_this_one():

@@ -29,7 +29,7 @@ def check_data(cells: list[Cell], config: ChurnConfig) -> None:
       UserError: the targets are real values, or the groups do not fit the test part.
     """
     first = cells[0].jobs[0].config
-    arrays = sources.load_configured(first.data)
+    arrays = sources.load_configured(first)
     if not arrays.num_classes:
         raise UserError(
             f"churn counts labels that differ, and --dataset={first.data.dataset} has real targets: give one of classes"

@@ -8,6 +8,7 @@ import numpy as np
 
 from bnn_hvd.config import TrainConfig
 from bnn_hvd.data.arrays import Arrays
+from bnn_hvd.data.stored import Inputs
 from bnn_hvd.distributed import machine
 from bnn_hvd.distributed.cluster import Solo
 from bnn_hvd.prediction import classes, predict
@@ -51,7 +52,7 @@ def predict_all(configs: Sequence[TrainConfig], num_draws: int) -> Test:
     )
 
 
-def made(predictor: Predictor, x: np.ndarray, num_draws: int) -> dict[str, np.ndarray]:
+def made(predictor: Predictor, x: Inputs, num_draws: int) -> dict[str, np.ndarray]:
     """Return probs_NC, and epistemic_N in nats."""
     found = classes.distribution(predictor.predict(x, num_draws), predictor.method.num_draws(num_draws) == 1)
     return {"probs_NC": found["probs_NC"], "epistemic_N": found["mutual_information_N"]}

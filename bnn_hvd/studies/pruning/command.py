@@ -14,7 +14,7 @@ from bnn_hvd.inference import parameter_index
 from bnn_hvd.plots import pruning as figures
 from bnn_hvd.plots import style
 from bnn_hvd.prediction import predict
-from bnn_hvd.prediction.other_data import load_like
+from bnn_hvd.prediction.other_data import load_labelled
 from bnn_hvd.prediction.predictor import Predictor
 from bnn_hvd.run import checkpoint, records, rundir
 from bnn_hvd.studies.pruning import masks
@@ -31,7 +31,7 @@ def main(config: PruneConfig) -> int:
     trained, known = rundir.read_config(run), predict.read_description(run)
     fractions = parse_fractions(config.fractions)
     check(config, trained)
-    arrays = load_like(trained, known, config.data_dir)
+    arrays = load_labelled(trained, known, config.data_dir)
 
     ranks = cluster.connect()
     machine.set_up(config.threads, ranks)

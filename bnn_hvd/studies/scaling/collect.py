@@ -72,6 +72,9 @@ class Row:
         return self.allreduce_bytes_per_step or 4 * self.num_parameters
 
 
+FROM_ELSEWHERE = {"path", "data", "length", "nodes", "step_ms", "compute_ms", "communication_ms"}  # not of summary.json
+
+
 def read(path: Path) -> Run | None:
     """Return the sizes and times of a run, None if it is not finished.
 
@@ -80,9 +83,11 @@ def read(path: Path) -> Run | None:
     """
     if not (path / records.SUMMARY).exists():
         return None
-    summary, config = records.read_json(path / records.SUMMARY), rundir.read_config(path)
-    if summary["status"] != "done":
+    summary, config = records.read_table(path / records.SUMMARY), rundir.read_config(path)
+    if summary.get("status") != "done":
         return None
+    if missing := {f.name for f in dataclasses.fields(Run)} - set(summary) - FROM_ELSEWHERE:
+        raise UserError(f"{path / records.SUMMARY} has no {', '.join(sorted(missing))}: it is of another version")
     if not summary["train_wall_s"]:
         raise UserError(f"{path} has no timed step (the first one, which compiles, does not count): train longer")
     same = {f.name for f in dataclasses.fields(Run)} & set(summary)
