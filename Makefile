@@ -9,7 +9,8 @@ RUN := runs/quickstart
 # Empty unless given on make's command line: whatever else calls itself so in the shell's environment is not meant.
 GPU :=
 MPICXX :=
-export VENV PYTHON GPU MPICXX
+EXTRAS :=
+export VENV PYTHON GPU MPICXX EXTRAS
 
 RUNS := 100
 PRIVATE_MOUNTS := $(if $(filter 0,$(shell id -u)),unshare --mount,)
@@ -21,7 +22,7 @@ IN_VENV := $(INSTALLER) run
 
 help: ## list the goals
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
-	@echo "Choices: GPU=1 (CUDA, NCCL), MPICXX=/path/to/mpicxx or wheel, PYTHON=python3.11, VENV=.venv"
+	@echo "Choices: GPU=1 (CUDA, NCCL), MPICXX=/path/to/mpicxx or wheel, EXTRAS=gw (LALSuite), PYTHON=python3.11, VENV=.venv"
 
 install: ## build the environment in .venv: locked packages, Horovod with MPI and Gloo, this package
 	@$(INSTALLER) build

@@ -43,6 +43,7 @@ VERBS = {
     "plot": Verb(config.PlotConfig, "bnn_hvd.plots:main"),
     "prune": Verb(config.PruneConfig, "bnn_hvd.studies.pruning.command:main"),
     "prepare_data": Verb(config.PrepareDataConfig, "bnn_hvd.data.download:main"),
+    "exact": Verb(config.ExactConfig, "bnn_hvd.prediction.exact:main", word="data_dir"),
     "scale": Verb(config.ScaleConfig, "bnn_hvd.studies.scaling:main"),
     "churn": Verb(config.ChurnConfig, "bnn_hvd.studies.churn.command:main"),
     "job": Verb(config.JobConfig, "bnn_hvd.jobs:main", word="scheduler"),

@@ -50,6 +50,10 @@ NETWORKS = {
         "bnn_hvd.models.vgg:vgg16", "thirteen 3x3 convs in five blocks, dense output; with --normalization=frn and "
         "adam, take --learning_rate=3e-4 or less", NORMALIZATION,
     ),
+    "gw": Row(
+        "bnn_hvd.models.gw:gw", "four convolutions over time, each with a max-pool of 4, dense 128, output",
+        "bnn_hvd.models.gw:GwOptions",
+    ),
     "matrix_factorisation": Row(
         "bnn_hvd.models.factorisation:matrix_factorisation",
         "--num_factors and a bias of each user and each item, for recommendation from implicit ratings",
@@ -127,6 +131,10 @@ DATASETS = {
     "movielens": Row(
         "bnn_hvd.data.movielens:movielens", "folder with u.data (ml-100k), ratings.dat (ml-1m) or ratings.csv",
         "bnn_hvd.data.ratings:RatingsOptions",
+    ),
+    "gravitational_waves": Row(
+        "bnn_hvd.data.gravitational_waves:gravitational_waves", "the .npz that prepare_data simulates: masses and spin "
+        "of binary black holes", "bnn_hvd.data.gravitational_waves:GravitationalWavesOptions",
     ),
     "npy": Row(
         "bnn_hvd.data.own_arrays:npy", "folder of your own x_train.npy, y_train.npy, ...: larger than memory",

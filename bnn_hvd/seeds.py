@@ -11,6 +11,7 @@ The streams:
 | draw    | --seed         | yes: a prediction must not depend on the number of ranks    | draw       |
 | chain   | --seed         | yes: all ranks run one trajectory and accept or reject it   | step       |
 | augment | --shuffle_seed | yes: crops and flips belong to the example                  | epoch, [1] |
+| strain  | --shuffle_seed | yes: the noise that is added belongs to the example         | epoch      |
 
 [1]: with --member_batches=own also the member, but for member 0.
 
@@ -26,7 +27,8 @@ from typing import Any
 import numpy as np
 
 BLOCK = 1 << 32  # distance of the seeds of two gradient blocks: more than any number of a layer or a purpose
-STREAMS = ("init", "shuffle", "noise", "draw", "chain", "augment")  # the index is hashed: append new ones at the end
+# The index is hashed: append new ones at the end.
+STREAMS = ("init", "shuffle", "noise", "draw", "chain", "augment", "strain")
 
 
 def seed(root: int, stream: str, *index: int) -> np.ndarray:
@@ -49,14 +51,17 @@ def of_member(root: int, stream: str, index: int, member: int) -> np.random.Gene
     return generator(root, stream, index, *([member] if member else []))
 
 
-def derive(seed: Any, *, member: Any = None, block: Any = None, layer: int = 0, purpose: int = 0) -> Any:
-    """Return a seed derived from `seed`: int64 [2], or [M, 2] for M members.
+def derive(
+    seed: Any, *, member: Any = None, example: Any = None, block: Any = None, layer: int = 0, purpose: int = 0
+) -> Any:
+    """Return a seed derived from `seed`: int64 [2], or [M, 2] for M members or examples.
 
     It is a sum, not a hash, because that costs nothing inside a compiled step; seeds from `seed` are far apart, so that
     sums do not collide.
 
     seed: [2] or [M, 2], of numpy or TensorFlow, also inside a graph.
     member: numbers of M members of an ensemble, particles or chains, [M]; member 0 has the seed of a run without.
+    example: numbers of M examples in the training part, [M].
     block: number of a gradient block (inference/gradient_blocks.py).
     layer: number of a Bayesian parameter, in the order of the flat vector, from 1.
     purpose: number of another use of random numbers in the same computation, from 1.
@@ -66,6 +71,8 @@ def derive(seed: Any, *, member: Any = None, block: Any = None, layer: int = 0, 
         seed = seed + [0, layer + purpose]
     if block is not None:
         seed = seed + block * np.array([0, BLOCK], np.int64)
+    if example is not None:
+        seed = seed + example[:, None] * np.array([1, 0], np.int64)
     if member is not None:
         seed = seed + np.stack([member, np.zeros_like(member)], axis=-1)
     return seed

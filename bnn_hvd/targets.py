@@ -1,4 +1,4 @@
-"""Kinds of target: classes, real values and implicit ratings."""
+"""Kinds of target: classes, real values in one column or several, and implicit ratings."""
 
 import dataclasses
 from typing import Any, ClassVar
@@ -14,9 +14,13 @@ class Target:
 
     likelihoods: ClassVar[tuple[str, ...]]  # the first is the default
 
-    def num_outputs(self, likelihood: str) -> int:
-        """Return O, the number of outputs of a network per example."""
+    def num_outputs(self, likelihood: str, components: int = 1) -> int:
+        """Return O, the number of outputs of a network per example; components: of a mixture."""
         raise NotImplementedError
+
+    def num_noise_scales(self, likelihood: str, noise_scale: float) -> int:
+        """Return how many standard deviations of the noise are learnt, the same for all examples."""
+        return 0
 
     def standardized(self, y: np.ndarray) -> np.ndarray:
         """Return y in the units in which it is learnt."""
@@ -43,7 +47,7 @@ class Classes(Target):
     likelihoods = ("categorical",)
     count: int
 
-    def num_outputs(self, likelihood: str) -> int:
+    def num_outputs(self, likelihood: str, components: int = 1) -> int:
         return self.count
 
     def __str__(self) -> str:
@@ -63,8 +67,11 @@ class RealValues(Target):
         """Return the mean and the standard deviation of a training part; a constant target has the scale 1."""
         return cls(float(np.mean(y_train)), float(np.std(y_train)) or 1.0)
 
-    def num_outputs(self, likelihood: str) -> int:
+    def num_outputs(self, likelihood: str, components: int = 1) -> int:
         return 2 if likelihood == "heteroscedastic" else 1
+
+    def num_noise_scales(self, likelihood: str, noise_scale: float) -> int:
+        return int(likelihood == "gaussian" and not noise_scale)
 
     def standardized(self, y: np.ndarray) -> np.ndarray:
         return y if self == RealValues() else ((y - self.mean) / self.scale).astype(np.float32)
@@ -74,27 +81,70 @@ class RealValues(Target):
 
 
 @dataclasses.dataclass(frozen=True)
+class RealVectors(Target):
+    """Real numbers in D named columns; y is float32 [N, D].
+
+    Each column is learnt as (y - mean) / scale with its own moments of the training part.
+    """
+
+    likelihoods = ("gaussian", "heteroscedastic", "gaussian_mixture")
+    names: tuple[str, ...]
+    mean: tuple[float, ...]
+    scale: tuple[float, ...]
+
+    @classmethod
+    def fitted(cls, names: tuple[str, ...], y_train: np.ndarray) -> "RealVectors":
+        """Return mean and standard deviation of each column of a training part; a constant one has the scale 1."""
+        scale_D = np.std(y_train, axis=0, dtype=np.float64)
+        mean_D = np.mean(y_train, axis=0, dtype=np.float64)
+        return cls(names, tuple(mean_D.tolist()), tuple(np.where(scale_D > 0, scale_D, 1.0).tolist()))
+
+    @classmethod
+    def unscaled(cls, names: tuple[str, ...]) -> "RealVectors":
+        """Return columns that are learnt as they are."""
+        return cls(names, (0.0,) * len(names), (1.0,) * len(names))
+
+    def num_outputs(self, likelihood: str, components: int = 1) -> int:
+        columns = len(self.names)
+        if likelihood == "gaussian_mixture":
+            return components * (1 + columns + columns * (columns + 1) // 2)
+        return 2 * columns if likelihood == "heteroscedastic" else columns
+
+    def num_noise_scales(self, likelihood: str, noise_scale: float) -> int:
+        return len(self.names) if likelihood == "gaussian" else 0
+
+    def standardized(self, y: np.ndarray) -> np.ndarray:
+        return ((y - np.array(self.mean)) / np.array(self.scale)).astype(np.float32)
+
+    def likelihood(self, asked: str, noise_scale: float = 0.0) -> str:
+        if noise_scale:
+            raise UserError(
+                f"--noise_scale={noise_scale} is one number, and these data have {self}, each with noise of its own, "
+                "which is learnt: leave it out"
+            )
+        return super().likelihood(asked)
+
+    def __str__(self) -> str:
+        return f"{len(self.names)} real targets ({', '.join(self.names)})"
+
+
+@dataclasses.dataclass(frozen=True)
 class ImplicitRatings(Target):
     """Whether a user has rated each item; y is int8 [N, I]: 1 (yes), -1 (no) or 0 (not known)."""
 
     likelihoods = ("bernoulli",)
     num_items: int
 
-    def num_outputs(self, likelihood: str) -> int:
+    def num_outputs(self, likelihood: str, components: int = 1) -> int:
         return self.num_items
 
     def __str__(self) -> str:
         return f"implicit ratings of {self.num_items} items"
 
 
-def has_label(y_N: np.ndarray) -> np.ndarray:
-    """Return which examples have a label, bool [N]: a class number that is not negative, or a real value, not NaN."""
-    return y_N >= 0 if y_N.dtype.kind == "i" else ~np.isnan(y_N)
-
-
-def learns_noise(likelihood: str, noise_scale: float) -> bool:
-    """Return whether the standard deviation of the noise is learnt, one for all examples."""
-    return likelihood == "gaussian" and not noise_scale
+def has_label(y: np.ndarray) -> np.ndarray:
+    """Return which examples have a label, bool [N]: a class number that is not negative, or real values, none NaN."""
+    return y >= 0 if y.dtype.kind == "i" else ~np.isnan(y.reshape(len(y), -1)).any(axis=1)
 
 
 def from_dict(described: dict[str, Any]) -> Target:
@@ -103,6 +153,8 @@ def from_dict(described: dict[str, Any]) -> Target:
         return Classes(described["num_classes"])
     if described["num_items"]:
         return ImplicitRatings(described["num_items"])
+    if columns := described["target_columns"]:
+        return RealVectors(**{key: tuple(values) for key, values in columns.items()})
     return RealValues(**described["target_units"])
 
 
@@ -113,4 +165,5 @@ def to_dict(target: Target) -> dict[str, Any]:
         "num_classes": target.count if isinstance(target, Classes) else 0,
         "num_items": target.num_items if isinstance(target, ImplicitRatings) else 0,
         "target_units": dataclasses.asdict(units),
+        "target_columns": dataclasses.asdict(target) if isinstance(target, RealVectors) else {},
     }

@@ -5,16 +5,18 @@
 #   scripts/install.sh run COMMAND...   run a command in the environment
 #   scripts/install.sh remove           remove the environment
 #
-# It reads VENV (the environment's folder, .venv), PYTHON (python3.11), and two choices, which the environment
+# It reads VENV (the environment's folder, .venv), PYTHON (python3.11), and three choices, which the environment
 # keeps until they are given again:
 #   GPU=1                 TensorFlow with CUDA, Horovod with NCCL; GPU=0 goes back
 #   MPICXX=/path/mpicxx   the MPI to build against (default: mpicxx on PATH); MPICXX=wheel: Open MPI as a package
+#   EXTRAS=gw             LALSuite too, which simulates gravitational waves
 #
 # The environment is built in stages, each with a stamp that is written when the stage is complete:
 #   .chosen   (which TensorFlow, which MPI)
 #   .built    the locked packages (from nothing; stale when a lock file's content or a choice changes)
 #   .horovod  Horovod, built from source and checked
 #   .package  this package, editable
+#   .extras   the optional packages of EXTRAS (stale when their lock file changes)
 set -euo pipefail
 cd -P "$(dirname "${BASH_SOURCE[0]}")/.."
 
@@ -22,7 +24,8 @@ VENV=${VENV:-.venv}
 PYTHON=${PYTHON:-python3.11}
 GPU=${GPU:-}
 MPICXX=${MPICXX:-}
-export -n VENV PYTHON GPU MPICXX  # they are for this script alone
+EXTRAS=${EXTRAS:-}
+export -n VENV PYTHON GPU MPICXX EXTRAS  # they are for this script alone
 
 PIP=(python -m pip install --quiet --disable-pip-version-check --no-deps)
 LOCKED=("${PIP[@]}" --require-hashes)
@@ -56,12 +59,14 @@ leave_other_environments() {
 
 # --- what to build --------------------------------------------------------------------------------
 
-# Sets DEVICE (cpu, gpu), MPICXX (a path, or wheel) and MPI (wheel, or the site's own).
+# Sets DEVICE (cpu, gpu), MPICXX (a path, or wheel), MPI (wheel, or the site's own) and EXTRAS (nothing, or gw).
 choose() {
-    local kept_device='' kept_mpicxx=''
+    local kept_device='' kept_mpicxx='' kept_extras=''
     if [ -e "$VENV/.chosen" ]; then
-        read -r kept_device kept_mpicxx < "$VENV/.chosen" || true
+        read -r kept_device kept_mpicxx kept_extras < "$VENV/.chosen" || true
     fi
+    EXTRAS=${EXTRAS:-$kept_extras}
+    case $EXTRAS in '' | gw) ;; *) fail "EXTRAS=$EXTRAS is not known: it can be gw" ;; esac
     case $GPU in
         '') DEVICE=${kept_device:-cpu} ;;
         0) DEVICE=cpu ;;
@@ -81,6 +86,8 @@ wanted() {
     checksum=$(cat "$(lock common)" "$(lock "tensorflow-$DEVICE")" "$(lock "mpi-$MPI")" "$(lock horovod)" | cksum)
     echo "$DEVICE $MPICXX ${checksum%% *}"
 }
+
+wanted_extras() { echo "$EXTRAS $(cksum < "$(lock "$EXTRAS")")"; }
 
 # stale STAMP FILE...: the stamp is missing, or older than a file.
 stale() {
@@ -102,6 +109,9 @@ build() {
     fi
     if stale "$VENV/.package" "$VENV/.horovod" pyproject.toml bnn_hvd/__init__.py; then
         install_this_package
+    fi
+    if [ -n "$EXTRAS" ] && [ "$(wanted_extras)" != "$(cat "$VENV/.extras" 2> /dev/null)" ]; then
+        install_extras
     fi
 }
 
@@ -127,7 +137,7 @@ build_packages() {
     site_mpi || requirements+=(-r "$(lock mpi-wheel)")
     echo "== 1/3 packages into $VENV (TensorFlow: $DEVICE; MPI: $MPICXX)"
     make_folder
-    echo "$DEVICE $MPICXX" > "$VENV/.chosen"
+    echo "$DEVICE $MPICXX $EXTRAS" > "$VENV/.chosen"
     find -H "$VENV" -mindepth 1 -maxdepth 1 ! -name .chosen -exec rm -rf {} +
     "$PYTHON" -m venv "$(readlink -f "$VENV")"
     in_venv "${LOCKED[@]}" --only-binary :all: "${requirements[@]}"
@@ -187,6 +197,15 @@ install_this_package() {
     echo "== 3/3 this package"
     in_venv "${PIP[@]}" --no-build-isolation --editable .
     touch "$VENV/.package"
+}
+
+# --- stage 4: what is optional ----------------------------------------------------------------------
+
+install_extras() {
+    echo "== optional packages: $EXTRAS"
+    in_venv "${LOCKED[@]}" --only-binary :all: -r "$(lock "$EXTRAS")"
+    echo "$DEVICE $MPICXX $EXTRAS" > "$VENV/.chosen"
+    wanted_extras > "$VENV/.extras"
 }
 
 # --- the environment in use -----------------------------------------------------------------------

@@ -84,13 +84,16 @@ CASES = {
     "resnet20_batch_norm": Case(f"{FEW} --method=point --network=resnet20 --normalization=batch {IMAGES}"),
     "sine_gaussian": Case(f"{SMALL} --method=vi --estimator=local_reparam --dataset=sine"),
     "sine_heteroscedastic": Case(f"{SMALL} --method=point --dataset=sine --likelihood=heteroscedastic"),
+    "sine_gaussian_mixture": Case(
+        f"{SMALL} --method=point --dataset=sine --likelihood=gaussian_mixture --components=2"
+    ),
     "own_network": Case(f"{BATCHES} --method=vi --architecture=networks.py:own --architecture_args=width=8"),
     "keras_model": Case(f"{BATCHES} --method=ivon --architecture=networks.py:build"),
     # This case is the last, because TensorFlow stays deterministic for the rest of the process.
     "gradient_blocks": Case(f"{SMALL} --method=vi --gradient_blocks=4 --lr_scaling=none --deterministic"),
 }
 WEIGHTS, PREDICTIONS = "weights", "predictions"
-PREDICTED = ("probs_NC", "mean_N", "held_out_probs_E")  # arrays of predictive.npz, for classes, real values, ratings
+PREDICTED = ("probs_NC", "mean_N", "mean_ND", "held_out_probs_E")  # for classes, real values, columns, ratings
 Results = dict[str, dict[str, str]]  # by case: checksums of weights and predictions, or "error: ..."
 Cli = Callable[[list[str]], int]  # bnn_hvd.cli.main, a function of argv
 Row = tuple[str, str, str, str, str, str]

@@ -31,16 +31,18 @@ FLOOR_OF = {name: floor for floor, names in enumerate(FLOORS) for name in names.
 LIGHT = {
     "": "errors seeds registry targets legacy config run metrics plots jobs api.run api.predictions api.train",
     "distributed.": "environment launcher particles",
-    "data.": "arrays augment checks columns description download formats inputs labels movielens new_data own "
-    "own_arrays places ratings shards sine sources split standardize stored table table_files",
+    "data.": "arrays augment binaries checks columns description download formats gravitational_waves inputs labels "
+    "movielens new_data own own_arrays places ratings shards sine sources split standardize stored table table_files "
+    "waveforms",
     "training.": "pace plan rank_times schedules stopping",
-    "prediction.": "other_data reference statistics",
+    "prediction.": "exact_posterior other_data reference statistics",
     "studies.": "launch runs scaling text_table churn.measures pruning.masks",
 }
 ONLY_IN = {
     "horovod": ["bnn_hvd.distributed.cluster"],
     "mpi4py": ["bnn_hvd.distributed.cluster"],
     "absl": ["bnn_hvd.cli"],
+    "lalsimulation": ["bnn_hvd.data.waveforms"],
     "matplotlib": ["bnn_hvd.plots", "bnn_hvd.studies.scaling", "bnn_hvd.api.run"],
     "bnn_hvd.legacy": ["bnn_hvd.cli"],
 }

@@ -32,7 +32,7 @@ class Blur(Method):
         self.network, self.likelihood, self.cluster = network, likelihood, cluster
         self.scale = config.method.options_as(BlurOptions).blur_scale
         self.objective = MaximumAPosteriori(network, likelihood, num_train, config.network.prior_scale)
-        self.optimizer = optimizers.make(config.schedule, network.learns_noise)
+        self.optimizer = optimizers.make(config.schedule, network.num_noise_scales)
 
     def init(self, seed):
         return State(self.network.initial(seed), self.optimizer)

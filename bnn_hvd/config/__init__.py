@@ -12,6 +12,7 @@ from bnn_hvd.config.train import TrainConfig, compose, to_flags, train_flags
 from bnn_hvd.config.usage import with_own_default, without_use
 from bnn_hvd.config.verbs import (
     ChurnConfig,
+    ExactConfig,
     JobConfig,
     PlotConfig,
     PredictConfig,
@@ -25,6 +26,7 @@ from bnn_hvd.config.verbs import (
 
 __all__ = [
     "ChurnConfig",
+    "ExactConfig",
     "Fields",
     "JobConfig",
     "PlotConfig",

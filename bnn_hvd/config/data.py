@@ -40,7 +40,12 @@ class DataConfig:
     batch_size: int = flag(64, "data", "examples per step and rank", minimum=1, by=("method",))
     likelihood: str = flag(
         "", "data", "likelihood of the targets (default: categorical for classes, gaussian for real targets, bernoulli "
-        "for implicit ratings)", choices=("categorical", "gaussian", "heteroscedastic", "bernoulli"),
+        "for implicit ratings)",
+        choices=("categorical", "gaussian", "heteroscedastic", "gaussian_mixture", "bernoulli"),
+    )  # fmt: skip
+    components: int = flag(
+        4, "data", "Normals with a full covariance in --likelihood=gaussian_mixture", minimum=1,
+        needs="likelihood=gaussian_mixture",
     )  # fmt: skip
     noise_scale: float = flag(
         0.0, "data", "standard deviation of gaussian noise, in units of the target; 0: learnt", minimum=0,

@@ -20,9 +20,9 @@ class NetworkConfig:
     )  # fmt: skip
     architecture: str = flag("", "network", "the network (default conv)", choices=registry.NETWORKS)
     bayesian_layers: str = flag(
-        "", "network", "layers whose kernels have a distribution under vi (default hidden: all but the output; for "
-        "--architecture=linear, all)",
-        choices=("hidden", "all"), by=("method",),
+        "", "network", "layers whose kernels have a distribution under vi: hidden (all but the output, the default), "
+        "output, or all (the default for --architecture=linear)",
+        choices=("hidden", "output", "all"), by=("method",),
     )  # fmt: skip
     bayesian_biases: bool = flag(
         False, "network", "biases of the Bayesian layers have a distribution too", by=("method",)

@@ -97,6 +97,7 @@ class DataOptions(Options):
 
     takes = FILES | {"standardize", "augment"}
     ratings: ClassVar[bool] = False  # its targets are implicit ratings of users and items
+    fresh_noise: ClassVar[bool] = False  # training adds standard normal noise to each example, anew in every epoch
     by_likelihood: ClassVar[bool] = False  # --likelihood decides whether its targets are classes or real values
 
 

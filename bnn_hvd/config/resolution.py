@@ -64,6 +64,7 @@ def _complete(flags: Values, refuse_unused: bool) -> Values:
     _fill_from_options(values, chosen)
     _leave_out(values, {name: usage.not_fitting(fields[name], values) for name in given}, refuse_unused)
     _check_blocks(values)
+    _check_noise(values, chosen)
     _check_start(values, chosen.method)
     _check_batch_norm(values)
     values["model"] = values["model"] or model_name(values)
@@ -132,6 +133,15 @@ def _check_ratings(values: Values, chosen: Chosen) -> None:
         raise UserError(
             f"--architecture={values['architecture']} has parameters of each user, which live on one rank: take "
             f"--method=hmc, not {values['method']}"
+        )
+
+
+def _check_noise(values: Values, chosen: Chosen) -> None:
+    """Refuse noise that is drawn anew for a method whose steps see the same data, all of them."""
+    if chosen.data.fresh_noise and chosen.method.full_batch:
+        raise UserError(
+            f"--dataset={values['dataset']} has new noise in every epoch, and --method={values['method']} samples the "
+            "posterior of fixed data: take another method"
         )
 
 

@@ -88,6 +88,9 @@ class PredictConfig:
     reference: str = flag(
         "", "data", "run directory of a reference posterior (hmc) to compare with, predicted on the same data"
     )
+    exact: str = flag(
+        "", "data", "file that `exact` wrote: compare the predictions with exact posteriors of the same events"
+    )
     ood_data_dir: str = flag(
         "", "data", "out-of-distribution data (same format); uncertainty should tell its test part from the run's"
     )
@@ -134,10 +137,35 @@ class PlotConfig:
 
 @dataclasses.dataclass(frozen=True)
 class PrepareDataConfig:
-    """Download a data set once, and verify its checksum; training never downloads."""
+    """Download a data set once, and verify its checksum, or simulate one; training never downloads."""
 
-    dataset: str = flag("mnist", "data", "the data set to download", choices=("mnist", "cifar10", "cifar100"))
-    data_dir: str = flag("data", "data", "folder to put the file into")
+    dataset: str = flag(
+        "mnist", "data", "the data set to download, or gravitational_waves, which are simulated (by LALSuite: `make "
+        "install EXTRAS=gw`)",
+        choices=("mnist", "cifar10", "cifar100", "gravitational_waves"),
+    )  # fmt: skip
+    data_dir: str = flag("data", "data", "folder to put the file into; of gravitational_waves, the .npz file itself")
+    num_train: int | None = flag(
+        None, "gravitational_waves", "binaries of the training part (default 100000)", minimum=1
+    )  # fmt: skip
+    num_test: int | None = flag(None, "gravitational_waves", "binaries of the test part (default 1000)", minimum=1)
+    num_unseen: int | None = flag(
+        None, "gravitational_waves", "examples in each of the test sets that training never sees: precessing binaries, "
+        "masses beyond the prior, glitches, noise (default 500)", minimum=0,
+    )  # fmt: skip
+    seed: int = flag(0, "gravitational_waves", "seed of the binaries and their noise", minimum=0)
+
+
+@dataclasses.dataclass(frozen=True)
+class ExactConfig:
+    """Write the exact posteriors of simulated gravitational waves, to compare predictions with: exact gw.npz."""
+
+    data_dir: str = flag(
+        "", "data", "the .npz that `prepare_data --dataset=gravitational_waves` wrote; `exact gw.npz` is short for it",
+        required=True,
+    )  # fmt: skip
+    num_events: int = flag(100, "data", "test events, from the first on; ranks share them", minimum=1)
+    out: str = flag("", "data", "file to write (default: --data_dir with _exact)")
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""The verb prepare_data: download a data set once and verify its checksum. No other verb downloads."""
+"""The verb prepare_data: download a data set once and verify its checksum, or simulate it. No other verb downloads."""
 
 import hashlib
 import os
@@ -12,9 +12,11 @@ from typing import NamedTuple
 
 from bnn_hvd import registry
 from bnn_hvd.config import PrepareDataConfig
+from bnn_hvd.data import gravitational_waves
 from bnn_hvd.distributed import launcher
 from bnn_hvd.errors import UserError
 
+SIMULATED, SIZES = "gravitational_waves", ("num_train", "num_test", "num_unseen")
 TIMEOUT_S = 60.0  # compute nodes often drop outgoing packets, and a connection would hang for minutes
 
 
@@ -46,9 +48,13 @@ FILES = {
 
 
 def main(config: PrepareDataConfig) -> int:
-    """Download --dataset into --data_dir unless it is there; return the exit code."""
+    """Download --dataset into --data_dir unless it is there, or simulate it; return the exit code."""
     if launcher.world_rank() != 0:
         return 0
+    if registry.known({**FILES, SIMULATED: None}, config.dataset, "--dataset") == SIMULATED:
+        return gravitational_waves.prepare(config)
+    if given := [name for name in SIZES if getattr(config, name) is not None]:
+        raise UserError(f"--{given[0]} is of --dataset={SIMULATED}, not of {config.dataset}: leave it out")
     dataset = registry.known(FILES, config.dataset, "--dataset")
     folder = Path(config.data_dir).expanduser().absolute()
     _make_writable(folder)

@@ -17,7 +17,7 @@ from bnn_hvd.data.description import Description
 from bnn_hvd.data.fingerprint import Fingerprint
 from bnn_hvd.data.stored import Inputs, StoredArray
 from bnn_hvd.errors import UserError
-from bnn_hvd.targets import Classes, ImplicitRatings
+from bnn_hvd.targets import Classes, ImplicitRatings, RealVectors
 
 IMAGES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff")
 HDF5 = (".h5", ".hdf5", ".he5")
@@ -38,10 +38,18 @@ def read(config: TrainConfig, known: Description, data_dir: str, strict: bool = 
         return sources.load_configured(config, data_dir)
     if not path.exists():
         raise UserError(f"{path} does not exist: give a file or a folder of data to predict")
-    arrays = _same_split(config, known, data_dir) or _read(config, known, path, strict)
+    arrays = _same_split(config, known, data_dir) or _with_columns(_read(config, known, path, strict), known)
     for x in arrays.x_test.blocks() if isinstance(arrays.x_test, StoredArray) else [arrays.x_test]:
         checks.check_values("test", x, str(path))
     return arrays
+
+
+def _with_columns(arrays: Arrays, known: Description) -> Arrays:
+    """Return the data with their targets as [N, D] where those of the run are."""
+    if not isinstance(known.target, RealVectors):
+        return arrays
+    y_train, y_test = (y.reshape(len(y), -1) for y in (arrays.y_train, arrays.y_test))
+    return dataclasses.replace(arrays, y_train=y_train, y_test=y_test, target_names=known.target.names)
 
 
 def _read_labels(parts: Mapping[str, StoredArray]) -> dict[str, Any]:
@@ -126,6 +134,11 @@ def _labels(y: np.ndarray | None, count: int, known: Description, path: Path, st
         if y is None:
             return np.full(count, labels.UNKNOWN, np.int32)
         found = labels.encode(y, known.class_names, f"{path}", strict)
+    elif isinstance(known.target, RealVectors):
+        shape = (count, len(known.target.names))
+        found = np.full(shape, np.nan, np.float32) if y is None else np.asarray(y, np.float32)
+        if found.shape[1:] != shape[1:]:
+            raise UserError(f"{path} has targets of shape {list(found.shape[1:])}, the run {known.target}: give those")
     else:
         found = np.full(count, np.nan, np.float32) if y is None else np.asarray(y).reshape(-1).astype(np.float32)
     if len(found) != count:

@@ -9,6 +9,7 @@ from typing import NamedTuple
 import numpy as np
 import tensorflow as tf
 
+from bnn_hvd import noise, seeds
 from bnn_hvd.data.augment import BORDER
 from bnn_hvd.data.standardize import Standardizer
 from bnn_hvd.data.stored import Inputs, StoredArray
@@ -46,27 +47,43 @@ class Examples:
     inputs: tuple[tf.TensorSpec, ...] = ()
     most_steps = sys.maxsize
 
-    def __init__(self, x: np.ndarray, y: np.ndarray, standardizer: Standardizer, augmented: bool = False):
-        self.x, self.y, self.augmented = tf.constant(x), tf.constant(y), augmented
+    def __init__(
+        self, x: np.ndarray, y: np.ndarray, standardizer: Standardizer, augmented: bool = False,
+        fresh_noise: bool = False,
+    ):  # fmt: skip
+        self.x, self.y, self.augmented, self.fresh_noise = tf.constant(x), tf.constant(y), augmented, fresh_noise
         self.standardize = standardize_with(standardizer)
 
     def read(self, index: np.ndarray, ahead: np.ndarray) -> tuple[np.ndarray, ...]:
         """Return what a call needs beside the indices: nothing, as the examples are in memory."""
         return ()
 
-    def take(self, index: tf.Tensor, augment: tf.Tensor | None = None) -> Batch:
-        """Return the batch of these examples, cropped and flipped (data/augment.py); inside a graph.
+    def take(self, index: tf.Tensor, augment: tf.Tensor | None = None, seed: tf.Tensor | None = None) -> Batch:
+        """Return the batch of these examples; inside a graph.
 
-        index: [N], or [M, N] where each member has its own examples. augment: [N, 3] or [M, N, 3].
+        index: [N], or [M, N] where each member has its own examples.
+        augment: how they are cropped and flipped (data/augment.py), [N, 3] or [M, N, 3], if they are `augmented`.
+        seed: [2], of the epoch, of the standard normals that are added to them, if they get `fresh_noise`.
         """
-        return self.as_batch(tf.gather(self.x, index), index, augment)
+        return self.as_batch(tf.gather(self.x, index), index, augment, seed)
 
-    def as_batch(self, x: tf.Tensor, index: tf.Tensor, augment: tf.Tensor | None) -> Batch:
+    def as_batch(self, x: tf.Tensor, index: tf.Tensor, augment: tf.Tensor | None, seed: tf.Tensor | None) -> Batch:
         """Return the batch of these raw inputs."""
-        if augment is not None:
+        if self.augmented:
             images = crop_and_flip(tf.reshape(x, [-1, *x.shape[-3:]]), tf.reshape(augment, [-1, 3]))
             x = tf.reshape(images, x.shape)
+        if self.fresh_noise:
+            x = add_noise(x, index, seed)
         return Batch(self.standardize(x), tf.gather(self.y, index), has_members=len(index.shape) == 2)
+
+
+def add_noise(x: tf.Tensor, index: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
+    """Return x [..., N, D] + standard normals. The noise of an example follows from its number and the seed [2].
+
+    So it depends neither on the rank nor on the batch that has the example, and is the same for all members.
+    """
+    numbers = tf.cast(tf.reshape(index, [-1]), tf.int64)
+    return x + tf.reshape(noise.normals(seeds.derive(seed, example=numbers), x.shape[-1]), x.shape)
 
 
 class StoredExamples(Examples):
@@ -84,9 +101,12 @@ class StoredExamples(Examples):
         """Return the inputs of T steps [T, B, ...], and go on reading those that will probably be asked for next."""
         return (self.reader.read(index, ahead[: self.most_steps]),)
 
-    def take(self, index: tf.Tensor, augment: tf.Tensor | None = None, x: tf.Tensor | None = None) -> Batch:
+    def take(
+        self, index: tf.Tensor, augment: tf.Tensor | None = None, seed: tf.Tensor | None = None,
+        x: tf.Tensor | None = None,
+    ) -> Batch:  # fmt: skip
         """Return the batch of the raw inputs x, which are those of these examples."""
-        return self.as_batch(x, index, augment)
+        return self.as_batch(x, index, augment, seed)
 
 
 class ReadAhead:
@@ -129,12 +149,12 @@ def crop_and_flip(x: tf.Tensor, augment_N3: tf.Tensor) -> tf.Tensor:
 class Shard(Examples):
     """All examples of this rank, standardised once: the batch of every full-batch step."""
 
-    augmented = False
+    augmented = fresh_noise = False
 
     def __init__(self, x: Inputs, y: np.ndarray, standardizer: Standardizer, mine: slice):
         self.batch = Batch(standardize_with(standardizer)(tf.constant(x[mine])), tf.constant(y[mine]))
 
-    def take(self, index: tf.Tensor, augment: tf.Tensor | None = None) -> Batch:
+    def take(self, index: tf.Tensor, augment: tf.Tensor | None = None, seed: tf.Tensor | None = None) -> Batch:
         """Return the whole shard; the arguments are not used."""
         return self.batch
 

@@ -18,6 +18,7 @@ from bnn_hvd.data.arrays import Arrays
 from bnn_hvd.data.own_arrays import inputs
 from bnn_hvd.data.places import absolute, existing, way_out
 from bnn_hvd.errors import UserError
+from bnn_hvd.targets import RealValues
 
 NUM_TEST_DIGITS = 360
 IDX_STEMS = {"x_train": "train-images", "y_train": "train-labels", "x_test": "t10k-images", "y_test": "t10k-labels"}
@@ -99,10 +100,18 @@ def load_configured(config: TrainConfig, data_dir: str = "") -> Arrays:
         arrays = checked(own.read(code, path, options, data.likelihood), data.dataset)
     else:
         arrays = load(data.dataset, path, likelihood=data.likelihood, **dataclasses.asdict(options))
+    if data.likelihood == "gaussian_mixture" and isinstance(arrays.target(), RealValues):
+        arrays = as_column(arrays, getattr(options, "target", ""))
     if data.augment and arrays.x_train.ndim != 4:
         width = arrays.x_train.shape[-1]
         raise UserError(f"--augment crops and flips images, but these are vectors of {width}: leave it out")
     return arrays
+
+
+def as_column(arrays: Arrays, name: str) -> Arrays:
+    """Return the data with their only target as a column [N, 1], as mixtures take it."""
+    y_train, y_test = arrays.y_train[:, None], arrays.y_test[:, None]
+    return dataclasses.replace(arrays, y_train=y_train, y_test=y_test, target_names=(name or "y",))
 
 
 def checked(arrays: Arrays, source: str) -> Arrays:

@@ -24,7 +24,7 @@ class TableOptions(HeldOutOptions, DataOptions):
     by_likelihood = True
 
     target: str = flag("", "data", "column of the table to predict; words are classes, and numbers are real values, or "
-                       "classes with --likelihood=categorical")  # fmt: skip
+                       "classes with --likelihood=categorical. Or several columns of numbers, a,b")  # fmt: skip
     columns: str = flag(
         "", "data", "columns of the table that are inputs, a,b, or that are not, -a,-b (default: all but the target)"
     )
@@ -50,6 +50,8 @@ def table(
 ) -> Arrays:
     """Return the column `target` as classes or real values [N], and the other columns, encoded, as inputs [N, D].
 
+    Several targets are real values [N, T], in the order of their names.
+
     The arguments are the flags of `TableOptions`; the test part is that of split.test_rows.
 
     Raises:
@@ -57,9 +59,10 @@ def table(
     """
     file = table_file(path)
     cells = table_files.read(file)
-    check_target(cells, target, file)
-    names, y = encode_target(cells[target], target, file, likelihood)
-    inputs = choose(cells, target, columns, file)
+    targets = target_names(cells, target)
+    check_target(cells, targets, file)
+    names, y = encode_targets(cells, targets, file, likelihood)
+    inputs = choose(cells, targets, columns, file)
     test = split.test_rows(len(y), test_fraction)
     if test.all() or not test.any():
         raise UserError(
@@ -70,7 +73,8 @@ def table(
     x = encoding.encode(inputs, fitted, str(file))
     return Arrays(
         x[~test], y[~test], x[test], y[test], num_classes=len(names), class_names=names, columns=fitted,
-        rows_test=np.flatnonzero(test), notes=_notes(fitted, columns, file),
+        target_names=targets if len(targets) > 1 else (), rows_test=np.flatnonzero(test),
+        notes=_notes(fitted, columns, file),
     )  # fmt: skip
 
 
@@ -88,13 +92,17 @@ def new_rows(path: Path, target: str, known: Sequence[Column], class_names: Sequ
     x, source = encoding.encode(cells, known, str(path)), str(path)
     if not len(x):
         raise UserError(f"{path} has no rows: give a table with at least one")
-    if target not in cells or cells[target].ndim != 1:
+    targets = target_names(cells, target)
+    if len(targets) > 1:
+        y = np.column_stack([_real_or_unknown(cells, name, len(x), source) for name in targets])
+    elif target not in cells or cells[target].ndim != 1:
         y = np.full(len(x), labels.UNKNOWN, np.int32) if class_names else np.full(len(x), np.nan, np.float32)
     elif class_names:
         y = labels.encode(cells[target], class_names, f"{source}: column {target!r}", strict)
     else:
         y = _real(cells[target], target, source)
-    return Arrays(x[:0], y[:0], x, y, len(class_names), tuple(class_names), tuple(known))
+    several = targets if len(targets) > 1 else ()
+    return Arrays(x[:0], y[:0], x, y, len(class_names), tuple(class_names), tuple(known), several)
 
 
 def table_file(path: str) -> Path:
@@ -107,14 +115,37 @@ def table_file(path: str) -> Path:
     return file
 
 
-def check_target(cells: Cells, target: str, file: Path) -> None:
-    """Raise UserError unless --target names a column."""
-    if not target:
+def target_names(cells: Cells, asked: str) -> tuple[str, ...]:
+    """Return the columns that --target names: one, whose own name may have a comma, or several, as in a,b."""
+    return (asked,) if asked in cells else tuple(lists.words(asked))
+
+
+def check_target(cells: Cells, targets: Sequence[str], file: Path) -> None:
+    """Raise UserError unless --target names columns."""
+    if not targets:
         raise UserError(f"--dataset=table needs --target, the column to predict; {file} has {', '.join(cells)}")
-    if target not in cells:
-        raise UserError(f"{file} has no column {target!r} for --target; it has {', '.join(cells)}")
-    if cells[target].ndim != 1 or len(cells) == 1:
+    for name in targets:
+        if name not in cells:
+            raise UserError(f"{file} has no column {name!r} for --target; it has {', '.join(cells)}")
+    if any(cells[name].ndim != 1 for name in targets) or len(cells) == len(targets):
         raise UserError(f"{file}: the target must be a single column [N], beside at least one other")
+
+
+def encode_targets(
+    cells: Cells, targets: Sequence[str], file: Path, likelihood: str
+) -> tuple[tuple[str, ...], np.ndarray]:
+    """Return `encode_target` of the target, or of several () and real values [N, T].
+
+    Raises:
+      UserError: as `encode_target`, or one of several targets is classes.
+    """
+    found = [encode_target(cells[name], name, file, likelihood) for name in targets]
+    if len(found) == 1:
+        return found[0]
+    for name, (classes, _) in zip(targets, found, strict=True):
+        if classes:
+            raise UserError(f"{file}: column {name!r} holds classes: several targets must all be numbers")
+    return (), np.column_stack([y for _, y in found])
 
 
 def encode_target(values: np.ndarray, name: str, file: Path, likelihood: str) -> tuple[tuple[str, ...], np.ndarray]:
@@ -150,16 +181,21 @@ def _real(values: np.ndarray, name: str, source: str) -> np.ndarray:
         return values.astype(np.float32)
 
 
-def choose(cells: Cells, target: str, asked: str, file: Path) -> Cells:
+def _real_or_unknown(cells: Cells, name: str, count: int, source: str) -> np.ndarray:
+    known = name in cells and cells[name].ndim == 1
+    return _real(cells[name], name, source) if known else np.full(count, np.nan, np.float32)
+
+
+def choose(cells: Cells, targets: Sequence[str], asked: str, file: Path) -> Cells:
     """Return the input columns that --columns asks for, in the order of the table."""
     words = lists.words(asked)
     without = [word[1:] for word in words if word.startswith("-") and word not in cells]
     wanted = [word for word in words if word in cells or not word.startswith("-")]
     if unknown := [word for word in [*wanted, *without] if word not in cells]:
         raise UserError(f"{file} has no column {unknown[0]!r} for --columns; it has {', '.join(cells)}")
-    if target in wanted:
+    if set(targets) & set(wanted):
         raise UserError(f"--columns={asked} names the target: it can't be an input too; leave it out")
-    kept = [name for name in cells if name != target and name not in without and (name in wanted or not wanted)]
+    kept = [name for name in cells if name not in targets and name not in without and (name in wanted or not wanted)]
     if not kept:
         raise UserError(f"--columns={asked} leaves no input: name at least one column")
     return {name: cells[name] for name in kept}

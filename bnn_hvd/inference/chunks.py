@@ -66,6 +66,6 @@ def chunk_of(x: tf.Tensor) -> int:
 
 def chunk_for(network: Network, chains: int) -> int:
     """Return the examples per chunk of a network with `chains` chains on a rank; 0: what `chunk_of` returns."""
-    if any(len(p.shape) == 4 for p in network.parameters):
+    if any(p.is_kernel and not p.is_dense for p in network.parameters):
         return CONV_CHUNK
     return max(1, OUTPUT_BYTES // (4 * chains * network.num_outputs)) if network.local_parameters else 0

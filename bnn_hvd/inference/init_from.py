@@ -70,7 +70,7 @@ def _placed(named: dict[str, np.ndarray], network: Network, source: str) -> np.n
     """Return theta [P] of weights by name; the noise of a likelihood, which no .keras file has, starts at 0."""
     shapes = {name: value.shape for name, value in named.items()}
     wanted = {p.name: p.shape for p in network.parameters}
-    if source.endswith(KERAS) and network.learns_noise:
+    if source.endswith(KERAS) and network.num_noise_scales:
         named, shapes = named | {f"{NOISE}/value": np.zeros(1, np.float32)}, shapes | {f"{NOISE}/value": (1,)}
     if shapes != wanted:
         name = next(name for name in [*wanted, *shapes] if shapes.get(name) != wanted.get(name))

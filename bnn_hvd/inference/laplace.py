@@ -170,7 +170,17 @@ class Laplace(Method):
 
 
 def output_hessian(likelihood: Likelihood, outputs: tf.Tensor, y_N: tf.Tensor) -> tf.Tensor:
-    """Return the Hessian of -log p(y_n | outputs_n) by the outputs: [N, C] -> [N, C, C]."""
+    """Return the Hessian of -log p(y_n | outputs_n) by the outputs: [N, C] -> [N, C, C].
+
+    Where it can have negative eigenvalues, return the product of the gradient with itself in its place, whose mean over
+    y ~ p(y | outputs) is that of the Hessian (the Fisher information; Martens 2020, section 5).
+    """
+    if not likelihood.log_concave:
+        with tf.GradientTape() as tape:
+            tape.watch(outputs)
+            nll = likelihood.nll(outputs, y_N)
+        gradient_NC = tape.gradient(nll, outputs)
+        return gradient_NC[:, :, None] * gradient_NC[:, None, :]
     with tf.GradientTape(persistent=True) as outer:
         outer.watch(outputs)
         with tf.GradientTape() as inner:

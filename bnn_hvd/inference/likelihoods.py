@@ -1,16 +1,18 @@
 """Likelihoods p(y | outputs of a network), in nats. The equations are in docs/maths.md.
 
-Legend: N examples, O outputs, C classes, I items. Outputs are [..., N, O], with any axes (members, draws) before N.
+Legend: N examples, O outputs, C classes, I items, D columns of a target, K components of a mixture. Outputs are
+[..., N, O], with any axes (members, draws) before N.
 """
 
 import math
 from typing import Protocol
 
+import numpy as np
 import tensorflow as tf
 
 from bnn_hvd.config.data import DataConfig
 from bnn_hvd.noise import Gradient
-from bnn_hvd.targets import RealValues, Target
+from bnn_hvd.targets import RealValues, RealVectors, Target
 
 MAX_LOG_SCALE = 15.0
 
@@ -19,9 +21,11 @@ class Likelihood(Protocol):
     """p(y | outputs).
 
     score_name: of the score that training logs.
+    log_concave: whether -log p(y | outputs) is convex in the outputs, so that its Hessian has no negative eigenvalue.
     """
 
     score_name: str = "accuracy"
+    log_concave: bool = True
 
     def nll(self, outputs: tf.Tensor, y_N: tf.Tensor) -> tf.Tensor:
         """Return -log p(y_n | outputs_n): [..., N, O] -> [..., N]."""
@@ -46,7 +50,8 @@ class Likelihood(Protocol):
 
     def predictive(self, outputs: tf.Tensor) -> tf.Tensor:
         """Return the parameters of p(y | outputs): [..., N, O] -> class or item probabilities of that shape, or
-        [..., N, 2], mean and standard deviation."""
+        [..., N, 2], mean and standard deviation; or of a target with D columns [..., N, K (1 + D + D^2)]: of each
+        component the log weight, the mean and the factor A of the precision A^T A (metrics/normal_mixtures.py)."""
 
 
 class Categorical(Likelihood):
@@ -161,9 +166,102 @@ class Gaussian(Likelihood):
         return outputs[..., 0], tf.clip_by_value(outputs[..., 1], -MAX_LOG_SCALE, MAX_LOG_SCALE)
 
 
+class NormalMixture(Likelihood):
+    """y [N, D] ~ sum_k weight_k N(mean_k, (A_k^T A_k)^-1): a mixture density network (Bishop 1994).
+
+    Each component has a full covariance; A_k is the lower triangular factor of its precision, with the exponential of
+    an output on the diagonal (Williams 1996), so that every output is a valid covariance. The outputs are K logits of
+    the weights, K D means, K D logarithms of diagonals, K D (D - 1) / 2 entries below the diagonals.
+
+    y, the outputs and the predictions are standardised: in multiples of `units`, one per column. Losses are in the
+    target's own units: its density is that of y divided by the product of the units. The score is the root mean square
+    error over all columns in standardised units.
+    """
+
+    score_name = "standardized_rmse"
+    log_concave = False
+
+    def __init__(self, components: int, units: tuple[float, ...]):
+        self.components, self.columns = components, len(units)
+        self.log_norm = 0.5 * self.columns * math.log(2 * math.pi) + sum(math.log(unit) for unit in units)
+
+    def nll(self, outputs: tf.Tensor, y: tf.Tensor) -> tf.Tensor:
+        log_weight, mean, log_diagonal, factor = self._parts(outputs)
+        z = tf.linalg.matvec(factor, y[:, None, :] - mean)
+        log_density = tf.reduce_sum(log_diagonal, -1) - 0.5 * tf.reduce_sum(z * z, -1)
+        return self.log_norm - tf.reduce_logsumexp(log_weight + log_density, -1)
+
+    def score_parts(self, outputs: tf.Tensor, y: tf.Tensor) -> tf.Tensor:
+        log_weight, mean, _, _ = self._parts(outputs)
+        mean_of_mixture = tf.reduce_sum(tf.exp(log_weight)[..., None] * mean, -2)
+        return tf.reduce_mean(tf.square(y - mean_of_mixture), -1)
+
+    def score_of_mean(self, mean: tf.Tensor) -> tf.Tensor:
+        return tf.sqrt(mean)
+
+    def predictive(self, outputs: tf.Tensor) -> tf.Tensor:
+        log_weight, mean, _, factor = self._parts(outputs)
+        flat = tf.reshape(factor, tf.concat([tf.shape(mean)[:-1], [self.columns**2]], 0))
+        packed = tf.concat([log_weight[..., None], mean, flat], -1)
+        numbers = self.components * (1 + self.columns + self.columns**2)
+        return tf.reshape(packed, tf.concat([tf.shape(outputs)[:-1], [numbers]], 0))
+
+    def _parts(self, outputs: tf.Tensor) -> tuple[tf.Tensor, ...]:
+        """Return log weights [..., N, K], means [..., N, K, D], log diagonals [..., N, K, D] and factors
+        [..., N, K, D, D]."""
+        below = self.columns * (self.columns - 1) // 2
+        sizes = [self.components * size for size in (1, self.columns, self.columns, below)]
+        logits, *parts = tf.split(outputs, sizes, -1)
+        mean, log_diagonal, lower = (self._by_component(part) for part in parts)
+        log_diagonal = tf.clip_by_value(log_diagonal, -MAX_LOG_SCALE, MAX_LOG_SCALE)
+        return tf.nn.log_softmax(logits), mean, log_diagonal, self._factor(log_diagonal, lower)
+
+    def _by_component(self, part: tf.Tensor) -> tf.Tensor:
+        """Return [..., N, K n] as [..., N, K, n]."""
+        sizes = [self.components, part.shape[-1] // self.components]
+        return tf.reshape(part, tf.concat([tf.shape(part)[:-1], sizes], 0))
+
+    def _factor(self, log_diagonal: tf.Tensor, lower: tf.Tensor) -> tf.Tensor:
+        """Return the triangular matrices [..., D, D] with these numbers on and below the diagonal."""
+        if self.columns == 1:
+            return tf.exp(log_diagonal)[..., None]
+        matrix = tf.reshape(
+            tf.tensordot(lower, tf.constant(below_diagonal(self.columns)), 1),
+            tf.concat([tf.shape(log_diagonal), [self.columns]], 0),
+        )
+        return tf.linalg.set_diag(matrix, tf.exp(log_diagonal))
+
+
+class IndependentNormals(NormalMixture):
+    """y [N, D] ~ N(mean, diag(scale^2)): a mixture of one component without correlation.
+
+    The outputs are [mean (D), log scale (D)]; under --likelihood=gaussian the network appends the log scales, which are
+    then the same for all examples.
+    """
+
+    def __init__(self, units: tuple[float, ...], equal_for_all: bool):
+        super().__init__(1, units)
+        self.log_concave = equal_for_all  # in the means, which are then the only outputs of the last layer
+
+    def _parts(self, outputs: tf.Tensor) -> tuple[tf.Tensor, ...]:
+        mean, log_scale = tf.split(outputs[..., None, :], 2, -1)
+        log_diagonal = -tf.clip_by_value(log_scale, -MAX_LOG_SCALE, MAX_LOG_SCALE)
+        return tf.zeros_like(mean[..., 0]), mean, log_diagonal, tf.linalg.diag(tf.exp(log_diagonal))
+
+
+def below_diagonal(columns: int) -> np.ndarray:
+    """Return [D (D - 1) / 2, D^2] of 0 and 1, which puts numbers below the diagonal of a flat [D, D], row by row."""
+    places = np.ravel_multi_index(np.tril_indices(columns, -1), (columns, columns))
+    return np.eye(columns**2, dtype=np.float32)[places]
+
+
 def make(config: DataConfig, target: Target) -> Likelihood:
     """Return the likelihood that the flags name, or the target's default."""
     kind = target.likelihood(config.likelihood, config.noise_scale)
+    if isinstance(target, RealVectors):
+        if kind == "gaussian_mixture":
+            return NormalMixture(config.components, target.scale)
+        return IndependentNormals(target.scale, equal_for_all=kind == "gaussian")
     if not isinstance(target, RealValues):
         return Categorical() if kind == "categorical" else Bernoulli()
     return Gaussian(config.noise_scale / target.scale if kind == "gaussian" else 0.0, target.scale)

@@ -50,7 +50,7 @@ class MCDropout(Method):
         self.network, self.likelihood, self.cluster, self.config = network, likelihood, cluster, config
         self.rate = config.method.options_as(MCDropoutOptions).dropout_rate
         self.objective = MaximumAPosteriori(network, likelihood, num_train, config.network.prior_scale)
-        self.optimizer = optimizers.make(config.schedule, network.learns_noise)
+        self.optimizer = optimizers.make(config.schedule, network.num_noise_scales)
         self.dropped = network.layers[1:] if self.rate and not network.is_keras else []
         if network.is_keras and not network.has_dropout:
             raise UserError(

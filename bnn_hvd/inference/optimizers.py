@@ -89,7 +89,8 @@ class SGD(Optimizer):
 
 
 class WithNoiseScale(Optimizer):
-    """`base` for all parameters but the last, the log scale of a Gaussian's noise: that makes natural-gradient steps.
+    """`base` for all parameters but the last `count`, log scales of a Gaussian's noise, which make natural-gradient
+    steps.
 
     log s -= RATE / 2 * gradient: the Fisher information of log s is 2 per example, for all data (Amari 1998). With an
     exact gradient, log s comes closer to log(root mean square of the residuals) by the factor 1 - RATE in each step,
@@ -98,8 +99,8 @@ class WithNoiseScale(Optimizer):
 
     RATE, MOST = 0.1, 0.5  # the second: of one step; a scale far below the residuals has a very large gradient
 
-    def __init__(self, base: Optimizer):
-        self.base = base
+    def __init__(self, base: Optimizer, count: int):
+        self.base, self.count = base, count
 
     def slots(self, params: tf.Variable) -> dict[str, tf.Variable]:
         return self.base.slots(params)
@@ -108,10 +109,10 @@ class WithNoiseScale(Optimizer):
         self, params: tf.Variable, slots: dict[str, tf.Variable], gradient: tf.Tensor, controls: Controls,
         step: tf.Tensor,
     ) -> Scalars:  # fmt: skip
-        size = tf.clip_by_value(self.RATE / 2 * gradient[..., -1:], -self.MOST, self.MOST)
-        log_scale = params[..., -1:] - tf.sign(controls.learning_rate) * size  # a rate of 0 changes nothing
+        size = tf.clip_by_value(self.RATE / 2 * gradient[..., -self.count :], -self.MOST, self.MOST)
+        log_scale = params[..., -self.count :] - tf.sign(controls.learning_rate) * size  # a rate of 0 changes nothing
         scalars = self.base.apply(params, slots, gradient, controls, step)
-        params[..., -1:].assign(log_scale)
+        params[..., -self.count :].assign(log_scale)
         return scalars
 
 
@@ -119,12 +120,12 @@ def rule(config: ScheduleConfig) -> Adam | SGD:
     return Adam() if config.optimizer == "adam" else SGD(config.momentum)
 
 
-def with_noise_scale(optimizer: Optimizer, learns_noise: bool) -> Optimizer:
-    """Return `optimizer`, which leaves the last parameter to natural gradients if that is the log scale of a Gaussian's
-    noise (`Network.learns_noise`)."""
-    return WithNoiseScale(optimizer) if learns_noise else optimizer
+def with_noise_scale(optimizer: Optimizer, num_noise_scales: int) -> Optimizer:
+    """Return `optimizer`, which leaves to natural gradients the last parameters, so many, that are log scales of a
+    Gaussian's noise (`Network.num_noise_scales`)."""
+    return WithNoiseScale(optimizer, num_noise_scales) if num_noise_scales else optimizer
 
 
-def make(config: ScheduleConfig, learns_noise: bool) -> Optimizer:
+def make(config: ScheduleConfig, num_noise_scales: int) -> Optimizer:
     """Return the optimizer that the flags name."""
-    return with_noise_scale(rule(config), learns_noise)
+    return with_noise_scale(rule(config), num_noise_scales)

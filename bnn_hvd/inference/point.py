@@ -47,7 +47,7 @@ class Point(Method):
     def __init__(self, network: Network, likelihood: Likelihood, num_train: int, cluster: Cluster, config: TrainConfig):
         self.network, self.likelihood, self.cluster, self.config = network, likelihood, cluster, config
         self.objective = MaximumAPosteriori(network, likelihood, num_train, config.network.prior_scale)
-        self.optimizer = optimizers.make(config.schedule, network.learns_noise)
+        self.optimizer = optimizers.make(config.schedule, network.num_noise_scales)
 
     def init(self, seed: np.ndarray) -> State:
         return State(initial_theta(self.config, self.network, seed), self.optimizer, self.network)

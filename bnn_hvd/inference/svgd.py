@@ -49,7 +49,7 @@ class Svgd(Method):
         self.network, self.likelihood, self.num_train, self.cluster = network, likelihood, num_train, cluster
         self.num_particles = config.method.num_particles
         self.objective = MaximumAPosteriori(network, likelihood, num_train, config.network.prior_scale)
-        self.optimizer = optimizers.make(config.schedule, network.learns_noise)
+        self.optimizer = optimizers.make(config.schedule, network.num_noise_scales)
 
     def init(self, seed: np.ndarray) -> State:
         assert seed.ndim == 2, "particles have the axis M"

@@ -65,7 +65,7 @@ class Swag(Method):
         self.network, self.likelihood, self.cluster, self.config = network, likelihood, cluster, config
         self.rank = config.method.options_as(SwagOptions).swag_rank
         self.objective = MaximumAPosteriori(network, likelihood, num_train, config.network.prior_scale)
-        self.optimizer = optimizers.make(config.schedule, network.learns_noise)
+        self.optimizer = optimizers.make(config.schedule, network.num_noise_scales)
         self.start, self.every = collection(config, num_train, cluster.size)
 
     def init(self, seed: np.ndarray) -> State:

@@ -116,7 +116,7 @@ class VI(Method):
             self.prior_scale,
             network.kernels(network.bayesian),
         )
-        self.optimizer = optimizers.with_noise_scale(rule, network.learns_noise)
+        self.optimizer = optimizers.with_noise_scale(rule, network.num_noise_scales)
 
     def init(self, seed: np.ndarray) -> State:
         bayesian, rest = self.network.num_bayesian, self.network.num_parameters - self.network.num_bayesian

@@ -4,7 +4,7 @@ Agreement and total variation are those of Izmailov, Vikram, Hoffman & Wilson (2
 """
 
 import numpy as np
-from scipy import stats
+from scipy import special, stats
 
 
 def agreement(probs_NC: np.ndarray, reference_NC: np.ndarray) -> float:
@@ -31,3 +31,14 @@ def compare_epistemic(epistemic_N: np.ndarray, reference_N: np.ndarray) -> dict[
     if np.ptp(epistemic_N) > 0 and np.ptp(reference_N) > 0:
         found["epistemic_rank_correlation"] = float(stats.spearmanr(epistemic_N, reference_N).statistic)
     return found | {"epistemic_mean_abs_difference": float(np.abs(epistemic_N - reference_N).mean())}
+
+
+def jensen_shannon(first_M: np.ndarray, second_K: np.ndarray, bins: int = 20) -> float:
+    """Return the Jensen-Shannon divergence of two distributions of a number from values drawn from each, in nats.
+
+    The bins have equal numbers of the pooled values. Two equal distributions have about (bins - 1) / 8 (1 / M + 1 / K).
+    """
+    edges = np.quantile(np.concatenate([first_M, second_K]), np.arange(1, bins) / bins)
+    p, q = (np.bincount(np.searchsorted(edges, v), minlength=bins) / len(v) for v in (first_M, second_K))
+    middle = (p + q) / 2
+    return float(np.sum(special.rel_entr(p, middle) + special.rel_entr(q, middle)) / 2)

@@ -1,6 +1,7 @@
 """Scores, calibration and uncertainty of predictions of a real target; numpy and scipy only.
 
-Every draw predicts a Normal; the prediction is the mixture of these with equal weights. Its variance is the sum of two
+Every draw predicts a Normal; the prediction is the mixture of these with equal weights (of a target with several
+columns, each draw predicts a mixture itself: metrics/normal_mixtures.py). Its variance is the sum of two
 parts (law of total variance): aleatoric, the mean of the draws' variances, which is noise in the data, and epistemic,
 the variance of their means, which is disagreement between the draws. In the units of the target.
 
@@ -20,15 +21,30 @@ CHUNK_VALUES = 1 << 15  # float64 values at once: a few arrays of them fit into 
 
 
 class Mixture(NamedTuple):
-    """A mixture of Normals with equal weights, one Normal per draw: their means and standard deviations."""
+    """A mixture of Normals, one Normal per draw: their means, standard deviations and weights, by default equal."""
 
     mean_SN: np.ndarray
     scale_SN: np.ndarray
+    weight_SN: np.ndarray | None = None
+
+    def weights(self) -> np.ndarray:
+        """Return the weights [S, N]; they add up to 1 over S."""
+        if self.weight_SN is not None:
+            return np.asarray(self.weight_SN, np.float64)
+        return np.full(np.shape(self.mean_SN), 1 / len(self.mean_SN))
+
+    def part(self, at: slice) -> "Mixture":
+        """Return the mixtures of some examples, in float64."""
+        mean, scale = (np.asarray(part[:, at], np.float64) for part in (self.mean_SN, self.scale_SN))
+        return Mixture(mean, scale, self.weights()[:, at])
 
 
 def moments(draws: Mixture) -> dict[str, np.ndarray]:
-    """Return the mean of the mixture and its aleatoric, epistemic and total standard deviation, by name, each [N]."""
-    mean_SN, scale_SN = (np.asarray(part, np.float64) for part in draws)
+    """Return the mean of the mixture and its aleatoric, epistemic and total standard deviation, by name, each [N].
+
+    draws: with equal weights, one Normal per draw.
+    """
+    mean_SN, scale_SN = (np.asarray(part, np.float64) for part in (draws.mean_SN, draws.scale_SN))
     aleatoric_N, epistemic_N = np.mean(scale_SN**2, axis=0), np.var(mean_SN, axis=0)
     return {
         "mean_N": mean_SN.mean(axis=0), "aleatoric_std_N": np.sqrt(aleatoric_N),
@@ -44,12 +60,13 @@ def nll(draws: Mixture, y_N: np.ndarray) -> np.ndarray:
     """Return the negative log density of the mixture [N], in nats."""
     z_SN = (y_N - np.asarray(draws.mean_SN, np.float64)) / draws.scale_SN
     log_density_SN = -0.5 * z_SN**2 - np.log(draws.scale_SN) - 0.5 * np.log(2 * np.pi)
-    return np.log(len(z_SN)) - special.logsumexp(log_density_SN, axis=0)
+    return -special.logsumexp(log_density_SN, axis=0, b=draws.weights())
 
 
 def pit(draws: Mixture, y_N: np.ndarray) -> np.ndarray:
     """Return the mixture's distribution function at y [N]: uniform on [0, 1] if predictions are calibrated."""
-    return np.mean(special.ndtr((y_N - np.asarray(draws.mean_SN, np.float64)) / draws.scale_SN), axis=0)
+    below_SN = special.ndtr((y_N - np.asarray(draws.mean_SN, np.float64)) / draws.scale_SN)
+    return np.sum(draws.weights() * below_SN, axis=0)
 
 
 def quantiles(draws: Mixture, levels_Q: Sequence[float]) -> np.ndarray:
@@ -57,22 +74,23 @@ def quantiles(draws: Mixture, levels_Q: Sequence[float]) -> np.ndarray:
 
     The quantiles at 0 and 1 are not finite.
     """
-    mean_SN, scale_SN = (np.asarray(part, np.float64) for part in draws)
-    chunk = max(1, CHUNK_VALUES // len(mean_SN))
-    found_QN = np.zeros([len(levels_Q), mean_SN.shape[1]])
-    for start in range(0, mean_SN.shape[1], chunk):
+    num_draws, num_examples = np.shape(draws.mean_SN)
+    chunk = max(1, CHUNK_VALUES // num_draws)
+    found_QN = np.zeros([len(levels_Q), num_examples])
+    for start in range(0, num_examples, chunk):
         part = slice(start, start + chunk)
         for row, level in zip(found_QN, levels_Q, strict=True):
-            row[part] = _quantile(mean_SN[:, part], scale_SN[:, part], level)
+            row[part] = _quantile(draws.part(part), level)
     return found_QN
 
 
-def _quantile(mean_SN: np.ndarray, scale_SN: np.ndarray, level: float) -> np.ndarray:
+def _quantile(draws: Mixture, level: float) -> np.ndarray:
     """Return one quantile of the mixture [N], by Newton's method.
 
     It is between the smallest and the largest quantile of the draws. A step that leaves that interval, or is not below
     half of the step before, is replaced by bisection.
     """
+    mean_SN, scale_SN, weight_SN = draws.mean_SN, draws.scale_SN, draws.weights()
     if level in (0, 1):
         return np.full(mean_SN.shape[1], np.inf if level else -np.inf)
     each_SN = mean_SN + scale_SN * special.ndtri(level)
@@ -81,8 +99,8 @@ def _quantile(mean_SN: np.ndarray, scale_SN: np.ndarray, level: float) -> np.nda
     y_N, last_N = (low_N + high_N) / 2, high_N - low_N
     for _ in range(MOST_STEPS):
         z_SN = (y_N - mean_SN) / scale_SN
-        excess_N = special.ndtr(z_SN).mean(axis=0) - level
-        density_N = np.mean(np.exp(-0.5 * z_SN**2) / scale_SN, axis=0) / np.sqrt(2 * np.pi)
+        excess_N = np.sum(weight_SN * special.ndtr(z_SN), axis=0) - level
+        density_N = np.sum(weight_SN * np.exp(-0.5 * z_SN**2) / scale_SN, axis=0) / np.sqrt(2 * np.pi)
         low_N, high_N = np.where(excess_N < 0, y_N, low_N), np.where(excess_N < 0, high_N, y_N)
         newton_N = y_N - excess_N / np.maximum(density_N, np.finfo(float).tiny)
         good_N = (low_N < newton_N) & (newton_N < high_N) & (np.abs(newton_N - y_N) <= last_N / 2)
@@ -99,33 +117,35 @@ def crps(draws: Mixture, y_N: np.ndarray) -> np.ndarray:
 
     It is E|Y - y| - E|Y - Y'| / 2 with independent Y, Y' from the mixture; both terms are means of E|Normal|.
     """
-    mean_SN, scale_SN = (np.asarray(part, np.float64) for part in draws)
-    variance_SN, chunk = scale_SN**2, max(1, CHUNK_VALUES // len(mean_SN))
+    chunk = max(1, CHUNK_VALUES // len(draws.mean_SN))
     score_N = np.zeros(len(y_N))
     for start in range(0, len(y_N), chunk):
         part = slice(start, start + chunk)
-        mean, variance = mean_SN[:, part], variance_SN[:, part]
-        score_N[part] = _expected_size(y_N[part] - mean, variance).mean(axis=0) - _between(mean, variance) / 2
+        some = draws.part(part)
+        from_y = _expected_size(y_N[part] - some.mean_SN, some.scale_SN**2)
+        score_N[part] = np.sum(some.weights() * from_y, axis=0) - _between(some) / 2
     return score_N
 
 
-def _between(mean_SN: np.ndarray, variance_SN: np.ndarray) -> np.ndarray:
+def _between(some: Mixture) -> np.ndarray:
     """Return E|Y - Y'| of two independent values of the mixture [N].
 
     Shift k pairs each draw s with draw s + k. Pairs have no order, so half of the shifts give all pairs. With many
     draws, MAX_SHIFTS random shifts give an unbiased estimate of the mean over pairs of different draws.
     """
+    mean_SN, variance_SN, weight_SN = some.mean_SN, some.scale_SN**2, some.weights()
     draws = len(mean_SN)
-    itself = _expected_size(np.zeros_like(mean_SN), 2 * variance_SN).mean(axis=0)
+    itself = np.sum(weight_SN**2 * _expected_size(np.zeros_like(mean_SN), 2 * variance_SN), axis=0)
     if draws == 1:
         return itself
     shifts = 1 + np.random.default_rng(0).permutation(draws // 2)[:MAX_SHIFTS]
     weights = np.where(2 * shifts == draws, 1, 2)  # a shift by half the draws gives each pair twice
     others = np.zeros_like(itself)
     for shift, weight in zip(shifts, weights / weights.sum(), strict=True):
-        difference = mean_SN - np.roll(mean_SN, shift, axis=0)
-        others += weight * _expected_size(difference, variance_SN + np.roll(variance_SN, shift, axis=0)).mean(axis=0)
-    return (itself + (draws - 1) * others) / draws
+        mean, variance, pair_weight = (np.roll(part, shift, axis=0) for part in (mean_SN, variance_SN, weight_SN))
+        sizes = _expected_size(mean_SN - mean, variance_SN + variance)
+        others += weight * np.sum(weight_SN * pair_weight * sizes, axis=0)
+    return itself + (draws - 1) * others
 
 
 def coverage(pit_N: np.ndarray, level: float) -> float:

@@ -13,7 +13,7 @@ from bnn_hvd.errors import UserError
 from bnn_hvd.models import own
 from bnn_hvd.models.network import NOISE, Layers, Network
 from bnn_hvd.run.own_code import KERAS, OwnCode
-from bnn_hvd.targets import Target, learns_noise
+from bnn_hvd.targets import Target
 
 Forward = Callable[[Layers, tf.Tensor], tf.Tensor]
 CHECKED_EXAMPLES, CHECKED_DRAWS = 3, 2  # of a network of the user's own
@@ -27,13 +27,13 @@ def build_network(config: TrainConfig, example_shape: tuple[int, ...], target: T
       UserError: a network of the user's own can't be loaded, or breaks the rules of networks.
     """
     likelihood = target.likelihood(config.data.likelihood, config.data.noise_scale)
-    num_outputs = target.num_outputs(likelihood)
-    noisy = learns_noise(likelihood, config.data.noise_scale)
+    num_outputs = target.num_outputs(likelihood, config.data.components)
+    noise_scales = target.num_noise_scales(likelihood, config.data.noise_scale)
     code = own.code_of(config)
     if code is None:
-        return _network(_built_in(config), noisy, example_shape, num_outputs, config)
+        return _network(_built_in(config), noise_scales, example_shape, num_outputs, config)
     try:
-        return _own(code, noisy, example_shape, num_outputs, config)
+        return _own(code, noise_scales, example_shape, num_outputs, config)
     except UserError as error:
         raise error if str(error).startswith("--") else code.error(str(error)) from error
     except Exception as error:
@@ -41,10 +41,10 @@ def build_network(config: TrainConfig, example_shape: tuple[int, ...], target: T
 
 
 def _network(
-    forward: Forward, noisy: bool, example_shape: tuple[int, ...], num_outputs: int, config: TrainConfig
+    forward: Forward, noise_scales: int, example_shape: tuple[int, ...], num_outputs: int, config: TrainConfig
 ) -> Network:
     return Network(
-        functools.partial(_with_noise, forward) if noisy else forward, example_shape, num_outputs,
+        functools.partial(_with_noise, forward, noise_scales) if noise_scales else forward, example_shape, num_outputs,
         config.network.bayesian_layers, config.network.bayesian_biases,
         without_channel=getattr(config.network.options, "sequences", False),
     )  # fmt: skip
@@ -57,7 +57,9 @@ def _built_in(config: TrainConfig) -> Forward:
     return functools.partial(function, **{name: flags[name] for name in takes})
 
 
-def _own(code: OwnCode, noisy: bool, example_shape: tuple[int, ...], num_outputs: int, config: TrainConfig) -> Network:
+def _own(
+    code: OwnCode, noise_scales: int, example_shape: tuple[int, ...], num_outputs: int, config: TrainConfig
+) -> Network:
     """Return a network of the user's own: `my_net(net, x)`, or a Keras model of `build(example_shape, num_outputs)`."""
     arguments = config.network.options.architecture_args
     function = None if code.value.endswith(KERAS) else code.load(arguments, first=2)
@@ -68,7 +70,7 @@ def _own(code: OwnCode, noisy: bool, example_shape: tuple[int, ...], num_outputs
             )
         example_shape = example_shape[:-1]
     if function and own.first_parameter(function) == "net":
-        network = _network(function, noisy, example_shape, num_outputs, config)
+        network = _network(function, noise_scales, example_shape, num_outputs, config)
         check_draws(network)
         return network
     if function and own.first_parameter(function) != "example_shape":
@@ -80,7 +82,7 @@ def _own(code: OwnCode, noisy: bool, example_shape: tuple[int, ...], num_outputs
     else:
         build = keras_model.from_file(code.file())
     model = keras_model.KerasForward(build, example_shape, num_outputs)
-    network = _network(model, noisy, example_shape, num_outputs, config)
+    network = _network(model, noise_scales, example_shape, num_outputs, config)
     network.start, network.is_keras = model.initial, True
     network.has_dropout, network.ends_in_dense = model.has_dropout, model.ends_in_dense
     return network
@@ -95,7 +97,7 @@ def check_draws(network: Network) -> None:
     theta_SP = tf.random.stateless_normal([CHECKED_DRAWS, network.num_parameters], [0, 1], stddev=0.1)
     x = tf.random.stateless_normal([CHECKED_EXAMPLES, *network.given_shape], [0, 2])
     alone = [network.apply_in_training(network.unflatten(theta_P), x)[0] for theta_P in theta_SP]
-    wanted = [CHECKED_EXAMPLES, network.num_outputs + network.learns_noise]
+    wanted = [CHECKED_EXAMPLES, network.num_outputs + network.num_noise_scales]
     if alone[0].shape != wanted:
         raise UserError(
             f"its outputs have the shape {alone[0].shape.as_list()} for {CHECKED_EXAMPLES} examples: these data need "
@@ -118,8 +120,8 @@ def check_draws(network: Network) -> None:
         )
 
 
-def _with_noise(forward: Forward, net: Layers, x: tf.Tensor) -> tf.Tensor:
-    """Append to the outputs the log scale of the noise: a learnt parameter, the same for all examples."""
+def _with_noise(forward: Forward, noise_scales: int, net: Layers, x: tf.Tensor) -> tf.Tensor:
+    """Append to the outputs the log scales of the noise: learnt parameters, the same for all examples."""
     outputs = forward(net, x)
-    noise = tf.broadcast_to(net.free(NOISE)[..., None, :], [*outputs.shape[:-2], tf.shape(outputs)[-2], 1])
-    return tf.concat([outputs, noise], -1)
+    noise = net.free(NOISE, noise_scales)[..., None, :]
+    return tf.concat([outputs, tf.broadcast_to(noise, [*outputs.shape[:-2], tf.shape(outputs)[-2], noise_scales])], -1)

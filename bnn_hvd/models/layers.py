@@ -1,6 +1,6 @@
 """Layers as functions of an input, a kernel and a bias.
 
-`dense` and `conv` select the computation by the type of the kernel:
+`dense`, `conv` and `conv1d` select the computation by the type of the kernel:
 
 - a tensor [in, out]: one weight sample;
 - a tensor [S, in, out]: S weight samples (posterior draws, particles, chains);
@@ -14,7 +14,7 @@ Flipout, LocalReparam and Dropout also come with S weight samples: tensors with 
 
 Activations have the axis S only from the first layer whose weights have it, so that what all weight samples share is
 computed once. In the names here, samples are always weight samples.
-Legend: S weight samples, N examples, H height, W width, C channels, D features.
+Legend: S weight samples, N examples, H height, W width, T times, C channels, D features.
 """
 
 from typing import Any, NamedTuple
@@ -101,7 +101,53 @@ def conv(x: tf.Tensor, kernel: Kernel, bias: tf.Tensor, pool: bool = False, stri
         x, kernel = _drop(x, kernel, example_axes=3), kernel.kernel
     samples = x.shape[0] if len(x.shape) == 5 else _num_samples(kernel, axes=4)
     y = _conv_each_sample(x, kernel, samples, stride) if samples else _conv_one(x, kernel, stride)
-    return _add_bias(_max_pool(y) if pool else y, bias, example_axes=3)
+    return _add_bias(_max_pool(y, 2, 2) if pool else y, bias, example_axes=3)
+
+
+def conv1d(x: tf.Tensor, kernel: Kernel, bias: tf.Tensor, pool: int = 1, dilation: int = 1) -> tf.Tensor:
+    """Return the SAME convolution over time: [N, T, C] or [S, N, T, C] -> the same with C = out, T / pool rounded up.
+
+    kernel: [width, in, out], of any kind but LocalReparam and Wide.
+    dilation: distance of the inputs that a kernel of consecutive weights sees (Yu & Koltun 2016). The times with one
+      remainder by it become a row of an image, whose rows are convolved alone: TensorFlow has no gradient of a dilated
+      convolution on all processors. Of the zeros at the ends, (width - 1) // 2 x dilation are at the beginning.
+    pool: followed by a max-pool of so many times.
+    """
+    if isinstance(kernel, Dropout):
+        x, kernel = _drop(x, kernel, example_axes=2), kernel.kernel
+    samples = x.shape[0] if len(x.shape) == 4 else _num_samples(kernel, axes=3)
+    rows, image_kernel = _rows_of_times(x, dilation), _kernel_of_height_one(kernel)
+    y = _conv_each_sample(rows, image_kernel, samples, 1) if samples else _conv_one(rows, image_kernel, 1)
+    y = _times_of_rows(y, x.shape[-2], dilation)
+    return _add_bias(_max_pool(y[..., None, :, :], 1, pool)[..., 0, :, :] if pool > 1 else y, bias, example_axes=2)
+
+
+def _rows_of_times(x: tf.Tensor, dilation: int) -> tf.Tensor:
+    """Return [..., T, C] as [..., dilation, T / dilation, C], padded with zeros at the end."""
+    missing = -x.shape[-2] % dilation
+    if missing:
+        x = tf.pad(x, [[0, 0]] * (len(x.shape) - 2) + [[0, missing], [0, 0]])
+    split = tf.reshape(x, [*_lead(x, 2), x.shape[-2] // dilation, dilation, x.shape[-1]])
+    return _swapped(split)
+
+
+def _times_of_rows(y: tf.Tensor, times: int, dilation: int) -> tf.Tensor:
+    """Undo `_rows_of_times`: [..., dilation, T / dilation, C] -> [..., T, C]."""
+    joined = _swapped(y)
+    return tf.reshape(joined, [*_lead(joined, 3), y.shape[-2] * dilation, y.shape[-1]])[..., :times, :]
+
+
+def _swapped(x: tf.Tensor) -> tf.Tensor:
+    """Return x with the two axes before the last in the other order."""
+    lead, last = list(range(len(x.shape) - 3)), len(x.shape)
+    return tf.transpose(x, [*lead, last - 2, last - 3, last - 1])
+
+
+def _kernel_of_height_one(kernel: Kernel) -> Kernel:
+    """Return [..., width, in, out] as [..., 1, width, in, out], the kernel of an image."""
+    if isinstance(kernel, Flipout):
+        return Flipout(kernel.loc[..., None, :, :, :], kernel.perturbation[..., None, :, :, :], kernel.seed)
+    return kernel[..., None, :, :, :]
 
 
 def frn(x: tf.Tensor, gain: tf.Tensor, shift: tf.Tensor, threshold: tf.Tensor) -> tf.Tensor:
@@ -268,8 +314,8 @@ def _unstacked(kernel: Kernel, samples: int) -> list[Kernel]:
     return tf.unstack(kernel, samples)
 
 
-def _max_pool(x: tf.Tensor) -> tf.Tensor:
-    """Return the maximum over 2x2, stride 2, SAME: [..., H, W, C] -> [..., H / 2, W / 2, C], rounded up."""
-    lead = _lead(x, 3)
-    y = tf.nn.max_pool2d(tf.reshape(x, [-1, *x.shape[-3:]]), 2, 2, "SAME")
+def _max_pool(x: tf.Tensor, height: int, width: int) -> tf.Tensor:
+    """Return the maximum over height x width, SAME: [..., H, W, C] -> [..., H / height, W / width, C], rounded up."""
+    lead, window = _lead(x, 3), [height, width]
+    y = tf.nn.max_pool2d(tf.reshape(x, [-1, *x.shape[-3:]]), window, window, "SAME")
     return tf.reshape(y, [*lead, *y.shape[1:]])

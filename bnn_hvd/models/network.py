@@ -19,7 +19,7 @@ from bnn_hvd.models import layers
 from bnn_hvd.noise import Gradient
 
 CACHE_LINE = 16  # floats
-NOISE = "noise"  # the parameter that is the log scale of a Gaussian's noise
+NOISE = "noise"  # the parameter with the log scales of a Gaussian's noise, one per column of the target
 STATISTICS = "batch statistics"  # key of the running means and variances of batch norms among a network's weights
 DROPOUT = "dropout seed"  # key of the seed [2] or [S, 2] of a Keras model's own Dropout layers among its weights
 DROPOUT_PURPOSE = 1 << 20  # of that seed: above the numbers of the layers and of other purposes
@@ -119,6 +119,11 @@ class Layers:
         kernel = Parameter(name, "kernel", (width, width, x.shape[-1], filters), initial_gain=initial_gain)
         return layers.conv(x, self._take(kernel), self._bias(kernel), pool, stride)
 
+    def conv1d(self, name: str, x: tf.Tensor, filters: int, width: int, pool: int = 1, dilation: int = 1) -> tf.Tensor:
+        """Return a SAME convolution over time: [N, T, C] or [S, N, T, C] -> the same with C = filters, T / pool."""
+        kernel = Parameter(name, "kernel", (width, x.shape[-1], filters))
+        return layers.conv1d(x, self._take(kernel), self._bias(kernel), pool, dilation)
+
     def activate(self, name: str, x: tf.Tensor, normalization: str) -> tf.Tensor:
         """Return the normalised activation after a convolution, in the shape of x.
 
@@ -134,9 +139,9 @@ class Layers:
         )
         return layers.frn(x, gain, shift, threshold)
 
-    def free(self, name: str) -> tf.Tensor:
-        """Return a scalar parameter outside the layers, [1] or [S, 1]. It starts at 0 and is never Bayesian."""
-        return self._take(Parameter(name, "value", (1,)))
+    def free(self, name: str, size: int) -> tf.Tensor:
+        """Return a parameter outside the layers, [size] or [S, size]. It starts at 0 and is never Bayesian."""
+        return self._take(Parameter(name, "value", (size,)))
 
     def local(self, name: str, kind: str, size: int, prior_scale: float = 0.0) -> tf.Tensor:
         """Return the local latents of the examples of x: [N, size] or [S, N, size]."""
@@ -180,7 +185,7 @@ class Network:
       bayesian, deterministic: the parameters that have a distribution under vi, and the others.
       local_parameters: those of which each example has its own (local latents); they are in none of the above.
       num_parameters, num_bayesian, num_local: P, B and L, counted in numbers.
-      learns_noise: whether the last parameter is the log scale of a Gaussian's noise, one number.
+      num_noise_scales: how many numbers at the end of theta are log scales of a Gaussian's noise.
       example_shape: of an example, as the forward function sees it.
       initial_statistics: initial means and variances of the batch norms, [V]; they are no parameters.
       is_keras: whether it is a Keras model, which has Dropout layers of its own (has_dropout) or none.
@@ -210,13 +215,13 @@ class Network:
         self.layers = list(dict.fromkeys(p.layer for p in declared if p.is_kernel))
         output = self.layers[-1]
         for i, p in enumerate(declared):
-            in_layer = bayesian_layers == "all" or p.layer != output
+            in_layer = bayesian_layers == "all" or (p.layer == output) == (bayesian_layers == "output")
             declared[i] = dataclasses.replace(
                 p, bayesian=in_layer and (p.is_kernel or (bayesian_biases and p.kind == "bias"))
             )
-        self.parameters = sorted(declared, key=lambda p: (not p.bayesian, bool(p.size % CACHE_LINE)))
-        self.learns_noise = any(p.layer == NOISE for p in self.parameters)
-        assert not self.learns_noise or self.parameters[-1].layer == NOISE, "the optimizer looks for it at the end"
+        # The optimizer looks for the noise at the end.
+        self.parameters = sorted(declared, key=lambda p: (not p.bayesian, p.layer == NOISE, bool(p.size % CACHE_LINE)))
+        self.num_noise_scales = sum(p.size for p in self.parameters if p.layer == NOISE)
         self.bayesian = [p for p in self.parameters if p.bayesian]
         self.deterministic = [p for p in self.parameters if not p.bayesian]
         self.num_parameters = sum(p.size for p in self.parameters)

@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 from bnn_hvd import registry
 from bnn_hvd.config import PlotConfig
 from bnn_hvd.errors import UserError
-from bnn_hvd.plots import calibration, chains, predictive, recommendations, regression, style, training
+from bnn_hvd.plots import calibration, chains, columns, predictive, recommendations, regression, style, training
 from bnn_hvd.run import records
 
 
@@ -45,6 +45,11 @@ FIGURES = {
     "particles": Row(regression.particles, records.PREDICTIVE, "predict", "grid_x_G"),
     "predictions": Row(regression.predictions, records.PREDICTIVE, "predict", "mean_N"),
     "calibration": Row(regression.calibration, records.PREDICTIVE, "predict", "pit_N"),
+    "probability_plot": Row(columns.probability_plot, records.PREDICTIVE, "predict", "pit_ND"),
+    "coverage_over_snr": Row(columns.coverage_over_snr, records.PREDICTIVE, "predict", "snr_N"),
+    "strain": Row(columns.strain, records.PREDICTIVE, "predict", "strain_NT"),
+    "unseen": Row(columns.unseen, records.PREDICTIVE, "predict", "noise_predictive_entropy_M"),
+    "exact_posteriors": Row(columns.exact_posteriors, records.PREDICTIVE, "predict", "exact_values_EMD"),
     "recommendations": Row(recommendations.recommendations, records.RECOMMENDATIONS, "predict", optional=True),
 }
 

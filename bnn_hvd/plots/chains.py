@@ -16,6 +16,7 @@ PANELS = {
     "log_posterior": ("Log posterior", "nats"),
     "accuracy": ("Accuracy on the training part", "fraction correct"),
     "rmse": ("Root mean squared error on the training part", "units of the target"),
+    "standardized_rmse": ("Root mean squared error on the training part", "standard deviations of the targets"),
     "step_size": ("Step size", "of the leapfrog"),
     "accept": ("Acceptance probability", "of a trajectory"),
 }

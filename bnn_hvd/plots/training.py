@@ -36,6 +36,7 @@ class Panel(NamedTuple):
 PANELS = (
     Panel("nll", "Negative log likelihood", "nats per example"),
     Panel("rmse", "Root mean squared error", "units of the target"),
+    Panel("standardized_rmse", "Root mean squared error", "standard deviations of the targets"),
     Panel("accuracy", "Accuracy", "fraction correct"),
     Panel("kl", "KL(posterior || prior)", "nats"),
     Panel("elbo", "Evidence lower bound (ELBO)", "nats per example"),

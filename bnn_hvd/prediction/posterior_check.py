@@ -95,6 +95,8 @@ class PosteriorCheck:
         trained, network = self.trained, self.predictor.method.network
         if trained.method.num_particles:
             return "the members of an ensemble have a density each, and the ensemble has none that is computed"
+        if trained.data.options.fresh_noise:
+            return "the run had new noise in every epoch: there is no set of data whose posterior it could be"
         if trained.data.augment:
             return "the run was trained on augmented images, whose posterior has no likelihood"
         if network.initial_statistics.size:

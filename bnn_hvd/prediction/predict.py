@@ -17,19 +17,21 @@ from bnn_hvd.inference.build import build_method
 from bnn_hvd.metrics import pareto
 from bnn_hvd.models import own as own_network
 from bnn_hvd.models.build import build_network
-from bnn_hvd.prediction import classes, ratings, reals, rows
+from bnn_hvd.prediction import classes, ratings, reals, rows, vectors
 from bnn_hvd.prediction.other_data import load_like
 from bnn_hvd.prediction.place import Origin, choose_folder
 from bnn_hvd.prediction.posterior_check import PosteriorCheck, check_lines
 from bnn_hvd.prediction.predictor import Found, Predictor
-from bnn_hvd.prediction.reference import read_reference, reference_lines
+from bnn_hvd.prediction.reference import read_exact, read_reference, reference_lines
 from bnn_hvd.run import checkpoint, records, rundir
 from bnn_hvd.run.checkpoint import Arrays
 from bnn_hvd.run.heartbeat import Heartbeat
 from bnn_hvd.run.records import Stopwatch
-from bnn_hvd.targets import Classes, ImplicitRatings, RealValues, Target
+from bnn_hvd.targets import Classes, ImplicitRatings, RealValues, RealVectors, Target
 
-KINDS: dict[type[Target], ModuleType] = {Classes: classes, RealValues: reals, ImplicitRatings: ratings}
+KINDS: dict[type[Target], ModuleType] = {
+    Classes: classes, RealValues: reals, RealVectors: vectors, ImplicitRatings: ratings,
+}  # fmt: skip
 
 
 class Predicted(NamedTuple):
@@ -61,6 +63,7 @@ def predict(config: PredictConfig) -> Predicted:
     fingerprint = Fingerprint.of(arrays) if config.data_dir else known.fingerprint
     folder = choose_folder(config, known, fingerprint)
     kind = KINDS[type(known.target)]
+    exact = read_exact(Path(config.exact), arrays) if config.exact else None
     reference = read_reference(Path(config.reference), fingerprint.test, kind.COMPARED) if config.reference else None
 
     ranks = cluster.connect()
@@ -83,6 +86,9 @@ def predict(config: PredictConfig) -> Predicted:
     }  # fmt: skip
     if reference:
         report["reference"] = {"run": config.reference, **kind.compare(found, reference)}
+    if exact:
+        exact_found, report["exact"] = vectors.compare_exact(found, exact)
+        found |= exact_found
     train = (arrays.x_train, arrays.y_train) if fingerprint.train == known.fingerprint.train else None
     if checked := PosteriorCheck(predictor, trained, train).report(config.check_draws):
         report["posterior_check"] = checked
@@ -146,6 +152,8 @@ def check_kind(config: PredictConfig, target: Target) -> None:
     """Raise UserError for flags that do not apply to this kind of target."""
     if config.reference and isinstance(target, ImplicitRatings):
         raise UserError("--reference compares predictions of classes or real values, not of ratings: leave it out")
+    if config.exact and not isinstance(target, RealVectors):
+        raise UserError("--exact is for gravitational waves, and this run is on other data: leave it out")
     if config.check_draws and config.check_draws < pareto.FEWEST_DRAWS:
         raise UserError(
             f"--check_draws={config.check_draws} is too few for a tail: give at least {pareto.FEWEST_DRAWS}, or 0"

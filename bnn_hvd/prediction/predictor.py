@@ -21,11 +21,12 @@ from bnn_hvd.data.standardize import Standardizer
 from bnn_hvd.data.stored import Inputs
 from bnn_hvd.distributed.cluster import Cluster
 from bnn_hvd.inference.method import Draws, Method, State
-from bnn_hvd.metrics import classification, ratings, regression
+from bnn_hvd.metrics import classification, normal_mixtures, ratings, regression
+from bnn_hvd.metrics.normal_mixtures import Mixtures
 from bnn_hvd.metrics.regression import Mixture
 from bnn_hvd.models.layers import Dropout
 from bnn_hvd.models.network import STATISTICS
-from bnn_hvd.targets import Classes, ImplicitRatings, RealValues, Target
+from bnn_hvd.targets import Classes, ImplicitRatings, RealValues, RealVectors, Target
 
 
 class PassSize(NamedTuple):
@@ -70,7 +71,7 @@ class Predictor:
     ):
         self.method, self.state, self.target, self.ranks, self.seed = method, state, target, ranks, seed
         self.standardize = standardize_with(standardizer)
-        has_conv = any(len(p.shape) == 4 for p in method.network.parameters)
+        has_conv = any(p.is_kernel and not p.is_dense for p in method.network.parameters)
         self.size = CONV_PASS if has_conv else DENSE_PASS
         self._sums = tf.function(self._sum_pass, autograph=False)  # traced once per `Sums`
         self._each = tf.function(self._predict_pass, autograph=False)
@@ -105,7 +106,7 @@ class Predictor:
     def predict_each_draw(self, x: Inputs, num_draws: int) -> np.ndarray:
         """Return the prediction of every draw, on every rank.
 
-        It is the probabilities [S, N, C], or for real targets the mean and the standard deviation [S, N, 2].
+        It is the probabilities [S, N, C], or for a real target the mean and the standard deviation [S, N, 2].
         """
         return self.reduce_draws(x, num_draws, lambda draws_SNO, _: {"draws": draws_SNO}, axis=1)["draws"]
 
@@ -129,6 +130,18 @@ class Predictor:
     def reduce_mixtures(self, x: Inputs, num_draws: int, reduce: Callable[[Mixture, slice], Found]) -> Found:
         """Return the output of `reduce` for the mixtures of all examples, in the units of the target, each [..., N]."""
         return self.reduce_draws(x, num_draws, lambda draws_SNO, at: reduce(self._mixture(draws_SNO), at), axis=-1)
+
+    def reduce_mixtures_of_columns(
+        self, x: Inputs, num_draws: int, reduce: Callable[[Mixtures, slice], Found]
+    ) -> Found:
+        """As `reduce_mixtures`, for a target with several columns, each [N, ...]."""
+        units = self.target
+        assert isinstance(units, RealVectors), "only targets with columns have mixtures of vectors"
+
+        def in_units(draws_SNO: np.ndarray, at: slice) -> Found:
+            return reduce(Mixtures.unpacked(draws_SNO, units.mean, units.scale), at)
+
+        return self.reduce_draws(x, num_draws, in_units, axis=0)
 
     def mixture(self, x: Inputs, num_draws: int) -> Mixture:
         """Return the mixtures of all examples, [S, N] each, in the units of the target, on every rank."""
@@ -177,6 +190,11 @@ class Predictor:
             scores = classification.summary(self.predict(x, num_draws)["probs"], y_N)
         elif isinstance(self.target, ImplicitRatings):
             scores = ratings.summary(self.means(ITEM_SUMS, num_draws, x)["probs"], y_N)
+        elif isinstance(self.target, RealVectors):
+            found = self.reduce_mixtures_of_columns(
+                x, num_draws, lambda draws, at: normal_mixtures.score_examples(draws, y_N[at], at.start)
+            )
+            scores = normal_mixtures.summary(found, y_N, self.target.names)
         else:
             found = self.reduce_mixtures(x, num_draws, lambda draws, at: regression.score_examples(draws, y_N[at]))
             scores = regression.summary(found, y_N)

@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from bnn_hvd.data.arrays import Arrays
 from bnn_hvd.errors import UserError
 from bnn_hvd.run import records
 
@@ -30,6 +31,22 @@ def read_reference(run: Path, fingerprint: str, names: tuple[str, ...]) -> dict[
             if "origin_fingerprint" in arrays and arrays["origin_fingerprint"] == fingerprint:
                 return {name: arrays[name] for name in names}
     raise UserError(f"--reference={run} predicted other examples: predict both runs on the same --data_dir")
+
+
+def read_exact(file: Path, arrays: Arrays) -> dict[str, np.ndarray]:
+    """Return the exact posteriors that `exact` wrote for test events of these data.
+
+    Raises:
+      UserError: there is no such file, or it is of other events.
+    """
+    if not file.is_file():
+        raise UserError(f"--exact={file} is no file: `python -m bnn_hvd exact gw.npz` makes it")
+    with np.load(file, allow_pickle=False) as found:
+        exact = {name: found[name] for name in found.files}
+    event_E = exact.get("event_E", np.zeros(0, int))
+    if not len(event_E) or event_E.max() >= len(arrays.y_test) or (arrays.y_test[event_E] != exact["y_ED"]).any():
+        raise UserError(f"--exact={file} has posteriors of other events: make them of the data that are predicted")
+    return exact
 
 
 def reference_lines(report: dict[str, Any]) -> list[str]:

@@ -13,6 +13,7 @@ UNCERTAINTIES = {
     "predictive_entropy_N": "total", "expected_entropy_N": "aleatoric", "mutual_information_N": "epistemic",
     "total_std_N": "total_std", "aleatoric_std_N": "aleatoric_std", "epistemic_std_N": "epistemic_std",
 }  # fmt: skip
+STD_PARTS = ("total", "aleatoric", "epistemic")
 
 
 def places(arrays: Arrays) -> Found:
@@ -32,6 +33,8 @@ def to_csv(found: Found) -> str:
         columns |= _of_classes(found)
     elif "mean_N" in found:
         columns |= _of_reals(found)
+    elif "mean_ND" in found:
+        columns |= _of_vectors(found)
     else:
         return ""
     columns |= {name: found[key] for key, name in UNCERTAINTIES.items() if key in found}
@@ -56,6 +59,15 @@ def _of_classes(found: Found) -> dict[str, Any]:
 def _of_reals(found: Found) -> dict[str, Any]:
     quantiles = zip(found.get("quantiles_Q", ()), found.get("quantiles_QN", ()), strict=True)
     return {"prediction": found["mean_N"]} | {f"quantile_{level:g}": values_N for level, values_N in quantiles}
+
+
+def _of_vectors(found: Found) -> dict[str, Any]:
+    """Return the columns of each target: its prediction, standard deviations and label."""
+    parts = {"prediction": "mean_ND", **{f"{part}_std": f"{part}_std_ND" for part in STD_PARTS}, "label": "y_ND"}
+    return {
+        f"{part}_{name}": found[key][:, d]
+        for d, name in enumerate(found["target_names"]) for part, key in parts.items() if key in found
+    }  # fmt: skip
 
 
 def _cells(values: np.ndarray) -> list[Any]:

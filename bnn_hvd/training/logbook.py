@@ -21,7 +21,9 @@ from bnn_hvd.training.plan import Call, Plan
 from bnn_hvd.training.rank_times import Call as TimedCall
 
 HISTOGRAM_BINS = 80
-SHOWN_SCORES = ("accuracy", "rmse", "nll", "ece", "calibration_error", "auroc")
+SHOWN_SCORES = (
+    "accuracy", "rmse", "standardized_rmse", "nll", "region_coverage_90", "ece", "calibration_error", "auroc",
+)  # fmt: skip
 OF_CONVERGENCE = ("scale_pull", "mean_pull")  # how the names of scalars begin that are logged, and not printed
 OF_THIS_RANK = ("loss_here", "communication_s")  # scalars of a step that are not averaged over the ranks
 

@@ -38,12 +38,14 @@ def compile_loop(
             tf.TensorSpec([None, 2], tf.int64),
             *[tf.TensorSpec([None], tf.float32)] * 4,
             tf.TensorSpec([None, *batch_shape, 3] if examples.augmented else augment.NOTHING.shape, tf.int32),
+            tf.TensorSpec([None, 2], tf.int64),
             examples.inputs,
         ]
     )
     def loop(
         index: tf.Tensor, seeds_T2: tf.Tensor, learning_rate_T: tf.Tensor, kl_weight_T: tf.Tensor,
-        scale_rate_T: tf.Tensor, scale_ceiling_T: tf.Tensor, augmentation: tf.Tensor, inputs: tuple[tf.Tensor, ...],
+        scale_rate_T: tf.Tensor, scale_ceiling_T: tf.Tensor, augmentation: tf.Tensor, strain_seeds_T2: tf.Tensor,
+        inputs: tuple[tf.Tensor, ...],
     ) -> Scalars:  # fmt: skip
         steps = tf.shape(index)[0]
         names: list[str] = []
@@ -53,7 +55,8 @@ def compile_loop(
             tf.autograph.experimental.set_loop_options(parallel_iterations=1)
             controls = Controls(seeds_T2[i], learning_rate_T[i], kl_weight_T[i], scale_rate_T[i], scale_ceiling_T[i])
             how = augmentation[i] if examples.augmented else None
-            batch = take(index[i], how, *(each[i] for each in inputs))
+            seed = strain_seeds_T2[i] if examples.fresh_noise else None
+            batch = take(index[i], how, seed, *(each[i] for each in inputs))
             history_TK = history_TK.write(i, pack(step(state, batch, controls), names))
         return dict(zip(names, tf.unstack(history_TK.stack(), len(names), axis=1), strict=True))
 

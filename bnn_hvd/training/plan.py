@@ -31,6 +31,7 @@ class Call(NamedTuple):
     scale_rate_T: np.ndarray  # float32
     scale_ceiling_T: np.ndarray  # float32
     augmentation: np.ndarray = augment.NOTHING  # int32: first row, first column, flip of each: [..., 3]
+    strain_seeds_T2: np.ndarray = np.zeros([0, 2], np.int64)  # of the noise that is added to examples, on all ranks
     ahead: np.ndarray = NOTHING_AHEAD  # int32: the examples that the next call will probably have
 
     @property
@@ -141,6 +142,7 @@ class Plan:
             np.array([schedules.scale_rate(place) for place in places], np.float32),
             np.array([schedules.scale_ceiling(place) for place in places], np.float32),
             augmentation,
+            np.stack([seeds.seed(self.config.run.root_seed("shuffle"), "strain", progress.epoch)] * steps),
             self._ahead(self.advance(progress, steps), steps),
         )
 

@@ -159,14 +159,14 @@ def make_loop(task: Task) -> Loop:
     config, plan = task.config, task.plan
     known = task.description
     x, y = task.arrays.x_train, known.target.standardized(task.arrays.y_train)
-    augmented = bool(config.data.augment)
+    augmented, fresh_noise = bool(config.data.augment), config.data.options.fresh_noise
     examples: Examples
     if plan.full_batch:
         examples = Shard(x, y, known.standardizer, plan.shard)
     elif isinstance(x, StoredArray):
         examples = StoredExamples(x, y, known.standardizer, augmented, plan.batch_shape)
     else:
-        examples = Examples(x, y, known.standardizer, augmented)
+        examples = Examples(x, y, known.standardizer, augmented, fresh_noise)
     return compile_loop(task.step, task.state, examples, plan.batch_shape, task.ranks)
 
 

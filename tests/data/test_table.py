@@ -117,3 +117,33 @@ def test_a_note_says_which_columns_are_inputs(tmp_path):
     """A second target among them would be an input that nobody knows when predicting."""
     (note,) = sources.load("table", write(tmp_path, "a,y,y2\n" + rows(9)), target="y").notes
     assert "the inputs are a, y2, all columns but the target: leave out one that is not known" in note
+
+
+def test_several_targets_are_columns_in_the_order_of_the_flag(tmp_path):
+    file = write(tmp_path, "a,y,b\n" + rows(20))
+    arrays = sources.load("table", file, target="b, a")
+    assert (arrays.target_names, [column.name for column in arrays.columns]) == (("b", "a"), ["y"])
+    np.testing.assert_array_equal(arrays.y_train[:, 0], -arrays.y_train[:, 1])
+    np.testing.assert_array_equal(arrays.x_train[:, 0], 0.5 * arrays.y_train[:, 1])
+    units = arrays.target()
+    standardized = units.standardized(arrays.y_train)
+    np.testing.assert_allclose(standardized.mean(axis=0), 0, atol=1e-6)
+    np.testing.assert_allclose(standardized.std(axis=0), 1, rtol=1e-6)
+    np.testing.assert_array_equal(arrays.target(standardize=False).standardized(arrays.y_train), arrays.y_train)
+    with pytest.raises(UserError, match="no column 'c' for --target"):
+        sources.load("table", file, target="a,c")
+    with pytest.raises(UserError, match="each with noise of its own"):
+        units.likelihood("", noise_scale=0.1)
+
+
+def test_a_column_with_a_comma_in_its_name_is_one_target(tmp_path):
+    arrays = sources.load("table", write(tmp_path, '"a,y",b\n' + "1,2\n" * 9), target="a,y")
+    assert ([column.name for column in arrays.columns], arrays.target_names, arrays.y_train.ndim) == (["b"], (), 1)
+
+
+def test_the_only_target_of_a_mixture_is_a_column(tmp_path):
+    file = write(tmp_path, "a,y,b\n" + rows(20))
+    flags = {"dataset": "table", "data_dir": file, "target": "y", "architecture": "mlp", "method": "point"}
+    arrays = sources.load_configured(resolve(**flags, likelihood="gaussian_mixture"))
+    assert (arrays.target_names, arrays.y_train.shape) == (("y",), (16, 1))
+    assert sources.load_configured(resolve(**flags)).y_train.shape == (16,)

@@ -9,9 +9,11 @@ from bnn_hvd.config import compose
 from bnn_hvd.data.arrays import Arrays
 from bnn_hvd.errors import UserError
 from bnn_hvd.inference import likelihoods
+from bnn_hvd.inference.laplace import output_hessian
 from bnn_hvd.inference.likelihoods import Bernoulli, Categorical, Gaussian
+from bnn_hvd.metrics import normal_mixtures
 from bnn_hvd.models.build import build_network
-from bnn_hvd.targets import Classes, ImplicitRatings, RealValues
+from bnn_hvd.targets import Classes, ImplicitRatings, RealValues, RealVectors
 
 RANDOM = np.random.default_rng(0)
 OUTPUTS_SNO = RANDOM.normal(size=[3, 5, 2]).astype(np.float32)
@@ -134,3 +136,63 @@ def test_fixed_noise_where_there_is_none_is_a_users_mistake(likelihood, target):
 def test_a_likelihood_that_does_not_fit_the_data_is_a_users_mistake(likelihood, target):
     with pytest.raises(UserError, match="leave it out"):
         target.likelihood(likelihood)
+
+
+UNITS = RealVectors(names=("a", "b", "c"), mean=(1.0, 0.0, -2.0), scale=(2.0, 1.0, 50.0))
+COMPONENTS = 2
+
+
+def mixture_of_scipy(outputs_O: np.ndarray, y_D: np.ndarray) -> float:
+    """Return log p(y) from the definition: a lower triangular factor of each precision, in the target's own units."""
+    logits, mean, log_diagonal, below = np.split(outputs_O.astype(np.float64), np.cumsum([2, 6, 6]))
+    density = 0.0
+    for k, weight in enumerate(np.exp(logits) / np.exp(logits).sum()):
+        factor = np.diag(np.exp(log_diagonal[3 * k : 3 * k + 3]))
+        factor[1, 0], factor[2, 0], factor[2, 1] = below[3 * k : 3 * k + 3]
+        scale = np.diag(UNITS.scale)
+        covariance = scale @ np.linalg.inv(factor.T @ factor) @ scale
+        centre = mean[3 * k : 3 * k + 3] * UNITS.scale + UNITS.mean
+        density += weight * scipy.stats.multivariate_normal.pdf(y_D, centre, covariance)
+    return float(np.log(density))
+
+
+def test_a_mixture_of_full_covariances_is_that_of_scipy():
+    outputs = RANDOM.normal(size=[3, 5, UNITS.num_outputs("gaussian_mixture", COMPONENTS)]).astype(np.float32)
+    y_ND = (RANDOM.normal(size=[5, 3]) * UNITS.scale + UNITS.mean).astype(np.float32)
+    likelihood = likelihoods.make(compose(likelihood="gaussian_mixture", components=COMPONENTS).data, UNITS)
+    found = likelihood.nll(tf.constant(outputs), UNITS.standardized(y_ND))
+    expected = [[-mixture_of_scipy(one, y) for one, y in zip(of_draw, y_ND, strict=True)] for of_draw in outputs]
+    np.testing.assert_allclose(found, expected, rtol=1e-4)
+    packed = likelihood.predictive(tf.constant(outputs)).numpy()
+    predicted = normal_mixtures.Mixtures.unpacked(packed, UNITS.mean, UNITS.scale)
+    np.testing.assert_allclose(-normal_mixtures.log_densities(predicted, y_ND.astype(np.float64)), expected, rtol=1e-4)
+
+
+@pytest.mark.parametrize("kind", ["gaussian", "heteroscedastic"])
+def test_independent_noise_of_columns_is_the_sum_of_scalar_likelihoods(kind):
+    outputs = RANDOM.normal(size=[4, 5, 6]).astype(np.float32)
+    y_ND = RANDOM.normal(size=[5, 3]).astype(np.float32)
+    together = likelihoods.make(compose(likelihood=kind).data, UNITS).nll(tf.constant(outputs), y_ND)
+    each = [
+        Gaussian(unit=unit).nll(tf.constant(outputs[..., [d, 3 + d]]), y_ND[:, d]) for d, unit in enumerate(UNITS.scale)
+    ]
+    np.testing.assert_allclose(together, sum(each), rtol=1e-4)
+
+
+def test_the_noise_of_each_column_is_a_parameter_at_the_end():
+    config = compose(architecture="linear", likelihood="gaussian")
+    network = build_network(config, (4,), RealVectors.unscaled(tuple("abcdefghijklmnop")))
+    assert (network.num_noise_scales, network.parameters[-1].shape) == (16, (16,))
+    assert network.apply({p.name: tf.zeros(p.shape) for p in network.parameters}, tf.zeros([5, 4])).shape == (5, 32)
+
+
+def test_the_curvature_of_a_mixture_has_no_negative_eigenvalue():
+    """Of a mixture the Hessian has some; laplace takes products of gradients, which equal it in the mean."""
+    likelihood = likelihoods.make(compose(likelihood="gaussian_mixture", components=COMPONENTS).data, UNITS)
+    outputs = tf.constant(RANDOM.normal(size=[40, 20]).astype(np.float32))
+    curvature = output_hessian(likelihood, outputs, tf.zeros([40, 3])).numpy()
+    assert np.linalg.eigvalsh(curvature).min() > -1e-4 * np.abs(curvature).max()
+    fixed = likelihoods.make(compose(likelihood="gaussian").data, UNITS)
+    np.testing.assert_allclose(
+        output_hessian(fixed, tf.zeros([1, 6]), tf.zeros([1, 3]))[0, :3, :3], np.eye(3), atol=1e-6
+    )

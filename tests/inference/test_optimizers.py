@@ -23,7 +23,7 @@ def controls(rate: tf.Tensor) -> Controls:
 
 
 def ours(name: str, momentum: float) -> tuple[np.ndarray, State]:
-    optimizer = optimizers.make(ScheduleConfig(optimizer=name, momentum=momentum), learns_noise=False)
+    optimizer = optimizers.make(ScheduleConfig(optimizer=name, momentum=momentum), num_noise_scales=0)
     state = State(tf.constant(START, tf.float32), optimizer)
 
     @tf.function
@@ -106,16 +106,16 @@ def test_the_change_of_a_rule_is_what_apply_adds(name, momentum):
 
 
 def test_a_learning_rate_of_zero_changes_nothing():
-    for name, learns_noise in itertools.product(("adam", "sgd"), (False, True)):
-        optimizer = optimizers.make(ScheduleConfig(optimizer=name), learns_noise)
+    for name, num_noise_scales in itertools.product(("adam", "sgd"), (0, 1)):
+        optimizer = optimizers.make(ScheduleConfig(optimizer=name), num_noise_scales)
         state = State(tf.constant(START, tf.float32), optimizer)
         optimizer.apply(state.params, state.slots, tf.ones([SIZE]), controls(tf.constant(0.0)), state.step)
         np.testing.assert_array_equal(state.params, START.astype(np.float32))
 
 
-def noise_steps(name: str, start: float, residual: float, steps: int, learns_noise: bool = True) -> np.ndarray:
+def noise_steps(name: str, start: float, residual: float, steps: int, num_noise_scales: int = 1) -> np.ndarray:
     """Return [T, M, P]: a parameter with the gradient 1, and the log scale of the noise with its exact gradient."""
-    optimizer = optimizers.make(ScheduleConfig(optimizer=name), learns_noise)
+    optimizer = optimizers.make(ScheduleConfig(optimizer=name), num_noise_scales)
     state, path = State(tf.constant([[3.0, start], [5.0, start]]), optimizer), []
 
     @tf.function

@@ -66,7 +66,7 @@ def test_crps_is_the_integral_of_the_squared_difference_of_distribution_function
         return below + scipy.integrate.quad(lambda z: (1 - cdf(z, n)) ** 2, Y[n], 30)[0]
 
     np.testing.assert_allclose(regression.crps(DRAWS, Y), [one(n) for n in range(20)], rtol=1e-5)
-    even = regression.crps(Mixture(*(np.concatenate([part, part]) for part in DRAWS)), Y)  # the same mixture
+    even = regression.crps(Mixture(*(np.concatenate([part, part]) for part in DRAWS[:2])), Y)  # the same mixture
     np.testing.assert_allclose(even, [one(n) for n in range(20)], rtol=1e-5)
 
 
@@ -135,3 +135,15 @@ def test_intervals_by_hand():
     np.testing.assert_allclose(regression.calibration(pit, np.array([0.1, 0.5, 0.995])), [0.25, 0.75, 1.0])
     found = {"mean_N": np.zeros(4), "total_std_N": np.ones(4)}
     assert regression.two_sigma_coverage(found, np.array([0.0, 1.9, -2.1, 3.0])) == 0.5
+
+
+def test_a_draw_of_twice_the_weight_counts_as_two():
+    """Every score of weighted Normals is that of equal ones among which the heavier are repeated."""
+    counts_S = np.array([1, 3, 2, 1, 1, 2, 1])
+    weighted = Mixture(MEAN_SN, SCALE_SN, np.tile(counts_S[:, None] / counts_S.sum(), [1, 20]))
+    repeated = Mixture(*(np.repeat(part, counts_S, axis=0) for part in (MEAN_SN, SCALE_SN)))
+    for score in (regression.nll, regression.pit, regression.crps):
+        np.testing.assert_allclose(score(weighted, Y), score(repeated, Y), rtol=1e-9)
+    np.testing.assert_allclose(
+        regression.quantiles(weighted, [0.05, 0.5, 0.9]), regression.quantiles(repeated, [0.05, 0.5, 0.9]), rtol=1e-9
+    )

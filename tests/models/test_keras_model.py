@@ -210,7 +210,7 @@ def test_vi_by_flipout_has_the_signs_in_the_model():
 
 def test_the_noise_of_real_targets_is_beside_the_model():
     _, network = built("mlp", target=RealValues(), dataset="sine")
-    assert network.learns_noise
+    assert network.num_noise_scales == 1
     outputs = network.apply(network.unflatten(network.initial(SEED)), X)
     assert outputs.shape == [6, 2]
     np.testing.assert_array_equal(outputs[:, 1], 0)

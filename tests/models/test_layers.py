@@ -27,6 +27,28 @@ def normal(*shape: int) -> np.ndarray:
     return RANDOM.normal(size=shape).astype(np.float32)
 
 
+def dilated_same(x: np.ndarray, kernel: np.ndarray, dilation: int) -> np.ndarray:
+    """Return the dilated correlation over time by its definition: [N, T, C], [width, C, out] -> [N, T, out].
+
+    Zeros are on both sides, (width - 1) // 2 x dilation of them on the left.
+    """
+    width, times = len(kernel), x.shape[1]
+    left = (width - 1) // 2 * dilation
+    padded = np.pad(x, [(0, 0), (left, width * dilation), (0, 0)])
+    return sum(padded[:, i * dilation :][:, :times] @ kernel[i] for i in range(width))
+
+
+def dilated(x: tf.Tensor, kernel: layers.Kernel, bias: tf.Tensor) -> tf.Tensor:
+    return layers.conv1d(x, kernel, bias, dilation=2)
+
+
+ORACLES = {
+    layers.dense: lambda x, kernel: x @ kernel,
+    dilated: functools.partial(dilated_same, dilation=2),
+    layers.conv1d: functools.partial(dilated_same, dilation=1),
+}
+
+
 class Case:
     """A layer with its input and the posterior of its kernel; two equal examples and one other."""
 
@@ -40,7 +62,7 @@ class Case:
 
     def jacobian(self) -> np.ndarray:
         """Return J [examples, outputs of one, weights], column by column, from the oracle."""
-        product = (lambda x, k: x @ k) if self.layer is layers.dense else correlate_same
+        product = ORACLES.get(self.layer, correlate_same)
         basis = np.eye(self.size).reshape(-1, *self.shape)
         return np.stack([product(self.x, kernel).reshape(len(self.x), -1) for kernel in basis], axis=-1)
 
@@ -72,6 +94,8 @@ CASES = {
     "dense": Case(layers.dense, [4], [4, 3]),
     "conv1": Case(layers.conv, [3, 4, 1], [3, 3, 1, 2]),
     "conv3": Case(layers.conv, [3, 3, 3], [2, 3, 3, 2]),
+    "time1": Case(layers.conv1d, [5, 1], [3, 1, 2]),
+    "time2": Case(dilated, [7, 2], [2, 2, 3]),
 }
 PAIRS = [
     (name, estimator)
@@ -252,6 +276,33 @@ def test_the_oracle_correlates_as_scipy_does():
     x, kernel = normal(1, 6, 5, 1), normal(3, 5, 1, 1)
     expected = scipy.signal.correlate2d(x[0, :, :, 0], kernel[:, :, 0, 0], mode="same")
     np.testing.assert_allclose(correlate_same(x, kernel)[0, :, :, 0], expected, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize(("x_has", "kernel_has", "bias_has"), SHARED_OR_NOT)
+@pytest.mark.parametrize("dilation", [1, 2, 3])
+@pytest.mark.parametrize("times", [1, 7, 12])
+def test_conv1d_is_the_dilated_correlation_of_each_weight_sample(times, dilation, x_has, kernel_has, bias_has):
+    has, shapes = (x_has, kernel_has, bias_has), ([5, times, 2], [4, 2, 3], [3])
+    arguments = [normal(*[2] * one, *shape) for shape, one in zip(shapes, has, strict=True)]
+    of_each = [[a[s] if h else a for a, h in zip(arguments, has, strict=True)] for s in range(2 if any(has) else 1)]
+    expected = np.stack([dilated_same(x, kernel, dilation) + bias for x, kernel, bias in of_each])
+    found = layers.conv1d(*map(tf.constant, arguments), dilation=dilation)
+    np.testing.assert_allclose(found, expected if any(has) else expected[0], rtol=1e-5, atol=1e-5)
+    pooled = layers.conv1d(*map(tf.constant, arguments), dilation=dilation, pool=4)
+    assert pooled.shape[-2] == -(-times // 4)
+    if times == 12:
+        np.testing.assert_array_equal(pooled, found.numpy().reshape(*found.shape[:-2], 3, 4, 3).max(-2))
+
+
+@pytest.mark.parametrize("rate", [0.0, 0.5])
+def test_dropout_before_a_convolution_over_time_masks_inputs(rate):
+    """Of an input of ones and a kernel of width 1, the outputs are the masks times 1 / (1 - rate)."""
+    seed = tf.constant([[1, 2], [1, 3]], tf.int64)
+    kernel = layers.Dropout(tf.eye(3)[None], rate, seed)
+    found = layers.conv1d(tf.ones([4, 50, 3]), kernel, tf.zeros([3])).numpy()
+    assert found.shape == (2, 4, 50, 3)
+    assert set(np.unique(found)) == ({1.0} if rate == 0 else {0.0, 2.0})
+    assert abs(found.mean() - 1) < 6 / np.sqrt(found.size)
 
 
 @pytest.mark.parametrize("lead", [[4], [3, 4]])

@@ -30,6 +30,11 @@ def conv(width: int, channels: int, filters: int) -> int:
     return (width * width * channels + BIAS) * filters
 
 
+def convs_over_time(filters: int) -> int:
+    ends = [1, *(filters * 2**i for i in range(4))]
+    return sum((w * a + BIAS) * b for w, (a, b) in zip((16, 16, 16, 32), itertools.pairwise(ends), strict=True))
+
+
 def blocks(channels: int) -> int:
     ends = [channels, 32, 64, 128]
     return sum(conv(3, a, b) + conv(3, b, b) for a, b in itertools.pairwise(ends))
@@ -68,6 +73,8 @@ SIZES = {
     ("resnet20", CIFAR): residual(3, (16, 32, 64), 3),
     ("resnet18", CIFAR): residual(3, (64, 128, 256, 512), 2),
     ("vgg16", CIFAR): sum(conv(3, a, b) + 3 * b for a, b in itertools.pairwise((3, *VGG16))) + dense(512, 10),
+    ("gw", (2048,)): convs_over_time(16) + dense(8 * 128, 128) + dense(128, 10),
+    ("gw", (100,)): convs_over_time(16) + dense(1 * 128, 128) + dense(128, 10),
     ("vgg3", DIGITS): blocks(1) + dense(1 * 1 * 128, 128) + dense(128, 10),
 }
 
@@ -106,17 +113,17 @@ FLAGS = [
     for flags in itertools.product(WHOLE, ("hidden", "all"), (False, True))
     if flags[0] not in CHOICES["network"].names_with("single_layer")
     or flags[1] == "all"  # their one layer is the output
-]
+] + [("gw", "output", False)]
 
 
 @pytest.mark.parametrize(("name", "bayesian_layers", "bayesian_biases"), FLAGS)
 def test_which_parameters_are_bayesian(name, bayesian_layers, bayesian_biases):
     net = build(name, bayesian_layers=bayesian_layers, bayesian_biases=bayesian_biases)
-    output = {"mlp": "outputs"}.get(name, "logits")
+    output = {"mlp": "outputs", "gw": "outputs"}.get(name, "logits")
     expected = {
         p.name
         for p in net.parameters
-        if (bayesian_layers == "all" or p.layer != output)
+        if (bayesian_layers == "all" or (p.layer == output) == (bayesian_layers == "output"))
         and (p.kind == "kernel" or (bayesian_biases and p.kind == "bias"))
     }
     assert {p.name for p in net.bayesian} == {p.name for p in net.parameters if p.bayesian} == expected

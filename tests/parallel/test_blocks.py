@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 import running
+from gw_file import write_gw
 
 from bnn_hvd.run import records
 
@@ -15,6 +16,16 @@ CASES = {
     "flipout": ("--model=BNN_conv_flip", "--gradient_blocks=2"),
     "ivon": (*MLP, "--method=ivon", "--learning_rate=0.1", "--gradient_blocks=4"),
     "mc_dropout": (*MLP, "--method=mc_dropout", "--optimizer=sgd", "--gradient_blocks=8"),
+    "gravitational_waves": (
+        "--dataset=gravitational_waves",
+        "--data_dir=GW",
+        "--filters=2",
+        "--method=vi",
+        "--bayesian_layers=all",
+        "--likelihood=gaussian_mixture",
+        "--components=2",
+        "--gradient_blocks=2",
+    ),
     "without": (*MLP, "--method=point"),
 }
 
@@ -23,12 +34,14 @@ CASES = {
 def folder(tmp_path_factory) -> Path:
     """Train each case on one rank (`NAME1`) and on two (`NAME2`)."""
     folder = tmp_path_factory.mktemp("blocks")
+    gw = str(write_gw(folder / "gw.npz"))
+    cases = {name: [flag.replace("GW", gw) for flag in flags] for name, flags in CASES.items()}
     for ranks in (1, 2):
         commands = [
             ["train", *flags, f"--batch_size={GLOBAL_BATCH // ranks}", f"--steps={STEPS}", "--threads=1", "--checksums",
              "--deterministic", "--lr_scaling=none", "--eval_every_epochs=0", "--log_every_steps=1",
              f"--run={folder / f'{name}{ranks}'}"]
-            for name, flags in CASES.items()
+            for name, flags in cases.items()
         ]  # fmt: skip
         running.all_succeed(folder / f"outcomes{ranks}", *commands, ranks=ranks)
     return folder
