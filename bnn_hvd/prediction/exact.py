@@ -44,7 +44,7 @@ def main(config: ExactConfig) -> int:
         level_ED = np.mean(values_EMD < y_ED[:, None], axis=1)
         records.write_npz(out, {
             "event_E": event_E, "exact_values_EMD": values_EMD, "level_ED": level_ED, "effective_cells_E": cells_E,
-            "y_ED": y_ED
+            "y_ED": y_ED, "snr_E": arrays.facts_test["snr_N"][event_E]
         })  # fmt: skip
         for d, name in enumerate(binaries.TARGETS):
             print(f"{name:20} p-value of uniform levels {stats.kstest(level_ED[:, d], 'uniform').pvalue:.3f}")
