@@ -16,7 +16,7 @@ from bnn_hvd.models.layers import Dropout
 from bnn_hvd.models.network import DROPOUT
 from bnn_hvd.prediction.predictor import Predictor
 from bnn_hvd.run import records
-from bnn_hvd.targets import Classes, ImplicitRatings, RealValues
+from bnn_hvd.targets import Classes, RealValues
 
 FACTS = "bnn_hvd.json"  # beside the model: the classes, the number of draws and their seed
 
@@ -54,8 +54,8 @@ def write(folder: Path, predictor: Predictor, known: Description, num_draws: int
     Raises:
       UserError: as `Run.export`.
     """
-    if isinstance(known.target, ImplicitRatings):
-        raise UserError("a run on ratings can't be exported: its weights belong to its users")
+    if not isinstance(known.target, Classes | RealValues):
+        raise UserError(f"a run that predicts {known.target} can't be exported: take one on classes or one real target")
     if num_draws < 1:
         raise UserError(f"num_draws={num_draws} must be at least 1")
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):

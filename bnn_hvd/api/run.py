@@ -17,7 +17,7 @@ from bnn_hvd.data.description import Description
 from bnn_hvd.distributed import environment
 from bnn_hvd.errors import UserError
 from bnn_hvd.run import records, rundir
-from bnn_hvd.targets import Classes, ImplicitRatings
+from bnn_hvd.targets import Classes, RealValues
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -76,11 +76,12 @@ class Run:
         seed: of the draws; None: that of the run, with which `predict` of the command line makes the same draws.
 
         Raises:
-          UserError: examples of another shape, or not finite; or the run is on ratings.
+          UserError: examples of another shape, or not finite; or the run is on ratings, or on several real targets.
         """
-        if isinstance(self._known.target, ImplicitRatings):
+        if not isinstance(self._known.target, Classes | RealValues):
             raise UserError(
-                f"{self.path} is a run on ratings: predict it by `python -m bnn_hvd predict --run={self.path}`"
+                f"{self.path} predicts {self._known.target}: predict it by `python -m bnn_hvd predict "
+                f"--run={self.path}`"
             )
         if num_draws < 1:
             raise UserError(f"num_draws={num_draws} must be at least 1")

@@ -114,13 +114,15 @@ class Swag(Method):
         return Marginals(mean.numpy(), tf.sqrt(scale**2 + tf.reduce_sum(deviations**2, -2)).numpy())
 
     def signs_of_convergence(self, state: State) -> dict[str, float]:
-        """Return the drift of the collected weights, on average over members: 1 if they are independent.
+        """Return the drift of the collected weights, on average over members: 1 if they are independent; {} before two.
 
         It is |last - mean of those before|^2 / variance, without the biases of independent ones. Of a random walk it is
         2, of weights that move along a line 3.
         """
-        count = float(np.max(state.slots["swag_count"].numpy()))
-        last = state.slots["swag_deviations"].numpy()[..., int(count - 1) % self.rank, :]  # from the mean with itself
+        count = int(np.max(state.slots["swag_count"].numpy()))
+        if count < 2:
+            return {}
+        last = state.slots["swag_deviations"].numpy()[..., (count - 1) % self.rank, :]  # from the mean with itself
         variance = state.slots["swag_variance"].numpy()
         ratio = np.sum(last.astype(np.float64) ** 2, -1) / np.sum(variance.astype(np.float64), -1)
         return {"moments_drift": float(np.mean(ratio))}

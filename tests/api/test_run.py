@@ -145,3 +145,18 @@ def test_mistakes(digits, ask, what):
 def test_horovod_is_never_imported(digits):
     code = f"import sys, bnn_hvd; bnn_hvd.load({str(digits.path)!r}).weights(1); print('horovod' in sys.modules)"
     assert running.python("-c", code, fresh=True).stdout.split() == ["False"]
+
+
+def test_a_run_on_several_targets_is_left_to_the_command_line(tmp_path):
+    rows = np.random.default_rng(0).normal(size=[40, 4])
+    np.savetxt(tmp_path / "rows.csv", rows, delimiter=",", header="a,b,c,d", comments="")
+    flags = [
+        "train", "--dataset=table", f"--data_dir={tmp_path / 'rows.csv'}", "--target=c,d", "--architecture=linear",
+        "--method=point", "--steps=2", "--batch_size=8", f"--run={tmp_path / 'run'}",
+    ]  # fmt: skip
+    running.all_succeed(tmp_path / "job", flags)
+    run = bnn_hvd.load(tmp_path / "run")
+    with pytest.raises(bnn_hvd.UserError, match=r"predicts 2 real targets \(c, d\): predict it by `python -m bnn_hvd"):
+        run.predict(rows[:, :2])
+    with pytest.raises(bnn_hvd.UserError, match=r"predicts 2 real targets \(c, d\) can't be exported"):
+        run.export(tmp_path / "saved")

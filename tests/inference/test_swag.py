@@ -150,4 +150,5 @@ def drift_of(iterates_NP: np.ndarray) -> float:
     for theta in iterates_NP:
         state.params.assign(theta)
         method._collect(state)
+        assert ("moments_drift" in method.signs_of_convergence(state)) == (state.slots["swag_count"] >= 2)
     return method.signs_of_convergence(state)["moments_drift"]
