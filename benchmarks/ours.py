@@ -77,6 +77,7 @@ def loop_and_predictor(flags: dict[str, Any], data: Any, ranks: Any = None) -> t
     noise = np.stack([seeds.seed(0, "noise", 0, step) for step in range(MOST_STEPS)])
 
     def run(steps: int) -> None:
-        loop(Call(index[:steps], noise[:steps], config.schedule.learning_rate * ones[:steps], ones[:steps]))
+        rate, scale_rate = config.schedule.learning_rate * ones[:steps], 0.01 * ones[:steps]
+        loop(Call(index[:steps], noise[:steps], rate, ones[:steps], scale_rate, ones[:steps]))
 
     return run, Predictor(method, state, target, standardizer, ranks or Solo(), 0)
