@@ -154,6 +154,8 @@ def check_kind(config: PredictConfig, target: Target) -> None:
         raise UserError("--reference compares predictions of classes or real values, not of ratings: leave it out")
     if config.exact and not isinstance(target, RealVectors):
         raise UserError("--exact is for gravitational waves, and this run is on other data: leave it out")
+    if config.keep_draws == "all" and isinstance(target, RealVectors):
+        raise UserError("--keep_draws=all is for classes and for one real target, not for several: leave it out")
     if config.check_draws and config.check_draws < pareto.FEWEST_DRAWS:
         raise UserError(
             f"--check_draws={config.check_draws} is too few for a tail: give at least {pareto.FEWEST_DRAWS}, or 0"

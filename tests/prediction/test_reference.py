@@ -9,7 +9,7 @@ from bnn_hvd.prediction import classes, reals
 from bnn_hvd.prediction.predict import check_kind
 from bnn_hvd.prediction.reference import read_reference, reference_lines
 from bnn_hvd.run import records
-from bnn_hvd.targets import Classes, ImplicitRatings, RealValues
+from bnn_hvd.targets import Classes, ImplicitRatings, RealValues, RealVectors
 
 NAMES = ("probs_NC",)
 P = np.array([[0.7, 0.2, 0.1], [0.1, 0.8, 0.1], [0.0, 0.0, 1.0]])
@@ -52,6 +52,15 @@ def test_ratings_have_no_reference():
         check_kind(config, ImplicitRatings(3))
     check_kind(config, RealValues())
     check_kind(config, Classes(3))
+
+
+def test_all_draws_are_kept_of_classes_and_of_one_real_target():
+    config = make(PredictConfig, run="runs/a", keep_draws="all")
+    check_kind(config, RealValues())
+    check_kind(config, Classes(3))
+    for target in (RealVectors(("a", "b"), (0.0, 0.0), (1.0, 1.0)), ImplicitRatings(3)):
+        with pytest.raises(UserError, match="--keep_draws"):
+            check_kind(config, target)
 
 
 def test_classes_are_compared_by_their_mutual_information():
