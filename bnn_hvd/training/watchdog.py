@@ -152,8 +152,9 @@ class Watchdog:
     def _end(self, report: str) -> None:
         """Print the report and end this process.
 
-        If a host or the network is lost, the launcher's daemons on other hosts learn it from unanswered keepalives, which the
-        kernel sends only while nothing else waits to be sent: the report, or the end of this process. So they go first.
+        If a host or the network is lost, the launcher's daemons on other hosts learn it from unanswered keepalives,
+        which the kernel sends only while nothing else waits to be sent: the report, or the end of this process. So
+        they go first.
         """
         if self._cut_off and self.rank:
             time.sleep(LAUNCHER_S)
