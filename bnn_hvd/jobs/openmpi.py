@@ -1,7 +1,7 @@
 """What Open MPI's launcher must be told to find that a network or a host is gone, and to end the job on all hosts.
 
 By default it asks after five minutes without a message, and gives up three minutes later. With these it gives up after
-half a minute, and a network that comes back before is not noticed.
+20 to 30 s. A network that is away for 15 s or less ends no job: one of the four probes comes after that.
 """
 
 KEEPALIVE = {  # of the connections between mpirun and its daemons, in seconds and in number

@@ -80,12 +80,13 @@ class Watchdog:
     ):  # fmt: skip
         self.folder, self.rank, self.size, self.timeout_s = run / records.WAITING, ranks.rank, ranks.size, timeout_s
         self._host_of = {address: place.host for place in places for address in place.addresses}
+        self._hosts = [place.host for place in places]
         self._sharing = [rank for rank, place in enumerate(places) if place.lock == places[0].lock]
         self._clock, self._unanswered = clock, unanswered
         self._longest_s: dict[str, float] = {}  # of one unit, by kind of phase
         self._now = Phase("the start", "start", 1, clock(), timeout_s, False)
         self._watched: Phase | None = None
-        self._cut_off = False  # some host has no answer from another
+        self._cut_off = False  # a host may be lost: it does not answer another, or its ranks are silent
         self._done = threading.Event()
         self._threads: list[threading.Thread] = []
         if ranks.is_root:
@@ -139,7 +140,8 @@ class Watchdog:
         mute = self._sharing if self.rank in self._sharing else []
         silent = [rank for rank in mute if notes.get(rank) == self._before.get(rank)]
         self._num_notes, self._before = 0, notes
-        self._cut_off = any(note.unanswered for note in notes.values())
+        elsewhere = [rank for rank in silent if self._hosts[rank] != self._hosts[self.rank]]
+        self._cut_off = bool(elsewhere) or any(note.unanswered for note in notes.values())
         return self._report(phase, waited_s, silent, notes) if silent or self._cut_off or phase.measured else ""
 
     def _watch(self) -> None:
@@ -150,8 +152,9 @@ class Watchdog:
     def _end(self, report: str) -> None:
         """Print the report and end this process.
 
-        If the network is gone, the launcher's daemons on other hosts learn it from unanswered keepalives, which the
-        kernel sends only while nothing else waits to be sent: the report, or the end of this process. So they go first.
+        If a host or the network is lost, the launcher's daemons on other hosts learn it from unanswered keepalives,
+        which the kernel sends only while nothing else waits to be sent: the report, or the end of this process. So
+        they go first.
         """
         if self._cut_off and self.rank:
             time.sleep(LAUNCHER_S)

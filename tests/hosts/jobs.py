@@ -12,9 +12,8 @@ from bnn_hvd.run import checkpoint, records
 
 STEPS = 150
 TRAIN = (*running.CLI, "train", *running.TINY, *running.SLOW, f"--steps={STEPS}")
-STALL_S = 6  # a network that is lost is named after this time,
-LOST_S = 9  # and the launcher finds it after this time, which is more than a network may be away
-QUICK = dict(zip(KEEPALIVE, ("3", "2", "3"), strict=True))  # in place of half a minute
+STALL_S = 6  # a network that is lost is named after this time; the launcher finds it after 8 to 11 s
+QUICK = dict(zip(KEEPALIVE, ("3", "2", "4"), strict=True))  # in place of half a minute
 END_S = 60  # within this time of the time-out, nothing is left of a job
 
 
