@@ -144,7 +144,9 @@ class ImplicitRatings(Target):
 
 def has_label(y: np.ndarray) -> np.ndarray:
     """Return which examples have a label, bool [N]: a class number that is not negative, or real values, none NaN."""
-    return y >= 0 if y.dtype.kind == "i" else ~np.isnan(y.reshape(len(y), -1)).any(axis=1)
+    if y.dtype.kind == "i":
+        return y >= 0
+    return ~np.isnan(y).any(axis=tuple(range(1, y.ndim)))
 
 
 def from_dict(described: dict[str, Any]) -> Target:

@@ -48,7 +48,7 @@ def _with_columns(arrays: Arrays, known: Description) -> Arrays:
     """Return the data with their targets as [N, D] where those of the run are."""
     if not isinstance(known.target, RealVectors):
         return arrays
-    y_train, y_test = (y.reshape(len(y), -1) for y in (arrays.y_train, arrays.y_test))
+    y_train, y_test = (y.reshape(len(y), len(known.target.names)) for y in (arrays.y_train, arrays.y_test))
     return dataclasses.replace(arrays, y_train=y_train, y_test=y_test, target_names=known.target.names)
 
 

@@ -115,13 +115,19 @@ def _histograms(axes: Axes, test_N: np.ndarray, sets: dict[str, np.ndarray]) -> 
 def exact_posteriors(run: Path) -> Figure:
     """Draw the predicted beside the exact posterior of a loud, a typical and a faint event: each pair of columns."""
     found = style.read_npz(
-        run / records.PREDICTIVE, "snr_N", "values_NMD", "y_ND", "exact_event_E", "exact_values_EMD", "target_names"
+        run / records.PREDICTIVE,
+        "values_NMD",
+        "y_ND",
+        "exact_event_E",
+        "exact_snr_E",
+        "exact_values_EMD",
+        "target_names",
     )
     event_E, names = found["exact_event_E"], [str(name) for name in found["target_names"]]
     pairs = list(itertools.combinations(range(len(names)), 2))
     figure = style.figure("Predicted (blue) and exact (red) posterior", run, 4 * len(pairs), 11)
     panels = iter(style.grid(figure, 3 * len(pairs), len(pairs)))
-    for name, e in chosen_events(found["snr_N"][event_E]).items():
+    for name, e in chosen_events(found["exact_snr_E"]).items():
         n = event_E[e]
         for i, j in pairs:
             axes = next(panels)
@@ -131,7 +137,7 @@ def exact_posteriors(run: Path) -> Figure:
             ):
                 _points_and_contours(axes, values_MD[:, [i, j]], colour)
             axes.plot(*found["y_ND"][n][[i, j]], "+", color=style.BLACK, markersize=12, markeredgewidth=2)
-            axes.set(xlabel=names[i], ylabel=names[j], title=f"{name}, SNR {found['snr_N'][n]:.1f}")
+            axes.set(xlabel=names[i], ylabel=names[j], title=f"{name}, SNR {found['exact_snr_E'][e]:.1f}")
     figure.supxlabel("contours: regions of 50 and 90 %; cross: the truth", fontsize=9)
     return figure
 

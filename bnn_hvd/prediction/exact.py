@@ -25,7 +25,7 @@ def main(config: ExactConfig) -> int:
     waveforms.lalsimulation()
     arrays = gravitational_waves(config.data_dir)
     if config.num_events > len(arrays.x_test):
-        raise UserError(f"--num_events={config.num_events}: {config.data_dir} has {len(arrays.x_test)} test events")
+        raise UserError(f"--num_events={config.num_events} is more than the {len(arrays.x_test)} of {config.data_dir}")
     out = Path(config.out or Path(config.data_dir).with_suffix("").as_posix() + "_exact.npz")
     records.make_writable("the folder of --out", out.absolute().parent)
     ranks = cluster.connect()
@@ -44,7 +44,7 @@ def main(config: ExactConfig) -> int:
         level_ED = np.mean(values_EMD < y_ED[:, None], axis=1)
         records.write_npz(out, {
             "event_E": event_E, "exact_values_EMD": values_EMD, "level_ED": level_ED, "effective_cells_E": cells_E,
-            "y_ED": y_ED
+            "y_ED": y_ED, "snr_E": arrays.facts_test["snr_N"][event_E]
         })  # fmt: skip
         for d, name in enumerate(binaries.TARGETS):
             print(f"{name:20} p-value of uniform levels {stats.kstest(level_ED[:, d], 'uniform').pvalue:.3f}")

@@ -116,7 +116,7 @@ def compare_exact(found: Found, exact: Found) -> Result:
     SNR above LOUD, predicted over exact; std_close_NAME: the fraction of them where it is within 25 % of 1.
     """
     event_E, exact_EMD = exact["event_E"], exact["exact_values_EMD"]
-    values_EMD, loud_E = found["values_NMD"][event_E], found["snr_N"][event_E] > LOUD
+    values_EMD, loud_E = found["values_NMD"][event_E], exact["snr_E"] > LOUD
     report: dict[str, Any] = {"num_events": len(event_E), "num_loud": int(loud_E.sum())}
     divergences = []
     for d, name in enumerate(found["target_names"]):
@@ -130,7 +130,10 @@ def compare_exact(found: Found, exact: Found) -> Result:
             report[f"std_ratio_{name}"] = float(np.median(ratio_E))
             report[f"std_close_{name}"] = float(np.mean(np.abs(ratio_E - 1) <= 0.25))
         divergences.append(divergence_E)
-    named = {"exact_event_E": event_E, "exact_values_EMD": exact_EMD, "exact_js_ED": np.transpose(divergences)}
+    named = {
+        "exact_event_E": event_E, "exact_values_EMD": exact_EMD, "exact_js_ED": np.transpose(divergences),
+        "exact_snr_E": exact["snr_E"],
+    }  # fmt: skip
     return named, report
 
 

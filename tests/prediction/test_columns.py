@@ -31,13 +31,19 @@ def write_table(path: Path) -> Path:
     return path
 
 
+def write_new_rows(path: Path) -> Path:
+    """Write a table without b, whose last row has no a either."""
+    np.savez(path, v=np.array([-1.0, 0.0, 1.0]), u=np.array([0.0, 1.0, 2.0]), a=np.array([0.0, 10.0, np.nan]))
+    return path
+
+
 def write_exact(gw: Path, path: Path) -> Path:
     """Write posteriors of the first test events in the form of `exact`: Normals around the targets."""
     random = np.random.default_rng(1)
     with np.load(gw) as arrays:
-        y_ED = arrays["y_test"][:EVENTS]
+        y_ED, snr_E = arrays["y_test"][:EVENTS], arrays["snr_test"][:EVENTS]
     values_EMD = y_ED[:, None] + 0.1 * random.normal(size=[EVENTS, 4096, 3])
-    np.savez(path, event_E=np.arange(EVENTS), y_ED=y_ED, exact_values_EMD=values_EMD.astype(np.float32))
+    np.savez(path, event_E=np.arange(EVENTS), y_ED=y_ED, snr_E=snr_E, exact_values_EMD=values_EMD.astype(np.float32))
     return path
 
 
@@ -55,6 +61,7 @@ def folder(tmp_path_factory) -> Path:
         [*predict["ivon"], "--num_draws=3", "--quantiles=0.1,0.9", f"--exact={exact}"],
         ["train", *table, *MIXTURE, *rest[0]],
         predict["mixture"],
+        [*predict["mixture"], f"--data_dir={write_new_rows(folder / 'new.npz')}", f"--out={folder / 'new'}"],
         ["train", *table, *rest[1]],
         predict["gaussian"],
         ["train", *gw, *point, "--steps=5", f"--run={folder / 'whole'}"],
@@ -98,6 +105,17 @@ def test_columns_are_learnt_in_their_own_units(folder, kind):
     assert (correlation > 0.5) if kind == "mixture" else abs(correlation) < 0.05
 
 
+def test_rows_without_targets_are_predicted_and_not_scored(folder):
+    """They are in predictions.csv, with a column of each target's prediction and its uncertainty."""
+    report, found = uncertainty(folder / "new"), predictive(folder / "new")
+    assert report["num_labelled"] == 0
+    assert not {"y_ND", "pit_ND", "nll_N"} & set(found)
+    np.testing.assert_allclose(found["mean_ND"], [[-1000, 0], [0, 10], [1000, 20]], atol=400)
+    header, *lines = (folder / "new" / "predictions.csv").read_text().splitlines()
+    assert header.startswith("row,prediction_b,total_std_b,aleatoric_std_b,epistemic_std_b,prediction_a")
+    assert len(lines) == 3
+
+
 def test_arrays_and_their_identities(folder):
     found, report = predictive(folder / "ivon"), uncertainty(folder / "ivon")
     parts = [found[f"{part}_std_ND"] ** 2 for part in ("aleatoric", "epistemic", "total")]
@@ -122,9 +140,10 @@ def test_a_prediction_that_is_the_exact_posterior_has_no_distance(folder):
     random = np.random.default_rng(2)
     same_EMD = exact["y_ED"][:, None] + 0.1 * random.normal(size=[EVENTS, normal_mixtures.NUM_DRAWN, 3])
     found = {
-        "values_NMD": same_EMD, "snr_N": np.full(EVENTS, 30.0), "total_std_ND": np.full([EVENTS, 3], 0.1),
+        "values_NMD": same_EMD, "total_std_ND": np.full([EVENTS, 3], 0.1),
         "target_names": np.array(["p", "q", "r"]),
     }  # fmt: skip
+    exact |= {"snr_E": np.full(EVENTS, 30.0)}
     _, report = vectors.compare_exact(found, exact)
     assert all(report[f"js_{name}"] < 0.008 for name in "pqr")
     assert all(abs(report[f"std_ratio_{name}"] - 1) < 0.05 for name in "pqr")
