@@ -131,7 +131,7 @@ def chain(chains: int, ranks: Any) -> Case:
     from bnn_hvd.data import standardize
     from bnn_hvd.data.pipeline import Shard
     from bnn_hvd.inference.build import build_method
-    from bnn_hvd.models.network import build_network
+    from bnn_hvd.models.build import build_network
     from bnn_hvd.run.checkpoint import Progress
     from bnn_hvd.targets import Classes
     from bnn_hvd.training.loop import compile_loop

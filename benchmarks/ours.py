@@ -60,7 +60,7 @@ def loop_and_predictor(flags: dict[str, Any], data: Any, ranks: Any = None) -> t
     from bnn_hvd.data.pipeline import Examples
     from bnn_hvd.distributed.cluster import Solo
     from bnn_hvd.inference.build import build_method
-    from bnn_hvd.models.network import build_network
+    from bnn_hvd.models.build import build_network
     from bnn_hvd.prediction.predictor import Predictor
     from bnn_hvd.targets import Classes
     from bnn_hvd.training.loop import compile_loop
@@ -77,6 +77,7 @@ def loop_and_predictor(flags: dict[str, Any], data: Any, ranks: Any = None) -> t
     noise = np.stack([seeds.seed(0, "noise", 0, step) for step in range(MOST_STEPS)])
 
     def run(steps: int) -> None:
-        loop(Call(index[:steps], noise[:steps], config.schedule.learning_rate * ones[:steps], ones[:steps]))
+        rate, scale_rate = config.schedule.learning_rate * ones[:steps], 0.01 * ones[:steps]
+        loop(Call(index[:steps], noise[:steps], rate, ones[:steps], scale_rate, ones[:steps]))
 
     return run, Predictor(method, state, target, standardizer, ranks or Solo(), 0)

@@ -70,7 +70,7 @@ def ensemble(hidden: int, batch_size: int, members: range) -> Case:
     from bnn_hvd.data.pipeline import Examples
     from bnn_hvd.distributed.cluster import Solo
     from bnn_hvd.inference.build import build_method
-    from bnn_hvd.models.network import build_network
+    from bnn_hvd.models.build import build_network
     from bnn_hvd.run.checkpoint import Progress
     from bnn_hvd.training.loop import compile_loop
     from bnn_hvd.training.plan import Plan

@@ -4,7 +4,6 @@ import dataclasses
 import errno
 import inspect
 import io
-import os
 import pkgutil
 import re
 import sys
@@ -15,7 +14,7 @@ from typing import Any, NamedTuple
 from absl import flags
 
 from bnn_hvd import config, legacy, registry
-from bnn_hvd.distributed import launcher
+from bnn_hvd.distributed import environment, launcher
 from bnn_hvd.errors import EXIT_CTRL_C, TrainingError, UserError
 from bnn_hvd.run import rundir
 
@@ -64,8 +63,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one verb; returns the exit code: 0 done, 1 training failed, 2 user's mistake, 75 stopped early."""
     args = list(sys.argv if argv is None else argv)
     write_whole_lines()
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # no notes of TensorFlow about the machine
-    os.environ.setdefault("XLA_FLAGS", "--xla_cpu_prefer_vector_width=512")  # makes noise.py 1.7 times as fast
+    environment.prepare()
     try:
         if not set(args[1:]) - HELP:
             print(overview())

@@ -22,7 +22,7 @@ class Row(NamedTuple):
     options: str = ""
 
 
-OWN = "FILE:FUNCTION"  # stands for every data set of the user's own
+OWN = "FILE:FUNCTION"  # stands for every network and every data set of the user's own
 NORMALIZATION = "bnn_hvd.config.options:NormalizationOptions"
 
 NETWORKS = {
@@ -58,6 +58,10 @@ NETWORKS = {
         "bnn_hvd.models.factorisation:matrix_factorisation",
         "--num_factors and a bias of each user and each item, for recommendation from implicit ratings",
         "bnn_hvd.models.factorisation:MatrixFactorisationOptions",
+    ),
+    OWN: Row(
+        "", "your own, as my_net.py:my_net or package.module:my_net, or a Keras model, as my_model.py:build or "
+        "my_model.keras (docs/own_networks.md)", "bnn_hvd.config.options:OwnNetworkOptions",
     ),
 }  # fmt: skip
 
@@ -183,13 +187,13 @@ def load(rows: Mapping[str, Row], name: str) -> Callable[..., Any]:
 
 
 def is_own(name: str) -> bool:
-    """Return whether a choice is code of the user's own: FILE.py:FUNCTION or MODULE:FUNCTION."""
-    return ":" in name
+    """Return whether a choice is of the user's own: FILE.py:FUNCTION, MODULE:FUNCTION, or a network in FILE.keras."""
+    return ":" in name or name.endswith(".keras")
 
 
 def short_name(name: str) -> str:
-    """Return a choice without its place: of code of the user's own, the name of the function."""
-    return name.rpartition(":")[2]
+    """Return a choice without its place: of code of the user's own, the name of the function or of the .keras file."""
+    return name.rpartition(":")[2].rpartition("/")[2].removesuffix(".keras")
 
 
 def known(rows: Mapping[str, Any], name: str, kind: str = "name") -> str:

@@ -87,6 +87,8 @@ CASES = {
     "sine_gaussian_mixture": Case(
         f"{SMALL} --method=point --dataset=sine --likelihood=gaussian_mixture --components=2"
     ),
+    "own_network": Case(f"{BATCHES} --method=vi --architecture=networks.py:own --architecture_args=width=8"),
+    "keras_model": Case(f"{BATCHES} --method=ivon --architecture=networks.py:build"),
     # This case is the last, because TensorFlow stays deterministic for the rest of the process.
     "gradient_blocks": Case(f"{SMALL} --method=vi --gradient_blocks=4 --lr_scaling=none --deterministic"),
 }
@@ -102,6 +104,7 @@ def main() -> int:
     flags = _parser().parse_args()
     if flags.verb == "data":
         write_images(flags.folder)
+        write_networks(flags.folder / "networks.py")
     elif flags.verb == "train":
         train_all(flags.tree, flags.quick)
     else:
@@ -138,6 +141,20 @@ def write_images(folder: Path) -> None:
     (folder / "images").mkdir(exist_ok=True)
     for name, array in arrays.items():
         np.save(folder / "images" / name, array)
+
+
+def write_networks(path: Path) -> None:
+    """Write a network and a Keras model of a user's own."""
+    path.write_text(
+        "import keras, tensorflow as tf\n"
+        "def own(net, x, width=4):\n"
+        "    x = net.dense('hidden', tf.reshape(x, [-1, 64]), width)\n"
+        "    return net.dense('outputs', tf.nn.relu(x), net.num_outputs)\n"
+        "def build(example_shape, num_outputs):\n"
+        "    layers = keras.layers\n"
+        "    return keras.Sequential([layers.Input(example_shape), layers.Conv2D(4, 3), layers.BatchNormalization(),\n"
+        "        layers.Flatten(), layers.Dropout(0.2), layers.Dense(num_outputs)])\n"
+    )
 
 
 def train_all(tree: Path, quick: bool) -> None:

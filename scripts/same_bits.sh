@@ -35,8 +35,8 @@ trap 'exit 130' INT TERM
 # checkout SIDE REVISION: its files, as $work/SIDE/tree
 checkout() {
     mkdir -p "$work/$1/1" "$work/$1/2"
-    ln -s "$work/images.npz" "$work/images" "$work/$1/1/"
-    ln -s "$work/images.npz" "$work/images" "$work/$1/2/"
+    ln -s "$work"/{images.npz,images,networks.py} "$work/$1/1/"
+    ln -s "$work"/{images.npz,images,networks.py} "$work/$1/2/"
     case $2 in
         .) ln -s "$repository" "$work/$1/tree" ;;
         *) git -C "$repository" worktree add --quiet --detach "$work/$1/tree" "$2" ;;

@@ -11,7 +11,8 @@ from bnn_hvd.config.options import Values
 from bnn_hvd.data.description import Description
 from bnn_hvd.data.fingerprint import Fingerprint
 from bnn_hvd.data.standardize import Standardizer
-from bnn_hvd.models.network import Network, build_network
+from bnn_hvd.models.build import build_network
+from bnn_hvd.models.network import Network
 from bnn_hvd.run import checkpoint, records, rundir
 from bnn_hvd.run.checkpoint import Progress
 from bnn_hvd.targets import Target

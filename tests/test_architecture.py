@@ -23,16 +23,17 @@ FLOORS = (  # a folder or a module of the package imports from its own floor and
     "inference",
     "prediction",
     "training",
-    "studies",
+    "studies api",
     "cli __main__",
 )
 FLOOR_OF = {name: floor for floor, names in enumerate(FLOORS) for name in names.split()}
 # The modules that do not import TensorFlow, so that their import takes milliseconds.
 LIGHT = {
-    "": "errors seeds registry targets legacy config run metrics plots jobs",
-    "distributed.": "launcher particles",
-    "data.": "arrays augment binaries checks columns description download formats gravitational_waves labels movielens "
-    "new_data own own_arrays places ratings shards sine sources split standardize stored table table_files waveforms",
+    "": "errors seeds registry targets legacy config run metrics plots jobs api.run api.predictions api.train",
+    "distributed.": "environment launcher particles",
+    "data.": "arrays augment binaries checks columns description download formats gravitational_waves inputs labels "
+    "movielens new_data own own_arrays places ratings shards sine sources split standardize stored table table_files "
+    "waveforms",
     "training.": "pace plan rank_times schedules stopping",
     "prediction.": "exact_posterior other_data reference statistics",
     "studies.": "launch runs scaling text_table churn.measures pruning.masks",
@@ -42,7 +43,7 @@ ONLY_IN = {
     "mpi4py": ["bnn_hvd.distributed.cluster"],
     "absl": ["bnn_hvd.cli"],
     "lalsimulation": ["bnn_hvd.data.waveforms"],
-    "matplotlib": ["bnn_hvd.plots", "bnn_hvd.studies.scaling"],
+    "matplotlib": ["bnn_hvd.plots", "bnn_hvd.studies.scaling", "bnn_hvd.api.run"],
     "bnn_hvd.legacy": ["bnn_hvd.cli"],
 }
 NEVER = {  # a module or folder, and what it never imports, not even inside a function

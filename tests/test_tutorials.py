@@ -47,6 +47,13 @@ def test_cells_share_names_and_leave_outputs():
     assert figure["data"]["image/png"].startswith("iVBOR")
 
 
+def test_a_figure_that_is_the_value_of_a_cell_is_its_output():
+    """As Jupyter shows it; a figure of pyplot is shown once, and other values are not."""
+    made = "from matplotlib.figure import Figure\nfigure = Figure()\nfigure.subplots()\nfigure"
+    cells = load_execute().execute(notebook(made, "import matplotlib.pyplot as plt\nplt.figure()", "1 + 1"))["cells"]
+    assert [len(cell["outputs"]) for cell in cells] == [1, 1, 0]
+
+
 def test_a_failing_cell_is_an_error():
     with pytest.raises(AssertionError):
         load_execute().execute(notebook("assert 1 > 2"))

@@ -130,7 +130,18 @@ class NormalizationOptions(NetworkOptions):
 
     normalization: str = flag(
         "frn", "network", "of resnet18, resnet20 and vgg16: filter-response normalisation, or none; or batch, under "
-        "point, ensemble and vi, whose running means and variances predictions use", choices=("frn", "batch", "none"),
+        "point, ensemble, vi and ivon, whose running means and variances predictions use",
+        choices=("frn", "batch", "none"),
+    )  # fmt: skip
+
+
+@dataclasses.dataclass(frozen=True)
+class OwnNetworkOptions(NetworkOptions):
+    """Flags of a network of the user's own (models/own.py)."""
+
+    architecture_args: str = flag("", "network", "keyword arguments of your own network, as in depth=3,width=64")
+    sequences: bool = flag(
+        False, "network", "examples [N, T, D] are sequences for your own network, and not grey images [N, H, W, 1]"
     )  # fmt: skip
 
 

@@ -190,7 +190,9 @@ def model_name(values: Values) -> str:
         if all(values[key] == value for key, value in row.items()):
             return name
     method = cast("type[MethodOptions]", CHOICES["method"].options_of(values["method"]))
-    return "_".join(filter(None, [values["architecture"], values["method"], method.variant(values)]))
+    return "_".join(
+        filter(None, [registry.short_name(values["architecture"]), values["method"], method.variant(values)])
+    )
 
 
 def _named(value: Any) -> str:

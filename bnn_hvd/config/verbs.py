@@ -73,6 +73,10 @@ class PredictConfig:
         "", "run", "quantiles to write, as in 0.05,0.5,0.95: of new observations for real targets (and of the draws' "
         "means); over the draws' probabilities for classes",
     )  # fmt: skip
+    keep_draws: str = flag(
+        "chosen", "run", "write every draw's prediction of a few chosen examples, or of all: class probabilities, or "
+        "mean and standard deviation of a real target", choices=("chosen", "all"),
+    )  # fmt: skip
     users: str = flag(
         "", "run", "for implicit ratings: users to recommend items to, a,b, besides the users with the most and the "
         "fewest ratings",

@@ -21,9 +21,11 @@ def class_names(labels: Mapping[str, np.ndarray]) -> tuple[str, ...]:
     labels: of one part each, [N] or [N, 1], by what a message calls them.
 
     Raises:
-      UserError: the labels are no words and no whole numbers, or so many that they can't be classes.
+      UserError: there are none, they are no words and no whole numbers, or so many that they can't be classes.
     """
     parts = [_column(part, source) for source, part in labels.items()]
+    if not any(map(len, parts)):
+        raise UserError(f"{next(iter(labels))} is empty: give at least one example")
     if all(part.dtype.kind in "iuf" for part in parts):
         numbers = np.unique(np.concatenate(_different(parts)).astype(np.float64))
         names = tuple(str(int(number)) for number in numbers[np.isfinite(numbers)])

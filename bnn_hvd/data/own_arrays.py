@@ -126,13 +126,16 @@ def _real(y: np.ndarray, source: str) -> np.ndarray:
 
 
 def inputs(x: Inputs, key: str, source: Path | str) -> Inputs:
-    """Return inputs [N, D] or [N, H, W, C], from these or [N, H, W]; uint8 stays, other numbers become float32."""
+    """Return inputs [N, D], [N, H, W, C] or with more axes, from these or [N, H, W].
+
+    uint8 stays, other numbers become float32.
+    """
     if x.dtype.kind not in "buif":
         raise UserError(f"{source}: {key} holds {x.dtype}, which are no numbers: save it as uint8 or float32")
-    if x.ndim not in (2, 3, 4):
+    if x.ndim < 2:
         raise UserError(
             f"{source}: {key} has the shape {list(x.shape)}: it must be [N, D] (vectors), [N, H, W] or "
-            "[N, H, W, C] (images)"
+            "[N, H, W, C] (images), or have further axes"
         )
     shape = (*x.shape[1:], 1) if x.ndim == 3 else x.shape[1:]
     dtype = np.dtype(np.uint8 if x.dtype in (np.uint8, np.bool_) else np.float32)

@@ -40,14 +40,20 @@ def set_up(requested_threads: int, cluster: Cluster, deterministic: bool = False
     requested_threads: 0 leaves the choice to `choose_threads`.
     deterministic: only kernels that give the same bits every time.
     side_by_side: each operation runs on one thread, and several operations at once; full-batch methods are faster so.
+
+    In a process that has computed with TensorFlow already, its threads and GPUs stay as they are.
     """
     import tensorflow as tf
 
+    tf.get_logger().setLevel("ERROR")  # no warning that predictions of many sizes are compiled for each
     threads = choose_threads(requested_threads, cluster)
-    tf.config.threading.set_intra_op_parallelism_threads(1 if side_by_side else threads)
-    tf.config.threading.set_inter_op_parallelism_threads(threads)
     if deterministic:
         tf.config.experimental.enable_op_determinism()
+    try:
+        tf.config.threading.set_inter_op_parallelism_threads(threads)
+        tf.config.threading.set_intra_op_parallelism_threads(1 if side_by_side else threads)
+    except RuntimeError:  # TensorFlow runs; 0 is its default, all cores
+        return tf.config.threading.get_inter_op_parallelism_threads() or len(cores.here().cores)
     gpus = tf.config.list_physical_devices("GPU")
     if gpus:
         tf.config.set_visible_devices(gpus[cluster.local_rank % len(gpus)], "GPU")

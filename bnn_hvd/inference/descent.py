@@ -34,7 +34,7 @@ def descend(
 
     def part(batch: Batch, controls: Controls) -> tuple[list[tf.Tensor], Scalars]:
         gradient, scalars = gradient_of(lambda theta: loss_of(theta, batch, controls), theta)
-        return [gradient, *([scalars.pop(STATISTICS)] if STATISTICS in scalars else [])], scalars
+        return [gradient, *popped_statistics(scalars)], scalars
 
     (gradient, *seen), scalars = over_batch(cluster, batch, controls, part)
     for statistics in seen:
@@ -56,6 +56,11 @@ def gradient_of(
         scalars = loss_of(theta)
     gradient = tape.gradient(scalars["loss"], theta)  # of the members' sum, where there are members
     return gradient, {k: value if k == STATISTICS else tf.reduce_mean(value) for k, value in scalars.items()}
+
+
+def popped_statistics(scalars: Scalars) -> list[tf.Tensor]:
+    """Take the batch statistics out of the scalars of a step; none without batch norms."""
+    return [scalars.pop(STATISTICS)] if STATISTICS in scalars else []
 
 
 def average_in(state: State, statistics: tf.Tensor) -> None:

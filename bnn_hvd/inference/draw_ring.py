@@ -44,6 +44,11 @@ class DrawRing:
 
         tf.cond(due, keep, lambda: tf.constant(True))
 
+    def in_order(self, ring: np.ndarray, step: int) -> np.ndarray:
+        """Return what is kept after `step` trajectories, the oldest first: ring [M, K, ...] -> [M, kept, ...]."""
+        written, kept = int(self.num_written(step)), int(self.num_kept(step))
+        return np.roll(ring, -written % self.rows if written > self.rows else 0, axis=1)[:, :kept]
+
     def pick(self, ring: tf.Variable, now: tf.Tensor, chain_S: tf.Tensor, index_S: tf.Tensor, step: Any) -> tf.Tensor:
         """Return kept draws [S, ...]: entry s is draw index_S[s] of chain chain_S[s], from ring [M, K, ...].
 

@@ -4,6 +4,8 @@ The approximate posterior is the mixture of the members', with equal weights. Wi
 Izmailov 2020).
 """
 
+from typing import Any
+
 import numpy as np
 import tensorflow as tf
 
@@ -56,12 +58,18 @@ class Ensemble(Method):
         each = self._base.num_draws(-(-requested // len(self.members)))
         return each * len(self.members)
 
+    def weights(self, state: State | Picked, draws: Draws) -> dict[str, Any]:
+        """Return the weights of S draws: draw s is of member s mod M."""
+        return self._base.weights(*self._picked(state, draws))
+
     def draw(self, state: State | Picked, draws: Draws) -> Forward:
-        """Return the network with S draws: draw s is of member s mod M."""
+        return self._base.draw(*self._picked(state, draws))
+
+    def _picked(self, state: State | Picked, draws: Draws) -> tuple[Picked, Draws]:
         assert isinstance(state, State)
         count = len(self.members)
         member, index = draws.index % count, draws.index // count
-        return self._base.draw(self._base.picked(state, member, index), Draws(index, draws.seeds))
+        return self._base.picked(state, member, index), Draws(index, draws.seeds)
 
     def signs_of_convergence(self, state: State) -> dict[str, float]:
         """Return those of the members, on average; of single networks also which part of their spread is missing.

@@ -245,9 +245,17 @@ class Hmc(Method):
         local = {"local": at("local_draws", state.slots["local"])} if self.network.local_parameters else {}
         return Picked(at("draws", state.params), local)
 
+    def weights(self, state: State | Picked, draws: Draws) -> dict[str, Any]:
+        """Return the S picked draws, local latents left out."""
+        return self.network.unflatten(tf.convert_to_tensor(state.params))
+
     def draw(self, state: State | Picked, draws: Draws) -> Forward:
         """Return the network with the S picked draws."""
         return self.posterior.forward(tf.convert_to_tensor(state.params), state.slots.get("local"))
+
+    def chains(self, state: State) -> np.ndarray:
+        """Return the kept draws of theta of each chain, in the order of time [M, kept, P]."""
+        return self.ring.in_order(state.slots["draws"].numpy(), int(state.step))
 
     def marginals(self, state: State) -> Marginals:
         """Return mean and standard deviation of the kept draws; of fewer than two, only the chains' mean position."""

@@ -9,8 +9,10 @@ from bnn_hvd.config import TrainConfig, to_flags
 from bnn_hvd.config.flags import shown
 from bnn_hvd.data.description import Description
 from bnn_hvd.errors import UserError
-from bnn_hvd.models.network import Network, build_network
+from bnn_hvd.models.build import build_network
+from bnn_hvd.models.network import NOISE, Network
 from bnn_hvd.run import rundir
+from bnn_hvd.run.own_code import KERAS
 
 INPUTS = ("standardize", "standardize_targets")  # flags that say what the weights are given and what they predict
 POSTERIOR = (*INPUTS, "dataset", "noise_scale", "prior_scale", "kl_weight")  # that define the posterior
@@ -41,6 +43,8 @@ def trained_theta(config: TrainConfig, network: Network, alike: tuple[str, ...])
     """
     source = f"--init_from={config.method.init_from}"
     run = Path(config.method.init_from)
+    if run.suffix == KERAS:
+        return _placed(_of_keras_file(run), network, source)
     there = rundir.read_config(run)
     if there.method.name != "point" or there.method.num_particles:
         particles = f" of {there.method.num_particles} particles" * bool(there.method.num_particles)
@@ -50,15 +54,31 @@ def trained_theta(config: TrainConfig, network: Network, alike: tuple[str, ...])
     _check_alike(config, there, alike, source)
     described = Description.from_dict(rundir.read_data(run))
     trained = build_network(there, described.example_shape, described.target)
-    shapes, wanted = ({p.name: p.shape for p in one.parameters} for one in (trained, network))
+    return _placed(trained.slices_in_shape(rundir.read_checkpoint(run)["params:0"]), network, source)
+
+
+def _of_keras_file(path: Path) -> dict[str, np.ndarray]:
+    """Return the weights of a .keras file by name."""
+    from bnn_hvd.models import keras_model  # Keras takes long to import
+
+    if not path.is_file():
+        raise UserError(f"--init_from={path}: there is no such file; give a .keras file or a run directory")
+    return keras_model.stored_parameters(path)
+
+
+def _placed(named: dict[str, np.ndarray], network: Network, source: str) -> np.ndarray:
+    """Return theta [P] of weights by name; the noise of a likelihood, which no .keras file has, starts at 0."""
+    shapes = {name: value.shape for name, value in named.items()}
+    wanted = {p.name: p.shape for p in network.parameters}
+    if source.endswith(KERAS) and network.num_noise_scales:
+        named, shapes = named | {f"{NOISE}/value": np.zeros(1, np.float32)}, shapes | {f"{NOISE}/value": (1,)}
     if shapes != wanted:
         name = next(name for name in [*wanted, *shapes] if shapes.get(name) != wanted.get(name))
         raise UserError(
             f"{source} has other parameters than this network, as {name}: {_shown(shapes.get(name))} there, "
             f"{_shown(wanted.get(name))} here; give the --architecture of that run, and data of the same shape"
         )
-    named = trained.slices(rundir.read_checkpoint(run)["params:0"])
-    return np.concatenate([named[p.name] for p in network.parameters])
+    return np.concatenate([named[p.name].ravel() for p in network.parameters])
 
 
 def _check_alike(here: TrainConfig, there: TrainConfig, alike: tuple[str, ...], source: str) -> None:

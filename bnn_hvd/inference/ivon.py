@@ -1,7 +1,7 @@
 """Variational online Newton: a Normal per weight at the cost of one gradient (Shen et al. 2024, algorithm 1)."""
 
 import dataclasses
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 import tensorflow as tf
@@ -12,12 +12,12 @@ from bnn_hvd.config.options import OPTIMIZER, MethodOptions, Values
 from bnn_hvd.data.pipeline import Batch
 from bnn_hvd.distributed.cluster import Cluster
 from bnn_hvd.inference.controls import Controls
-from bnn_hvd.inference.descent import gradient_of, over_batch
+from bnn_hvd.inference.descent import average_in, gradient_of, over_batch, popped_statistics, statistics_of
 from bnn_hvd.inference.init_from import initial_theta
 from bnn_hvd.inference.likelihoods import Likelihood
 from bnn_hvd.inference.log_prior import log_prior
 from bnn_hvd.inference.mean_field import LEAST_KL_WEIGHT, effective_size, log_density, mean_of_kernels
-from bnn_hvd.inference.method import Draws, Forward, Marginals, Method, Picked, Scalars, State
+from bnn_hvd.inference.method import Draws, Marginals, Method, Picked, Scalars, State
 from bnn_hvd.models.network import Network
 
 LEAST_RATE = 1e-4  # of the curvature, whose memory grows with training
@@ -28,6 +28,7 @@ class IvonOptions(MethodOptions):
     """Flags of ivon."""
 
     takes = MethodOptions.takes - OPTIMIZER | {"init_from"}
+    takes_batch_norm = True
     # The learning rate is that large because the gradient is divided by the curvature.
     defaults: ClassVar[Values] = {"learning_rate": 0.1, "lr_schedule": "tail"}
 
@@ -62,7 +63,7 @@ class Ivon(Method):
         self.hess_init, self.beta1, self.beta2 = options.ivon_hess_init, options.ivon_beta1, options.ivon_beta2
 
     def init(self, seed: np.ndarray) -> State:
-        state = State(initial_theta(self.config, self.network, seed))
+        state = State(initial_theta(self.config, self.network, seed), network=self.network)
         state.slots |= {
             "momentum": tf.Variable(tf.zeros_like(state.params), name="ivon_momentum"),
             "hess": tf.Variable(tf.fill(state.params.shape, self.hess_init), name="ivon_hess"),
@@ -76,26 +77,28 @@ class Ivon(Method):
 
         def part(batch: Batch, controls: Controls) -> tuple[list[tf.Tensor], dict[str, tf.Tensor]]:
             def loss_of(theta: tf.Tensor) -> dict[str, tf.Tensor]:
-                outputs = self.network.apply(self.network.unflatten(theta), batch.x)
+                weights = self.network.unflatten(theta) | self.network.dropout(controls.seed)
+                outputs, seen = self.network.apply_in_training(weights, batch.x)
                 nll = tf.reduce_mean(self.likelihood.nll(outputs, batch.y), -1)
-                return {"loss": nll, "nll": nll, **self.likelihood.score(outputs, batch.y)}
+                return {"loss": nll, "nll": nll, **self.likelihood.score(outputs, batch.y), **seen}
 
             eps = noise.normals(controls.seed, self.network.num_parameters)
             gradient, scalars = gradient_of(loss_of, _draw_theta(mean, hess, eps, ess, delta))
-            return [gradient, gradient * eps], scalars
+            return [gradient, gradient * eps, *popped_statistics(scalars)], scalars
 
-        (gradient, curvature), scalars = over_batch(self.cluster, batch, controls, part)
+        (gradient, curvature, *seen), scalars = over_batch(self.cluster, batch, controls, part)
+        for statistics in seen:
+            average_in(state, statistics)
         return scalars | self._update(state, gradient, curvature, controls)
 
     def num_reduced(self) -> int:
-        return 2 * self.network.num_parameters  # the gradient, and its product with the noise
+        # The gradient, its product with the noise, and the statistics of batch norms.
+        return 2 * self.network.num_parameters + self.network.initial_statistics.size
 
-    def draw(self, state: State | Picked, draws: Draws) -> Forward:
-        """Return the network with S draws of all weights."""
+    def weights(self, state: State | Picked, draws: Draws) -> dict[str, Any]:
         mean, hess = tf.convert_to_tensor(state.params), tf.convert_to_tensor(state.slots["hess"])
         eps_SP = noise.normals(draws.seeds, self.network.num_parameters)
-        weights = self.network.unflatten(mean + eps_SP * self._sigma(hess))
-        return lambda x: self.network.apply(weights, x)
+        return self.network.unflatten(mean + eps_SP * self._sigma(hess)) | statistics_of(state)
 
     def num_random(self) -> int:
         return self.network.num_parameters

@@ -19,7 +19,7 @@ from bnn_hvd.inference.likelihoods import Likelihood
 from bnn_hvd.inference.log_prior import log_prior
 from bnn_hvd.inference.map_loss import MaximumAPosteriori
 from bnn_hvd.inference.mean_field import log_density
-from bnn_hvd.inference.method import Draws, Forward, Method, Picked, Scalars, State
+from bnn_hvd.inference.method import Draws, Method, Picked, Scalars, State
 from bnn_hvd.models.layers import Inputs
 from bnn_hvd.models.network import Network
 
@@ -65,6 +65,11 @@ class Laplace(Method):
         self.prior_precision = config.schedule.kl_weight / self.prior_scale**2
         self.full = config.method.options_as(LaplaceOptions).laplace_structure == "full"
         self.objective = MaximumAPosteriori(network, likelihood, num_train, self.prior_scale)
+        if not network.ends_in_dense:
+            raise UserError(
+                f"--architecture={config.network.architecture} does not end in a Dense layer with a bias and without "
+                "an activation, and laplace is of that layer: take another --method"
+            )
         self.kernel, self.bias = (f"{network.layers[-1]}/{kind}" for kind in ("kernel", "bias"))
         inputs, self.outputs = next(p.shape for p in network.parameters if p.name == self.kernel)
         self.inputs = inputs + 1
@@ -102,13 +107,13 @@ class Laplace(Method):
     def num_reduced(self) -> int:
         return (self.inputs * self.outputs) ** 2 if self.full else self.inputs**2 + self.outputs**2
 
-    def draw(self, state: State | Picked, draws: Draws) -> Forward:
-        """Return the network with S draws of its last layer."""
+    def weights(self, state: State | Picked, draws: Draws) -> dict[str, Any]:
+        """Return S draws of the last layer; the other weights have no axis S."""
         weights: dict[str, Any] = self.network.unflatten(tf.convert_to_tensor(state.params))
         change, _ = self._changes(state, draws)
         weights[self.kernel] = weights[self.kernel] + change[:, :-1]
         weights[self.bias] = weights[self.bias] + change[:, -1]
-        return lambda x: self.network.apply(weights, x)
+        return weights
 
     def num_random(self) -> int:
         return self.inputs * self.outputs

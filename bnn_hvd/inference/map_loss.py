@@ -1,6 +1,6 @@
 """The maximum a posteriori loss of a network, which several methods share."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 import tensorflow as tf
@@ -12,7 +12,7 @@ from bnn_hvd.inference.log_prior import with_log_prior
 from bnn_hvd.inference.method import Scalars
 from bnn_hvd.models.network import Network
 
-WeightsOf = Callable[[tf.Tensor], Mapping[str, Any]]
+WeightsOf = Callable[[tf.Tensor], dict[str, Any]]
 
 
 class MaximumAPosteriori:
@@ -30,7 +30,8 @@ class MaximumAPosteriori:
         weights_of: from theta to the weights of the forward pass (default: `Network.unflatten`).
         """
         theta, log_prior = with_log_prior(theta, self.prior_scale)
-        outputs, seen = self.network.apply_in_training((weights_of or self.network.unflatten)(theta), batch.x)
+        weights = self.network.dropout(controls.seed) | (weights_of or self.network.unflatten)(theta)
+        outputs, seen = self.network.apply_in_training(weights, batch.x)
         nll = tf.reduce_mean(self.likelihood.nll(outputs, batch.y), -1)
         loss = nll - controls.kl_weight * log_prior / self.num_train
         return {"loss": loss, "nll": nll, **self.likelihood.score(outputs, batch.y), **seen}

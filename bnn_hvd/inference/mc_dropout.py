@@ -11,6 +11,7 @@ from bnn_hvd.config import TrainConfig, flag
 from bnn_hvd.config.options import MethodOptions
 from bnn_hvd.data.pipeline import Batch
 from bnn_hvd.distributed.cluster import Cluster
+from bnn_hvd.errors import UserError
 from bnn_hvd.inference import optimizers
 from bnn_hvd.inference.controls import Controls
 from bnn_hvd.inference.descent import descend
@@ -50,7 +51,12 @@ class MCDropout(Method):
         self.rate = config.method.options_as(MCDropoutOptions).dropout_rate
         self.objective = MaximumAPosteriori(network, likelihood, num_train, config.network.prior_scale)
         self.optimizer = optimizers.make(config.schedule, network.num_noise_scales)
-        self.dropped = network.layers[1:] if self.rate else []
+        self.dropped = network.layers[1:] if self.rate and not network.is_keras else []
+        if network.is_keras and not network.has_dropout:
+            raise UserError(
+                f"--architecture={config.network.architecture} has no Dropout layer, and mc_dropout uses those of the "
+                "model: add some, or take another --method"
+            )
 
     def init(self, seed: np.ndarray) -> State:
         return State(initial_theta(self.config, self.network, seed), self.optimizer)
@@ -65,18 +71,23 @@ class MCDropout(Method):
         return self.network.num_parameters
 
     def num_draws(self, requested: int) -> int:
-        return requested if self.dropped else 1
+        return requested if self.draws_differ else 1
+
+    @property
+    def draws_differ(self) -> bool:
+        return bool(self.dropped or self.network.has_dropout)
+
+    def weights(self, state: State | Picked, draws: Draws) -> dict[str, Any]:
+        """Return the weights, with S draws of the masks on the kernels."""
+        return self._weights(tf.convert_to_tensor(state.params), draws.seeds)
 
     def draw(self, state: State | Picked, draws: Draws) -> Forward:
         """Return the network with S draws of the masks."""
-        theta = tf.convert_to_tensor(state.params)
-        weights = self._weights(theta, draws.seeds)
-        if self.dropped or len(theta.shape) == 2:
-            return lambda x: self.network.apply(weights, x)
-        return lambda x: self.network.apply(weights, x)[None]
+        outputs = super().draw(state, draws)
+        return outputs if self.draws_differ or len(state.params.shape) == 2 else lambda x: outputs(x)[None]
 
     def _weights(self, theta: tf.Tensor, seed: tf.Tensor) -> dict[str, Any]:
-        weights: dict[str, Any] = self.network.unflatten(theta)
+        weights: dict[str, Any] = self.network.unflatten(theta) | self.network.dropout(seed)
         for index, layer in enumerate(self.dropped, start=1):
             kernel = f"{layer}/kernel"
             weights[kernel] = Dropout(weights[kernel], self.rate, seeds.derive(seed, layer=index))

@@ -10,7 +10,7 @@ Legend: P weights of the network, B of them with a scale, M members, S draws, N 
 """
 
 from collections.abc import Callable
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import tensorflow as tf
@@ -97,8 +97,16 @@ class Method(Protocol):
         for local latents.
         """
 
+    def weights(self, state: State | Picked, draws: Draws) -> dict[str, Any]:
+        """Return S posterior draws of the weights by name, as `Network.apply` takes them.
+
+        Each is [S, ...], or [...] where all draws share it.
+        """
+
     def draw(self, state: State | Picked, draws: Draws) -> Forward:
         """Return the network with S posterior draws of its weights."""
+        weights = self.weights(state, draws)
+        return lambda x: self.network.apply(weights, x)
 
     def num_random(self) -> int:
         """Return how many weights have a density q(w); 0 for a method whose draws have none that is computed."""

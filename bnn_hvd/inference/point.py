@@ -1,6 +1,7 @@
 """Point estimate: maximum a posteriori, the baseline of every Bayesian method."""
 
 import dataclasses
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -60,10 +61,10 @@ class Point(Method):
     def num_draws(self, requested: int) -> int:
         return 1  # every draw is the same network
 
+    def weights(self, state: State | Picked, draws: Draws) -> dict[str, Any]:
+        return self.network.unflatten(tf.convert_to_tensor(state.params)) | statistics_of(state)
+
     def draw(self, state: State | Picked, draws: Draws) -> Forward:
         """Return the network: [1, N, O], as all draws are equal; of picked members [S, N, O], one for each draw."""
-        theta = tf.convert_to_tensor(state.params)
-        weights = self.network.unflatten(theta) | statistics_of(state)
-        if len(theta.shape) == 2:
-            return lambda x: self.network.apply(weights, x)
-        return lambda x: self.network.apply(weights, x)[None]
+        outputs = super().draw(state, draws)
+        return outputs if len(state.params.shape) == 2 else lambda x: outputs(x)[None]

@@ -1,6 +1,7 @@
 """Stein variational gradient descent: interacting particles that approximate the posterior (Liu & Wang 2016)."""
 
 import dataclasses
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -14,7 +15,7 @@ from bnn_hvd.inference.controls import Controls
 from bnn_hvd.inference.descent import averaged, gradient_of
 from bnn_hvd.inference.likelihoods import Likelihood
 from bnn_hvd.inference.map_loss import MaximumAPosteriori
-from bnn_hvd.inference.method import Draws, Forward, Marginals, Method, Picked, Scalars, State
+from bnn_hvd.inference.method import Draws, Marginals, Method, Picked, Scalars, State
 from bnn_hvd.inference.optimizers import Optimizer
 from bnn_hvd.models.network import Network
 
@@ -69,10 +70,9 @@ class Svgd(Method):
     def num_draws(self, requested: int) -> int:
         return 1  # of each particle
 
-    def draw(self, state: State | Picked, draws: Draws) -> Forward:
-        """Return the network with the S picked particles."""
-        weights = self.network.unflatten(tf.convert_to_tensor(state.params))
-        return lambda x: self.network.apply(weights, x)
+    def weights(self, state: State | Picked, draws: Draws) -> dict[str, Any]:
+        """Return the S picked particles."""
+        return self.network.unflatten(tf.convert_to_tensor(state.params))
 
     def marginals(self, state: State) -> Marginals:
         """Return the mean of the particles; with two or more, also their standard deviation."""

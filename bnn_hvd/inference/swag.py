@@ -1,6 +1,7 @@
 """SWAG: a Normal fitted to the iterates of gradient descent with a constant step size (Maddox et al. 2019)."""
 
 import dataclasses
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -17,7 +18,7 @@ from bnn_hvd.inference.descent import descend
 from bnn_hvd.inference.init_from import initial_theta
 from bnn_hvd.inference.likelihoods import Likelihood
 from bnn_hvd.inference.map_loss import MaximumAPosteriori
-from bnn_hvd.inference.method import Draws, Forward, Marginals, Method, Picked, Scalars, State
+from bnn_hvd.inference.method import Draws, Marginals, Method, Picked, Scalars, State
 from bnn_hvd.inference.optimizers import Optimizer
 from bnn_hvd.models.network import Network
 
@@ -98,14 +99,13 @@ class Swag(Method):
     def num_reduced(self) -> int:
         return self.network.num_parameters
 
-    def draw(self, state: State | Picked, draws: Draws) -> Forward:
-        """Return the network with S draws: mean + sqrt(variance / 2) z1 + D^T z2 / sqrt(2 (K' - 1))."""
+    def weights(self, state: State | Picked, draws: Draws) -> dict[str, Any]:
+        """Return S draws: mean + sqrt(variance / 2) z1 + D^T z2 / sqrt(2 (K' - 1))."""
         mean, scale, deviations = self._normal(state)
         z1_SP = noise.normals(draws.seeds, self.network.num_parameters)
         z2_SK = noise.normals(seeds.derive(draws.seeds, purpose=LOW_RANK), self.rank)
         low_rank = tf.matmul(z2_SK, deviations) if len(deviations.shape) == 2 else combine(z2_SK, deviations)
-        weights = self.network.unflatten(mean + scale * z1_SP + low_rank)
-        return lambda x: self.network.apply(weights, x)
+        return self.network.unflatten(mean + scale * z1_SP + low_rank)
 
     def marginals(self, state: State) -> Marginals:
         mean, scale, deviations = self._normal(state)
@@ -114,13 +114,15 @@ class Swag(Method):
         return Marginals(mean.numpy(), tf.sqrt(scale**2 + tf.reduce_sum(deviations**2, -2)).numpy())
 
     def signs_of_convergence(self, state: State) -> dict[str, float]:
-        """Return the drift of the collected weights, on average over members: 1 if they are independent.
+        """Return the drift of the collected weights, on average over members: 1 if they are independent; {} before two.
 
         It is |last - mean of those before|^2 / variance, without the biases of independent ones. Of a random walk it is
         2, of weights that move along a line 3.
         """
-        count = float(np.max(state.slots["swag_count"].numpy()))
-        last = state.slots["swag_deviations"].numpy()[..., int(count - 1) % self.rank, :]  # from the mean with itself
+        count = int(np.max(state.slots["swag_count"].numpy()))
+        if count < 2:
+            return {}
+        last = state.slots["swag_deviations"].numpy()[..., (count - 1) % self.rank, :]  # from the mean with itself
         variance = state.slots["swag_variance"].numpy()
         ratio = np.sum(last.astype(np.float64) ** 2, -1) / np.sum(variance.astype(np.float64), -1)
         return {"moments_drift": float(np.mean(ratio))}

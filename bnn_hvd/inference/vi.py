@@ -21,7 +21,7 @@ from bnn_hvd.inference.likelihoods import Likelihood
 from bnn_hvd.inference.log_prior import log_prior
 from bnn_hvd.inference.mean_field import for_each_member, log_density, perturb, variance
 from bnn_hvd.inference.mean_field_step import MeanFieldStep
-from bnn_hvd.inference.method import Draws, Forward, Marginals, Method, Picked, Scalars, State
+from bnn_hvd.inference.method import Draws, Marginals, Method, Picked, Scalars, State
 from bnn_hvd.inference.optimizers import Optimizer
 from bnn_hvd.inference.scale_mixture import ScaleMixture
 from bnn_hvd.models.layers import Flipout, LocalReparam
@@ -101,6 +101,8 @@ class VI(Method):
         self.network, self.likelihood, self.num_train, self.cluster = network, likelihood, num_train, cluster
         options = config.method.options_as(VIOptions)
         self.prior_scale, self.estimator = config.network.prior_scale, options.estimator
+        if network.is_keras and self.estimator == "local_reparam":
+            raise UserError("--estimator=local_reparam is not for Keras models: take flipout or reparam")
         self.mixture = None
         if options.prior == "scale_mixture":
             self.mixture = ScaleMixture(options.prior_wide_weight, self.prior_scale, options.prior_narrow_scale)
@@ -134,6 +136,7 @@ class VI(Method):
         def loss_of(params: tf.Tensor, batch: Batch, controls: Controls) -> dict[str, tf.Tensor]:
             loc, log_scale, deterministic = self._parts(params)
             weights, kl = self._noisy_weights(loc, log_scale, deterministic, prior_mean, controls.seed)
+            weights |= self.network.dropout(controls.seed)
             outputs, seen = self.network.apply_in_training(weights, batch.x)
             nll = tf.reduce_mean(self.likelihood.nll(outputs, batch.y), -1)
             loss = nll + controls.kl_weight * kl / self.num_train
@@ -144,13 +147,12 @@ class VI(Method):
     def num_reduced(self) -> int:
         return self.network.num_parameters + self.network.num_bayesian + self.network.initial_statistics.size
 
-    def draw(self, state: State | Picked, draws: Draws) -> Forward:
-        """Return the network with S draws of the Bayesian weights; the deterministic ones have no axis S."""
+    def weights(self, state: State | Picked, draws: Draws) -> dict[str, Any]:
+        """Return S draws of the Bayesian weights; the deterministic ones have no axis S."""
         loc, log_scale, deterministic = self._parts(tf.convert_to_tensor(state.params))
         eps_SB = noise.normals(draws.seeds, loc.shape[-1])
         weights = self.network.unflatten_bayesian(loc + tf.exp(log_scale) * eps_SB)
-        weights |= deterministic | statistics_of(state)
-        return lambda x: self.network.apply(weights, x)
+        return weights | deterministic | statistics_of(state)
 
     def num_random(self) -> int:
         return self.network.num_bayesian

@@ -7,24 +7,22 @@ Legend: P parameters, B Bayesian ones, L local ones of one example, V batch stat
 """
 
 import dataclasses
-import functools
-import inspect
 from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
-from bnn_hvd import registry
-from bnn_hvd.config import TrainConfig, to_flags
+from bnn_hvd import seeds
 from bnn_hvd.errors import UserError
 from bnn_hvd.models import layers
 from bnn_hvd.noise import Gradient
-from bnn_hvd.targets import Target
 
 CACHE_LINE = 16  # floats
 NOISE = "noise"  # the parameter with the log scales of a Gaussian's noise, one per column of the target
 STATISTICS = "batch statistics"  # key of the running means and variances of batch norms among a network's weights
+DROPOUT = "dropout seed"  # key of the seed [2] or [S, 2] of a Keras model's own Dropout layers among its weights
+DROPOUT_PURPOSE = 1 << 20  # of that seed: above the numbers of the layers and of other purposes
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,7 +53,8 @@ class Parameter:
 
     @property
     def is_kernel(self) -> bool:
-        return self.kind == "kernel"
+        """Whether it multiplies activations; Keras has also recurrent and depthwise kernels, and embeddings."""
+        return self.kind == "embeddings" or self.kind.rpartition("_")[2] == "kernel"
 
     @property
     def is_dense(self) -> bool:
@@ -71,16 +70,23 @@ class Parameter:
 
 
 class Layers:
-    """The layers that a forward function calls by name. `take` returns the weights of a declared parameter."""
+    """The layers that a forward function calls by name. `take` returns the weights of a declared parameter.
+
+    dropout_seed: of a Keras model's own Dropout layers; None: they drop nothing.
+    """
 
     def __init__(
         self, take: Callable[[Parameter], Any], num_outputs: int, example_axes: int,
-        batch_norms: "BatchNorms | None" = None,
+        batch_norms: "BatchNorms | None" = None, dropout_seed: tf.Tensor | None = None,
     ):  # fmt: skip
         self._take = take
-        self.num_outputs = num_outputs
+        self.num_outputs, self.dropout_seed = num_outputs, dropout_seed
         self._example_axes = example_axes
-        self._batch_norms = batch_norms or BatchNorms()
+        self.batch_norms = batch_norms or BatchNorms()
+
+    def parameter(self, parameter: Parameter) -> Any:
+        """Return the weights of a parameter of a layer that is not of this class: a tensor, or another kernel."""
+        return self._take(parameter)
 
     def flatten(self, x: tf.Tensor) -> tf.Tensor:
         """Return the examples of the network's input as vectors: [N, ...] or [S, N, ...] -> [N, D] or [S, N, D]."""
@@ -127,7 +133,7 @@ class Layers:
             return tf.nn.relu(x)
         if normalization == "batch":
             gain, shift = (self._take(Parameter(name, kind, (x.shape[-1],))) for kind in ("gain", "shift"))
-            return tf.nn.relu(layers.normalized(x, *self._batch_norms.statistics(x), gain, shift))
+            return tf.nn.relu(layers.normalized(x, *self.batch_norms.statistics(x), gain, shift))
         gain, shift, threshold = (
             self._take(Parameter(name, kind, (x.shape[-1],))) for kind in ("gain", "shift", "threshold")
         )
@@ -153,16 +159,16 @@ class BatchNorms:
     """
 
     def __init__(self, statistics_V: tf.Tensor | None = None):
-        self._stored, self._used = statistics_V, 0
+        self.stored, self._used = statistics_V, 0
         self.seen: list[tf.Tensor] = []
 
     def statistics(self, x: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """Return mean and variance of each channel of x [N, H, W, C] or [S, N, H, W, C]: [C] or [S, C]."""
-        if self._stored is None:
+        if self.stored is None:
             found = layers.batch_statistics(x)
         else:
             first, size = self._used, x.shape[-1]
-            found = self._stored[..., first : first + size], self._stored[..., first + size : first + 2 * size]
+            found = self.stored[..., first : first + size], self.stored[..., first + size : first + 2 * size]
             self._used += 2 * size
         self.seen += found
         return found
@@ -171,6 +177,8 @@ class BatchNorms:
 class Network:
     """`forward(layers, x) -> outputs [N, O] or [S, N, O]`, for examples of one shape.
 
+    without_channel: whether `apply` is given x with a last axis of 1 that the forward function does not see.
+
     Attributes:
       parameters: in the order of the flat vector: Bayesian ones first, odd sizes last (see `split`).
       layers: names of the layers, in the order of the forward function.
@@ -178,8 +186,14 @@ class Network:
       local_parameters: those of which each example has its own (local latents); they are in none of the above.
       num_parameters, num_bayesian, num_local: P, B and L, counted in numbers.
       num_noise_scales: how many numbers at the end of theta are log scales of a Gaussian's noise.
+      example_shape: of an example, as the forward function sees it.
       initial_statistics: initial means and variances of the batch norms, [V]; they are no parameters.
+      is_keras: whether it is a Keras model, which has Dropout layers of its own (has_dropout) or none.
+      ends_in_dense: whether its outputs are those of its last dense layer.
     """
+
+    is_keras = has_dropout = False
+    ends_in_dense = True
 
     def __init__(
         self,
@@ -188,8 +202,12 @@ class Network:
         num_outputs: int,
         bayesian_layers: str = "hidden",
         bayesian_biases: bool = False,
+        without_channel: bool = False,
     ):
         self.forward, self.num_outputs, self._example_axes = forward, num_outputs, len(example_shape)
+        self.example_shape, self._without_channel = example_shape, without_channel
+        # Initial values by name, for a seed [2]; None: those of `Parameter.initial_scale`.
+        self.start: Callable[[np.ndarray], dict[str, np.ndarray]] | None = None
         all_declared = self._declare(example_shape)
         declared = [p for p in all_declared if not p.is_local]
         self.local_parameters = [p for p in all_declared if p.is_local]
@@ -208,6 +226,11 @@ class Network:
         self.deterministic = [p for p in self.parameters if not p.bayesian]
         self.num_parameters = sum(p.size for p in self.parameters)
         self.num_bayesian = sum(p.size for p in self.bayesian)
+
+    @property
+    def given_shape(self) -> tuple[int, ...]:
+        """The shape of an example as `apply` takes it."""
+        return (*self.example_shape, 1) if self._without_channel else self.example_shape
 
     def _declare(self, example_shape: tuple[int, ...]) -> list[Parameter]:
         """Return the parameters that the forward function declares, from one run on zeros."""
@@ -238,7 +261,12 @@ class Network:
         def take(parameter: Parameter) -> Any:
             return weights[parameter.name]
 
-        return self.forward(Layers(take, self.num_outputs, self._example_axes, batch_norms), x)
+        net = Layers(take, self.num_outputs, self._example_axes, batch_norms, weights.get(DROPOUT))
+        return self.forward(net, tf.squeeze(x, -1) if self._without_channel else x)
+
+    def dropout(self, seed: tf.Tensor) -> dict[str, tf.Tensor]:
+        """Return the seed [2] or [S, 2] of the network's own Dropout layers, as weights; {} without such layers."""
+        return {DROPOUT: seeds.derive(seed, purpose=DROPOUT_PURPOSE)} if self.has_dropout else {}
 
     def unflatten(self, theta: tf.Tensor) -> dict[str, tf.Tensor]:
         """Return all parameters by name, from [P] or [S, P]; each [...] or [S, ...]."""
@@ -275,6 +303,11 @@ class Network:
         ends = np.cumsum([p.size for p in parameters]).tolist()
         return {p.name: slice(end - p.size, end) for p, end in zip(parameters, ends, strict=True) if p.is_kernel}
 
+    def slices_in_shape(self, theta_P: np.ndarray) -> dict[str, np.ndarray]:
+        """Return each parameter, in its shape, from theta [P]."""
+        found = self.slices(theta_P)
+        return {p.name: found[p.name].reshape(p.shape) for p in self.parameters}
+
     def table(self, with_scales: bool) -> str:
         """Return one line per parameter: name, shape, number of weights, and whether it is local.
 
@@ -289,6 +322,10 @@ class Network:
         """Return the initial theta: [P] for a seed [2], [M, P] for seeds [M, 2]."""
         if seed.ndim == 2:
             return tf.stack([self.initial(one) for one in seed])
+        if self.start:
+            named = self.start(seed)
+            parts = [named.get(p.name, np.zeros(p.size)).ravel() for p in self.parameters]  # noise is of no model
+            return tf.constant(np.concatenate(parts), tf.float32)
         scale = np.concatenate([np.full(p.size, p.initial_scale, np.float32) for p in self.parameters])
         return tf.random.stateless_normal([self.num_parameters], seed) * scale
 
@@ -313,27 +350,3 @@ def _named_parts(flat: tf.Tensor, parameters: list[Parameter]) -> dict[str, tf.T
     sizes = [p.size for p in parameters]
     parts = split(flat, sizes) if len(sizes) > 1 else [flat] * len(sizes)
     return {p.name: tf.reshape(part, [*flat.shape[:-1], *p.shape]) for p, part in zip(parameters, parts, strict=True)}
-
-
-def build_network(config: TrainConfig, example_shape: tuple[int, ...], target: Target) -> Network:
-    """Return the network that the flags name, with an output for the target.
-
-    Keyword-only arguments of its function are the flags of the same names.
-    """
-    likelihood = target.likelihood(config.data.likelihood, config.data.noise_scale)
-    function, flags = registry.load(registry.NETWORKS, config.network.architecture), to_flags(config)
-    takes = [p.name for p in inspect.signature(function).parameters.values() if p.kind is p.KEYWORD_ONLY]
-    forward = functools.partial(function, **{name: flags[name] for name in takes})
-    if scales := target.num_noise_scales(likelihood, config.data.noise_scale):
-        forward = functools.partial(_with_noise, forward, scales)
-    return Network(
-        forward, example_shape, target.num_outputs(likelihood, config.data.components), config.network.bayesian_layers,
-        config.network.bayesian_biases,
-    )  # fmt: skip
-
-
-def _with_noise(forward: Callable[[Layers, tf.Tensor], tf.Tensor], scales: int, net: Layers, x: tf.Tensor) -> tf.Tensor:
-    """Append to the outputs the log scales of the noise: learnt parameters, the same for all examples."""
-    outputs = forward(net, x)
-    noise = net.free(NOISE, scales)[..., None, :]
-    return tf.concat([outputs, tf.broadcast_to(noise, [*outputs.shape[:-2], tf.shape(outputs)[-2], scales])], -1)

@@ -12,6 +12,7 @@ from typing import NamedTuple
 import matplotlib
 from matplotlib.figure import Figure
 
+from bnn_hvd import registry
 from bnn_hvd.config import PlotConfig
 from bnn_hvd.errors import UserError
 from bnn_hvd.plots import calibration, chains, columns, predictive, recommendations, regression, style, training
@@ -59,7 +60,7 @@ def main(config: PlotConfig) -> int:
     Raises:
       UserError: --run is no run directory, has nothing to plot, has a damaged file, or can't be written to.
     """
-    run = find_prediction(config) if config.prediction else Path(config.run)
+    run = find_prediction(Path(config.run), config.prediction) if config.prediction else Path(config.run)
     check_run(run)
     records.make_writable("the folder of the figures", run / records.PLOTS)
     figures = {name: row for name, row in FIGURES.items() if row.written_by == "predict" or not config.prediction}
@@ -80,20 +81,34 @@ def main(config: PlotConfig) -> int:
     return 0
 
 
-def find_prediction(config: PlotConfig) -> Path:
+def draw(run: Path, name: str) -> Figure:
+    """Return one figure of a run, or of the folder of a prediction.
+
+    Raises:
+      UserError: no figure has this name, or the run has not what it draws.
+    """
+    row = FIGURES[registry.known(FIGURES, name, "figure")]
+    check_run(run)
+    if not has_content(run / row.source):
+        raise UserError(f"{run} has no {row.source}: `{row.written_by}` writes it")
+    if row.needs and not has_array(run / row.source, row.needs):
+        raise UserError(f"the figure {name} needs {row.needs}, which {run / row.source} has not: take another figure")
+    with matplotlib.rc_context(style.RC):
+        return row.draw(run)
+
+
+def find_prediction(run: Path, prediction: str) -> Path:
     """Return the folder of --prediction: a path, or a name in `predictions` of the run.
 
     Raises:
       UserError: it has no prediction.
     """
-    inside = Path(config.run) / records.PREDICTIONS
-    for folder in (inside / config.prediction, Path(config.prediction)):
+    inside = run / records.PREDICTIONS
+    for folder in (inside / prediction, Path(prediction)):
         if has_content(folder / records.PREDICTIVE):
             return folder
     known = ", ".join(sorted(path.name for path in inside.glob("*"))) or "none"
-    raise UserError(
-        f"--prediction={config.prediction} is no folder with a {records.PREDICTIVE}: those of {config.run} are {known}"
-    )
+    raise UserError(f"--prediction={prediction} is no folder with a {records.PREDICTIVE}: those of {run} are {known}")
 
 
 def check_run(run: Path) -> None:

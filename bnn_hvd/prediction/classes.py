@@ -33,6 +33,8 @@ def predict(predictor: Predictor, arrays: Arrays, config: PredictConfig) -> Resu
         "draws_SKC": predictor.predict_each_draw(arrays.x_test[index_K], config.num_draws),
         "class_names": np.array(arrays.class_names),
     }  # fmt: skip
+    if config.keep_draws == "all":
+        chosen["draws_SNC"] = predictor.predict_each_draw(arrays.x_test, config.num_draws)
     report = measures(found, arrays.y_test)
     if labelled_N.any():
         chosen["labels_N"] = arrays.y_test

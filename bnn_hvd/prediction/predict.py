@@ -3,7 +3,7 @@
 import shlex
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, NamedTuple
 
 from bnn_hvd import seeds
 from bnn_hvd.config import PredictConfig, TrainConfig
@@ -15,7 +15,8 @@ from bnn_hvd.distributed.cluster import Cluster, Solo
 from bnn_hvd.errors import UserError
 from bnn_hvd.inference.build import build_method
 from bnn_hvd.metrics import pareto
-from bnn_hvd.models.network import build_network
+from bnn_hvd.models import own as own_network
+from bnn_hvd.models.build import build_network
 from bnn_hvd.prediction import classes, ratings, reals, rows, vectors
 from bnn_hvd.prediction.other_data import load_like
 from bnn_hvd.prediction.place import Origin, choose_folder
@@ -33,8 +34,27 @@ KINDS: dict[type[Target], ModuleType] = {
 }  # fmt: skip
 
 
+class Predicted(NamedTuple):
+    """What `predict` wrote: the content of uncertainty.json, and the lines that the command line prints."""
+
+    report: dict[str, Any]
+    lines: list[str]
+
+
 def main(config: PredictConfig) -> int:
     """Predict the test part of a run's data, or of other data; return the exit code."""
+    lines = predict(config).lines
+    if lines:
+        print(*lines, sep="\n")
+    return 0
+
+
+def predict(config: PredictConfig) -> Predicted:
+    """Predict the test part of a run's data, or of other data, and write it; the lines are those of rank 0.
+
+    Raises:
+      UserError: the data do not fit the run, a flag does not fit its kind of target, or the folder can't be written.
+    """
     run = Path(config.run)
     trained, known = rundir.read_config(run), read_description(run)
     check_kind(config, known.target)
@@ -78,13 +98,13 @@ def main(config: PredictConfig) -> int:
             "data_dir": config.ood_data_dir, "fingerprint": Fingerprint.of(ood).test, "num_examples": len(ood.x_test)
         }  # fmt: skip
         found |= ood_found
+    lines: list[str] = []
     if ranks.is_root:
         write(folder, found | origin.arrays(), report, recommended)
         lines = [*kind.text(report), *check_lines(report), *reference_lines(report), *why_not_converged(run)]
-        for line in "\n".join([*lines, *closing_lines(config.run, folder, origin)]).splitlines():
-            print(line)
+        lines += closing_lines(config.run, folder, origin)
     ranks.barrier()
-    return 0
+    return Predicted(report, lines)
 
 
 def closing_lines(run: str, folder: Path, origin: Origin) -> list[str]:
@@ -140,8 +160,9 @@ def check_kind(config: PredictConfig, target: Target) -> None:
         )
     if config.users and not isinstance(target, ImplicitRatings):
         raise UserError(f"--users={config.users} is for runs on ratings, but this run is on other data: leave it out")
-    if isinstance(target, ImplicitRatings) and (config.mode != "mean" or config.quantiles or config.ood_data_dir):
-        raise UserError("--mode, --quantiles and --ood_data_dir do not apply to ratings: leave them out")
+    others = (config.mode != "mean", config.quantiles, config.ood_data_dir, config.keep_draws != "chosen")
+    if isinstance(target, ImplicitRatings) and any(others):
+        raise UserError("--mode, --quantiles, --keep_draws and --ood_data_dir do not apply to ratings: leave them out")
 
 
 def restore(trained: TrainConfig, known: Description, ranks: Cluster) -> Predictor:
@@ -154,6 +175,7 @@ def restore_from(stored: Arrays, trained: TrainConfig, known: Description, ranks
     if trained.method.num_particles:
         trained = trained.replace(num_particles=checkpoint.num_particles(stored))
     trained = trained.replace(init_from="")  # that run may be gone, and the checkpoint has all weights
+    own_network.say_change(trained, ranks.is_root)
     network = build_network(trained, known.example_shape, known.target)
     method = build_method(trained, network, known.target, known.num_train, Solo())  # every rank has the gathered state
     state = method.init(seeds.seed(trained.run.seed, "init"))

@@ -6,6 +6,7 @@ so the result is the same on any number of ranks.
 Legend: S draws, N examples, C classes, I items, O outputs of the network.
 """
 
+import copy
 import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -23,6 +24,8 @@ from bnn_hvd.inference.method import Draws, Method, State
 from bnn_hvd.metrics import classification, normal_mixtures, ratings, regression
 from bnn_hvd.metrics.normal_mixtures import Mixtures
 from bnn_hvd.metrics.regression import Mixture
+from bnn_hvd.models.layers import Dropout
+from bnn_hvd.models.network import STATISTICS
 from bnn_hvd.targets import Classes, ImplicitRatings, RealValues, RealVectors, Target
 
 
@@ -140,6 +143,41 @@ class Predictor:
 
         return self.reduce_draws(x, num_draws, in_units, axis=0)
 
+    def mixture(self, x: Inputs, num_draws: int) -> Mixture:
+        """Return the mixtures of all examples, [S, N] each, in the units of the target, on every rank."""
+
+        def parts(draws: Mixture, _: slice) -> Found:
+            return draws._asdict()
+
+        return Mixture(**self.reduce_mixtures(x, num_draws, parts))
+
+    def with_seed(self, seed: int) -> "Predictor":
+        """Return this predictor for the draws of another seed; what was compiled is shared."""
+        other = copy.copy(self)
+        other.seed = seed
+        return other
+
+    def weights(self, num_draws: int) -> dict[str, np.ndarray]:
+        """Return the draws' weights by the name of the parameter, each [S, ...]; those of batch norms, too."""
+        draws = self.all_draws(num_draws)
+        network, found = self.method.network, self.method.weights(self.state, draws)
+        plain = {name: value.kernel if isinstance(value, Dropout) else value for name, value in found.items()}
+        shapes = {p.name: p.shape for p in network.parameters} | {STATISTICS: network.initial_statistics.shape}
+        shared = {name: shape for name, shape in shapes.items() if name in plain}
+        return {
+            name: np.broadcast_to(plain[name].numpy(), (len(draws.seeds), *shape)).copy()
+            for name, shape in shared.items()
+        }
+
+    def all_draws(self, num_draws: int) -> Draws:
+        """Return `num_draws` draws at once, or as many as the method has."""
+        num_draws = self.method.num_draws(num_draws)
+        return Draws(tf.range(num_draws), tf.constant(self._seeds(range(num_draws))))
+
+    def _seeds(self, draws: range) -> np.ndarray:
+        """Return the seeds of some draws [S, 2]."""
+        return np.stack([seeds.seed(self.seed, "draw", draw) for draw in draws])
+
     def _mixture(self, draws_SNO: np.ndarray) -> Mixture:
         mean_SN, scale_SN = np.moveaxis(draws_SNO.astype(np.float64), -1, 0)
         units = self.target
@@ -180,7 +218,7 @@ class Predictor:
         return [
             Draws(
                 tf.range(first, end := min(first + self.size.draws, num_draws)),
-                tf.constant(np.stack([seeds.seed(self.seed, "draw", draw) for draw in range(first, end)])),
+                tf.constant(self._seeds(range(first, end))),
             )
             for first in range(0, num_draws, self.size.draws)
         ]

@@ -40,6 +40,9 @@ def predict(predictor: Predictor, arrays: Arrays, config: PredictConfig) -> Resu
     found = predictor.reduce_mixtures(arrays.x_test, config.num_draws, reduce) | {"y_N": arrays.y_test}
     found, report = score(found, arrays.y_test)
     report |= {f"{part}_std": float(np.sqrt(np.mean(found[f"{part}_std_N"] ** 2))) for part in PARTS}
+    if config.keep_draws == "all":
+        draws = predictor.mixture(arrays.x_test, config.num_draws)
+        found |= {"draws_mean_SN": draws.mean_SN, "draws_scale_SN": draws.scale_SN}
     return found | wanted.labels() | curve(predictor, arrays, config), report
 
 

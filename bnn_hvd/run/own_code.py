@@ -20,10 +20,12 @@ from typing import Any
 from bnn_hvd.errors import UserError
 from bnn_hvd.run import records
 
+KERAS = ".keras"
+
 
 @dataclasses.dataclass(frozen=True)
 class OwnCode:
-    """A function of the user's own.
+    """A function of the user's own, or a Keras model in FILE.keras.
 
     flag: that names it, without the hyphens. value: of the flag. copy: the place of the copy in the run directory.
     """
@@ -38,10 +40,10 @@ class OwnCode:
         Raises:
           UserError: there is no such file or module.
         """
-        if self._place.endswith(".py"):
+        if self._place.endswith((".py", KERAS)):
             path = Path(self._place).expanduser().absolute()
             if not path.is_file():
-                raise self.error(f"there is no file {path}: give FILE.py:FUNCTION or MODULE:FUNCTION")
+                raise self.error(f"there is no file {path}: correct the path, or give MODULE:FUNCTION")
             return path
         try:
             spec = importlib.util.find_spec(self._place)
@@ -61,11 +63,14 @@ class OwnCode:
         """Return the SHA-256 of `file`."""
         return _checksum(self.file())
 
-    def keep_copy(self) -> None:
-        """Copy the file into the run directory, with a .json of where it was and its checksum, unless it is there."""
+    def keep_copy(self, source: Path | None = None) -> None:
+        """Copy the file, or `source`, into the run directory, with a .json of where it was and its checksum.
+
+        A copy that is there stays.
+        """
         if self.copy.is_file():
             return
-        source = self.original()
+        source = source or self.original()
         with records.atomic(self.copy) as temporary:
             shutil.copyfile(source, temporary)
         records.write_json(self.copy.with_suffix(".json"), {"source": str(source), "sha256": _checksum(self.copy)})
@@ -117,7 +122,7 @@ class OwnCode:
 
     @property
     def _place(self) -> str:
-        return self.value.rpartition(":")[0]
+        return self.value if self.value.endswith(KERAS) else self.value.rpartition(":")[0]
 
     def _parsed(self, arguments: str) -> dict[str, Any]:
         """Return the values in `depth=3,width=64`: Python literals, and words without quotes as text."""

@@ -25,6 +25,7 @@ METRICS = "metrics.jsonl"  # one line per logged step or evaluation
 TIMINGS = "timings.jsonl"  # one line per call of the training loop, evaluation or checkpoint
 CHECKSUMS = "checksums.jsonl"  # of the gradient and the weights, one line per step
 SUMMARY = "summary.json"  # the result: status, sizes, times, test metrics
+NETWORK = "network"  # .py or .keras: the copy of a network of the user's own, and .json: where it was, its checksum
 CHECKPOINTS = "checkpoints"
 POSTERIOR = "posterior"  # histograms of loc and scale per layer, one file per evaluation
 TENSORBOARD = "tensorboard"

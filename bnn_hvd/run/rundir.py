@@ -109,9 +109,12 @@ def with_full_paths(train_config: TrainConfig) -> TrainConfig:
     """Return the same with full paths, which mean the same in every folder."""
     values = config.to_flags(train_config)
     full = {name: str(Path(values[name]).expanduser().absolute()) for name in PATHS if values.get(name)}
-    place, colon, function = values["dataset"].rpartition(":")
-    if place.endswith(".py"):
-        full["dataset"] = f"{Path(place).expanduser().absolute()}{colon}{function}"
+    for name in ("architecture", "dataset"):
+        place, colon, function = values[name].rpartition(":")
+        if function.endswith(".keras"):
+            place, colon, function = function, "", ""
+        if place.endswith((".py", ".keras")):
+            full[name] = f"{Path(place).expanduser().absolute()}{colon}{function}"
     return train_config.replace(**full)
 
 

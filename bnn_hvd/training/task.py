@@ -20,7 +20,7 @@ from bnn_hvd.inference import checksums
 from bnn_hvd.inference.build import build_method
 from bnn_hvd.inference.checksums import Step
 from bnn_hvd.inference.method import Method, State
-from bnn_hvd.models.network import build_network
+from bnn_hvd.models.build import build_network
 from bnn_hvd.run import rundir
 from bnn_hvd.training.plan import Plan
 from bnn_hvd.training.population import Population

@@ -19,6 +19,7 @@ from bnn_hvd.inference import checksums
 from bnn_hvd.inference.compression import COMPRESSIONS
 from bnn_hvd.inference.hmc import Hmc
 from bnn_hvd.metrics.convergence import Verdict
+from bnn_hvd.models import own as own_network
 from bnn_hvd.prediction.predictor import Predictor
 from bnn_hvd.run import checkpoint, lock, provenance, records, rundir
 from bnn_hvd.run.checkpoint import Progress
@@ -92,8 +93,9 @@ def connect(config: TrainConfig) -> tuple[Cluster, int]:
     same_flags = all(other == flags for _, other in views)
     rundir.check_views(config.folder, [view for view, _ in views], same_flags)
     facts = provenance.fingerprint(flags)
-    if code := own.code_of(config):
-        facts |= {"file of the data set": code.checksum()}
+    for what, code in (("data set", own.code_of(config)), ("network", own_network.code_of(config))):
+        if code:
+            facts |= {f"file of the {what}": code.checksum()}
     cluster.check_agreement(ranks, facts, socket.gethostname())
     return ranks, threads
 
@@ -101,6 +103,7 @@ def connect(config: TrainConfig) -> tuple[Cluster, int]:
 def open_task(config: TrainConfig, ranks: Cluster, threads: int) -> Task:
     """Return what this rank trains. All that a command can be refused for is checked here, and nothing is written."""
     cluster.on_root(ranks, lambda: rundir.check_same_run(config))
+    own_network.say_change(config, ranks.is_root)
     return prepare(config, load(config, ranks), ranks, threads)
 
 
@@ -288,8 +291,9 @@ def write_start(task: Task, hosts: list[str]) -> None:
     session = provenance.session(hosts, ranks.size, task.threads)
     if ranks.is_root:
         records.make_run_directory(config.folder)
-        if code := own.code_of(config):
-            code.keep_copy()
+        for code in (own.code_of(config), own_network.code_of(config)):
+            if code:
+                code.keep_copy()
         rundir.describe(config, task.description.to_dict())
         path = config.folder / records.PROVENANCE
         records.write_json(path, [*(records.read_json(path) if path.exists() else []), session])

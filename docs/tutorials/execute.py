@@ -1,10 +1,12 @@
 """Execute notebooks: `python docs/tutorials/execute.py [--store] [NOTEBOOK ...]` (default: all of this folder).
 
 Cells run as plain Python, so that neither the tests nor a cluster need Jupyter: no magics, no `!command`. What they
-print and the figures that they leave open are their outputs; --store writes them into the notebook.
+print, the figures that they leave open, and a figure that is the value of their last line are their outputs; --store
+writes them into the notebook.
 """
 
 import argparse
+import ast
 import base64
 import contextlib
 import io
@@ -17,6 +19,7 @@ import matplotlib
 
 matplotlib.use("agg")
 import matplotlib.pyplot as plt
+from matplotlib.figure import Figure
 
 FOLDER = Path(__file__).parent
 DPI = 80
@@ -46,10 +49,14 @@ def execute(notebook: dict[str, Any]) -> dict[str, Any]:
 
 def outputs(source: str, where: str, names: dict[str, Any]) -> list[dict[str, Any]]:
     """Run one cell; return what it printed, and its figures."""
-    printed = io.StringIO()
+    printed, last = io.StringIO(), None
+    tree = ast.parse(source, where)
+    ending = tree.body.pop() if tree.body and isinstance(tree.body[-1], ast.Expr) else None
     try:
         with contextlib.redirect_stdout(printed):
-            exec(compile(source, where, "exec"), names)
+            exec(compile(tree, where, "exec"), names)
+            if isinstance(ending, ast.Expr):
+                last = eval(compile(ast.Expression(ending.value), where, "eval"), names)
     except Exception as error:
         error.add_note(f"{where} had printed:\n{printed.getvalue()}")
         raise
@@ -57,9 +64,10 @@ def outputs(source: str, where: str, names: dict[str, Any]) -> list[dict[str, An
     if printed.getvalue():
         text = printed.getvalue().splitlines(keepends=True)
         found.append({"output_type": "stream", "name": "stdout", "text": text})
-    for number in plt.get_fignums():
+    figures = [plt.figure(number) for number in plt.get_fignums()]
+    for figure in [*figures, *([last] if isinstance(last, Figure) and last not in figures else [])]:
         buffer = io.BytesIO()
-        plt.figure(number).savefig(buffer, format="png", dpi=DPI)
+        figure.savefig(buffer, format="png", dpi=DPI)
         png = base64.b64encode(buffer.getvalue()).decode()
         found.append({"output_type": "display_data", "metadata": {}, "data": {"image/png": png}})
     plt.close("all")

@@ -24,7 +24,7 @@ from bnn_hvd.distributed.cluster import Solo
 from bnn_hvd.inference import checksums
 from bnn_hvd.inference.build import build_method
 from bnn_hvd.inference.controls import Controls
-from bnn_hvd.models.network import build_network
+from bnn_hvd.models.build import build_network
 from bnn_hvd.run.checkpoint import Progress
 from bnn_hvd.targets import Classes
 from bnn_hvd.training.plan import Plan

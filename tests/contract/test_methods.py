@@ -18,7 +18,7 @@ from bnn_hvd.distributed.cluster import Solo
 from bnn_hvd.inference.build import build_method
 from bnn_hvd.inference.controls import Controls
 from bnn_hvd.inference.vi import ESTIMATORS
-from bnn_hvd.models.network import build_network
+from bnn_hvd.models.build import build_network
 from bnn_hvd.run import checkpoint
 from bnn_hvd.run.checkpoint import Progress
 from bnn_hvd.targets import Classes

@@ -80,7 +80,7 @@ def test_a_function_that_does_not_fit_is_a_users_mistake(file, function, args, s
 
 
 def test_a_file_that_is_not_there_or_is_broken_is_named(file):
-    with pytest.raises(UserError, match=r"there is no file .*none.py: give FILE.py:FUNCTION"):
+    with pytest.raises(UserError, match=r"there is no file .*none\.py: correct the path, or give MODULE:FUNCTION"):
         sources.load_configured(configured(file.with_name("none.py")))
     with pytest.raises(UserError, match=r"Python finds no module 'no.such.module'"):
         sources.load_configured(resolve(dataset="no.such.module:load"))

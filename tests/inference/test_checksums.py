@@ -8,7 +8,7 @@ from bnn_hvd.config import resolve
 from bnn_hvd.errors import UserError
 from bnn_hvd.inference import checksums, parameter_index
 from bnn_hvd.inference.build import build_method
-from bnn_hvd.models.network import build_network
+from bnn_hvd.models.build import build_network
 from bnn_hvd.targets import Classes
 
 

@@ -12,7 +12,7 @@ from bnn_hvd.distributed.cluster import Solo
 from bnn_hvd.inference.build import build_method
 from bnn_hvd.inference.controls import Controls
 from bnn_hvd.inference.vi import ESTIMATORS
-from bnn_hvd.models.network import build_network
+from bnn_hvd.models.build import build_network
 from bnn_hvd.targets import Classes
 
 RANDOM = np.random.default_rng(1)

@@ -20,7 +20,7 @@ from bnn_hvd.inference.controls import Controls
 from bnn_hvd.inference.draw_ring import spread
 from bnn_hvd.inference.likelihoods import Bernoulli
 from bnn_hvd.inference.method import Draws
-from bnn_hvd.models.network import build_network
+from bnn_hvd.models.build import build_network
 from bnn_hvd.targets import ImplicitRatings
 
 CHAINS, USERS, ITEMS, FACTORS = 2, 11, 7, 3

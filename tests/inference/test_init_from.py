@@ -11,7 +11,7 @@ from bnn_hvd.distributed.cluster import Solo
 from bnn_hvd.errors import UserError
 from bnn_hvd.inference.build import build_method
 from bnn_hvd.inference.vi import VIOptions
-from bnn_hvd.models.network import build_network
+from bnn_hvd.models.build import build_network
 from bnn_hvd.targets import Classes, RealValues
 
 METHODS = CHOICES["method"]

@@ -18,7 +18,8 @@ from bnn_hvd.errors import UserError
 from bnn_hvd.inference.controls import Controls
 from bnn_hvd.inference.laplace import Laplace, output_hessian
 from bnn_hvd.inference.likelihoods import Categorical, Gaussian
-from bnn_hvd.models.network import Network, build_network
+from bnn_hvd.models.build import build_network
+from bnn_hvd.models.network import Network
 from bnn_hvd.targets import RealValues
 
 RANDOM = np.random.default_rng(0)

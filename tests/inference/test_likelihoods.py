@@ -12,7 +12,7 @@ from bnn_hvd.inference import likelihoods
 from bnn_hvd.inference.laplace import output_hessian
 from bnn_hvd.inference.likelihoods import Bernoulli, Categorical, Gaussian
 from bnn_hvd.metrics import normal_mixtures
-from bnn_hvd.models.network import build_network
+from bnn_hvd.models.build import build_network
 from bnn_hvd.targets import Classes, ImplicitRatings, RealValues, RealVectors
 
 RANDOM = np.random.default_rng(0)

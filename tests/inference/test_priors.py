@@ -14,7 +14,7 @@ from bnn_hvd.errors import UserError
 from bnn_hvd.inference.build import build_method
 from bnn_hvd.inference.controls import Controls
 from bnn_hvd.inference.scale_mixture import ScaleMixture
-from bnn_hvd.models.network import build_network
+from bnn_hvd.models.build import build_network
 from bnn_hvd.run import checkpoint
 from bnn_hvd.targets import Classes
 

@@ -15,7 +15,8 @@ from bnn_hvd.inference.controls import Controls
 from bnn_hvd.inference.likelihoods import Categorical
 from bnn_hvd.inference.method import State
 from bnn_hvd.inference.swag import Swag, collection
-from bnn_hvd.models.network import Network, build_network
+from bnn_hvd.models.build import build_network
+from bnn_hvd.models.network import Network
 from bnn_hvd.targets import Classes
 
 RANDOM = np.random.default_rng(0)
@@ -149,4 +150,5 @@ def drift_of(iterates_NP: np.ndarray) -> float:
     for theta in iterates_NP:
         state.params.assign(theta)
         method._collect(state)
+        assert ("moments_drift" in method.signs_of_convergence(state)) == (state.slots["swag_count"] >= 2)
     return method.signs_of_convergence(state)["moments_drift"]

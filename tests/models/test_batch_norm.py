@@ -12,7 +12,8 @@ from bnn_hvd.inference.build import build_method
 from bnn_hvd.inference.controls import Controls
 from bnn_hvd.inference.method import Draws
 from bnn_hvd.models import layers
-from bnn_hvd.models.network import STATISTICS, Layers, Network, build_network
+from bnn_hvd.models.build import build_network
+from bnn_hvd.models.network import STATISTICS, Layers, Network
 from bnn_hvd.targets import Classes
 
 rng = np.random.default_rng(0)
@@ -114,7 +115,7 @@ def test_networks_have_it_by_the_flag():
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
-        ({"method": "ivon"}, "--normalization=batch is for point, vi, ensemble, not for ivon"),
+        ({"method": "swag"}, "--normalization=batch is for point, vi, ensemble, ivon, not for swag"),
         ({"method": "svgd"}, "not for svgd"),
         ({"method": "vi", "compression": "fp16"}, "--compression=fp16 would overflow"),
     ],

@@ -11,13 +11,15 @@ from bnn_hvd.config import compose
 from bnn_hvd.config.choices import CHOICES
 from bnn_hvd.config.train import train_flags
 from bnn_hvd.errors import UserError
-from bnn_hvd.models.network import Network, Parameter, build_network
+from bnn_hvd.models.build import build_network
+from bnn_hvd.models.network import Network, Parameter
 from bnn_hvd.targets import Classes
 
 MNIST, CIFAR, DIGITS = (28, 28, 1), (32, 32, 3), (8, 8, 1)
 BIAS = 1
 # The others have local latents, and tests of their own: tests/inference/test_factorisation.py.
-WHOLE = [name for name in registry.NETWORKS if name not in CHOICES["network"].names_with("local_latents")]
+BUILT_IN = [name for name in registry.NETWORKS if name != registry.OWN]  # those of the user: tests/models/test_own.py
+WHOLE = [name for name in BUILT_IN if name not in CHOICES["network"].names_with("local_latents")]
 
 
 def dense(inputs: int, outputs: int) -> int:
@@ -176,7 +178,7 @@ def test_the_gradient_of_a_parameter_that_is_not_used_is_zero():
         np.testing.assert_array_equal(part, np.full(part.shape, float(name == "logits/bias")))
 
 
-@pytest.mark.parametrize("name", registry.NETWORKS)
+@pytest.mark.parametrize("name", BUILT_IN)
 def test_initial_weights_have_glorots_variance_and_biases_are_zero(name):
     """N(0, 2 / (fan_in + fan_out)) (Glorot & Bengio 2010); false-fail rate 2e-9 (6 standard errors) a kernel.
 

@@ -8,7 +8,7 @@ from bnn_hvd.config import resolve
 from bnn_hvd.inference.build import build_method
 from bnn_hvd.inference.method import Draws
 from bnn_hvd.models import layers
-from bnn_hvd.models.network import build_network
+from bnn_hvd.models.build import build_network
 from bnn_hvd.targets import Classes
 
 rng = np.random.default_rng(0)

@@ -12,7 +12,7 @@ from bnn_hvd.distributed.cluster import Solo
 from bnn_hvd.errors import UserError
 from bnn_hvd.inference.build import build_method
 from bnn_hvd.metrics import pareto
-from bnn_hvd.models.network import build_network
+from bnn_hvd.models.build import build_network
 from bnn_hvd.prediction import posterior_check
 from bnn_hvd.prediction.posterior_check import PosteriorCheck, check_lines
 from bnn_hvd.prediction.predict import check_kind

@@ -11,7 +11,7 @@ from bnn_hvd.data import standardize
 from bnn_hvd.distributed.cluster import Solo
 from bnn_hvd.inference.build import build_method
 from bnn_hvd.metrics import regression
-from bnn_hvd.models.network import build_network
+from bnn_hvd.models.build import build_network
 from bnn_hvd.prediction import predictor
 from bnn_hvd.prediction.predictor import Predictor
 from bnn_hvd.targets import RealValues

@@ -11,6 +11,7 @@ from bnn_hvd.data.arrays import Arrays
 from bnn_hvd.distributed import cluster, machine
 from bnn_hvd.errors import UserError
 from bnn_hvd.inference import parameter_index
+from bnn_hvd.models import own
 from bnn_hvd.plots import pruning as figures
 from bnn_hvd.plots import style
 from bnn_hvd.prediction import predict
@@ -107,6 +108,9 @@ def write_run(config: PruneConfig, trained: TrainConfig, pruner: Pruner) -> None
     pruned_P = pruner.mask(criterion, config.write_fraction)
     arrays[PARAMS] = pruner.params(pruned_P)
     records.make_run_directory(run)
+    code, copied = own.code_of(trained), own.code_of(trained.replace(run=str(run)))
+    if code and copied:
+        copied.keep_copy(code.file())
     rundir.describe(trained.replace(run=str(run)), rundir.read_data(Path(config.run)))
     progress = checkpoint.read_progress(arrays)
     stored = {name: value for name, value in arrays.items() if not checkpoint.is_progress(name)}

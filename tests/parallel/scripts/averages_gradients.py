@@ -22,7 +22,7 @@ from bnn_hvd.distributed import cluster, machine
 from bnn_hvd.distributed.cluster import Cluster, Solo
 from bnn_hvd.inference.build import build_method
 from bnn_hvd.inference.controls import Controls
-from bnn_hvd.models.network import build_network
+from bnn_hvd.models.build import build_network
 from bnn_hvd.targets import Classes
 
 PER_RANK, FEATURES, CLASSES, NUM_TRAIN = 8, 12, 3, 1000

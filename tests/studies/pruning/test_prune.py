@@ -8,7 +8,7 @@ import running
 
 from bnn_hvd.config import resolve
 from bnn_hvd.inference import parameter_index
-from bnn_hvd.models.network import build_network
+from bnn_hvd.models.build import build_network
 from bnn_hvd.run import records, rundir
 from bnn_hvd.targets import Classes
 

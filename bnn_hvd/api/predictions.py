@@ -1,0 +1,94 @@
+"""The predictive distribution of some examples. What needs all draws at once is computed when it is asked for.
+
+Legend: S draws, N examples, C classes, Q quantiles.
+"""
+
+import functools
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from bnn_hvd.data.description import Description
+from bnn_hvd.errors import UserError
+from bnn_hvd.metrics import regression
+
+if TYPE_CHECKING:
+    from bnn_hvd.prediction.predictor import Predictor
+
+
+class ClassPrediction:
+    """The predictive distribution of N examples over C classes.
+
+    Attributes:
+      mean: class probabilities, averaged over the draws [N, C], float32.
+      total, aleatoric, epistemic: uncertainty of each example in nats [N]: entropy of the mean, mean entropy of the
+        draws (noise in the data), and their difference (disagreement of the draws: what the network does not know).
+      class_names: of the C classes, in the order of the axis C.
+      num_draws: S.
+    """
+
+    def __init__(self, predictor: "Predictor", x: np.ndarray, num_draws: int, known: Description):
+        from bnn_hvd.prediction import classes
+
+        self._predictor, self._x, self.class_names = predictor, x, known.class_names
+        self.num_draws = predictor.method.num_draws(num_draws)
+        found = classes.distribution(predictor.predict(x, num_draws), self.num_draws == 1)
+        self.mean: np.ndarray = found["probs_NC"]
+        self.total: np.ndarray = found["predictive_entropy_N"]
+        self.aleatoric: np.ndarray = found["expected_entropy_N"]
+        self.epistemic: np.ndarray = found["mutual_information_N"]
+
+    @property
+    def labels(self) -> np.ndarray:
+        """The most probable class of each example [N]: its name, or its number where the names are the numbers."""
+        index_N = self.mean.argmax(-1)
+        numbered = self.class_names == tuple(map(str, range(len(self.class_names))))
+        return index_N if numbered else np.array(self.class_names)[index_N]
+
+    @functools.cached_property
+    def draws(self) -> np.ndarray:
+        """The class probabilities of each draw [S, N, C], float32."""
+        return self._predictor.predict_each_draw(self._x, self.num_draws)
+
+    def quantile(self, level: float) -> np.ndarray:
+        """Return a quantile over the draws of each class probability [N, C]; level in [0, 1]."""
+        return np.quantile(self.draws, _checked(level), axis=0)
+
+
+class RealPrediction:
+    """The predictive distribution of N real targets: a mixture of S Normals each. All in the units of the target.
+
+    Attributes:
+      mean: [N].
+      total, aleatoric, epistemic: standard deviations [N], total^2 = aleatoric^2 + epistemic^2: of a new observation,
+        of the noise in the data, and of the means of the draws (what the network does not know).
+      num_draws: S.
+    """
+
+    def __init__(self, predictor: "Predictor", x: np.ndarray, num_draws: int, known: Description):
+        self._predictor, self._x = predictor, x
+        self.num_draws = predictor.method.num_draws(num_draws)
+        found = predictor.reduce_mixtures(x, num_draws, lambda draws, _: regression.moments(draws))
+        self.mean: np.ndarray = found["mean_N"]
+        self.total: np.ndarray = found["total_std_N"]
+        self.aleatoric: np.ndarray = found["aleatoric_std_N"]
+        self.epistemic: np.ndarray = found["epistemic_std_N"]
+
+    @functools.cached_property
+    def draws(self) -> np.ndarray:
+        """The mean of each draw [S, N], without the noise."""
+        return self._predictor.mixture(self._x, self.num_draws).mean_SN
+
+    def quantile(self, level: float) -> np.ndarray:
+        """Return a quantile of new observations [N], with their noise; level in [0, 1]."""
+        level = _checked(level)
+        found = self._predictor.reduce_mixtures(
+            self._x, self.num_draws, lambda draws, _: {"quantiles": regression.quantiles(draws, [level])}
+        )
+        return found["quantiles"][0]
+
+
+def _checked(level: float) -> float:
+    if not 0 <= level <= 1:
+        raise UserError(f"the level {level} of a quantile must be in [0, 1]")
+    return level

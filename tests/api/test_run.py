@@ -1,0 +1,162 @@
+"""`bnn_hvd.load`: the same numbers as the command line writes, and the identities between them."""
+
+import numpy as np
+import pytest
+import running
+from sklearn.datasets import load_digits
+
+import bnn_hvd
+from bnn_hvd.metrics import classification, regression
+from bnn_hvd.metrics.regression import Mixture
+
+DRAWS = 12
+X = load_digits().images.astype(np.uint8)[-360:]
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory):
+    """A run on classes and one on real targets, both predicted by the command line."""
+    folder = tmp_path_factory.mktemp("api")
+    digits, sine = (f"--run={folder / name}" for name in ("digits", "sine"))
+    predict = (f"--num_draws={DRAWS}", "--keep_draws=all", "--check_draws=0", "--threads=1")
+    running.all_succeed(
+        folder / "jobs",
+        ["train", *running.TINY, "--epochs=1", digits],
+        ["train", "--dataset=sine", "--architecture=mlp", "--method=ivon", "--steps=20", "--threads=1", sine],
+        ["predict", digits, *predict],
+        ["predict", sine, "--quantiles=0.9", *predict],
+    )
+    return folder
+
+
+@pytest.fixture(scope="module")
+def digits(runs):
+    return bnn_hvd.load(runs / "digits", threads=1)
+
+
+@pytest.fixture(scope="module")
+def sine(runs):
+    return bnn_hvd.load(runs / "sine", threads=1)
+
+
+def predictive(run):
+    with np.load(run.path / "predictive.npz") as arrays:
+        return dict(arrays)
+
+
+def test_import_alone_is_light():
+    code = "import sys, bnn_hvd; print(*{n.split('.')[0] for n in sys.modules})"
+    loaded = set(running.python("-c", code, fresh=True).stdout.split())
+    assert "bnn_hvd" in loaded
+    assert not {"numpy", "matplotlib", "absl", "tensorflow", "horovod"} & loaded
+
+
+def test_every_name_of_the_package_is_there():
+    assert set(bnn_hvd.__all__) == set(bnn_hvd.PLACES) <= set(dir(bnn_hvd))
+    assert all(callable(getattr(bnn_hvd, name)) for name in bnn_hvd.__all__)
+    with pytest.raises(AttributeError):
+        bnn_hvd.nothing  # noqa: B018
+
+
+def test_a_prediction_of_classes_is_that_of_the_command_line(digits):
+    found, p = predictive(digits), digits.predict(X, num_draws=DRAWS)
+    np.testing.assert_array_equal(p.mean, found["probs_NC"])
+    np.testing.assert_array_equal(p.epistemic, found["mutual_information_N"])
+    np.testing.assert_array_equal(p.draws, found["draws_SNC"])
+    assert p.draws.shape == (DRAWS, len(X), 10)
+
+
+def test_the_parts_of_a_prediction_of_classes(digits):
+    """The mean, the entropies and the quantiles follow from the draws."""
+    p = digits.predict(X[:7, ..., None], num_draws=DRAWS)  # grey images with their channel
+    draws = p.draws.astype(np.float64)
+    np.testing.assert_allclose(p.mean, draws.mean(0), atol=1e-6)
+    np.testing.assert_allclose(p.aleatoric, classification.entropy(draws).mean(0), atol=1e-5)
+    np.testing.assert_allclose(p.total, p.aleatoric + p.epistemic)
+    np.testing.assert_array_equal(p.quantile(0.25), np.quantile(p.draws, 0.25, axis=0))
+    np.testing.assert_array_equal(p.labels, draws.mean(0).argmax(-1))
+
+
+def test_a_prediction_of_real_targets_is_that_of_the_command_line(sine):
+    found = predictive(sine)
+    p = sine.predict(found["x_N"][:, None], num_draws=DRAWS)
+    for name, array in {"mean": "mean_N", "total": "total_std_N", "epistemic": "epistemic_std_N"}.items():
+        np.testing.assert_array_equal(getattr(p, name), found[array])
+    np.testing.assert_array_equal(p.draws, found["draws_mean_SN"])
+    np.testing.assert_array_equal(p.quantile(0.9), found["quantiles_QN"][0])
+    mixture = Mixture(found["draws_mean_SN"], found["draws_scale_SN"])
+    np.testing.assert_allclose(regression.moments(mixture)["total_std_N"], p.total)
+
+
+def test_a_seed_chooses_the_draws(digits):
+    default, same, other = (digits.predict(X[:3], num_draws=2, seed=seed).draws for seed in (None, 7, 8))
+    np.testing.assert_array_equal(default, same)  # the run has --seed=7
+    assert not np.array_equal(default, other)
+
+
+def test_the_weights_are_those_of_the_predictions(digits):
+    """The network of `fc`, written in numpy, gives the draws' probabilities from the draws' weights."""
+    w = digits.weights(num_draws=DRAWS)
+    x = X[:5].reshape(5, -1).astype(np.float64)
+    known = digits._known.standardizer
+    x = (x - known.mean) * known.inv_std
+    hidden = np.maximum(x @ w["dense1/kernel"] + w["dense1/bias"][:, None], 0)
+    logits = hidden @ w["logits/kernel"] + w["logits/bias"][:, None]
+    probs = np.exp(logits) / np.exp(logits).sum(-1, keepdims=True)
+    np.testing.assert_allclose(digits.predict(X[:5], num_draws=DRAWS).draws, probs, atol=1e-5)
+    assert w["dense1/kernel"].shape == (DRAWS, 64, 64)
+    assert w["dense1/kernel"].std(0).min() > 0  # the output layer is deterministic
+    np.testing.assert_array_equal(w["logits/kernel"], np.broadcast_to(w["logits/kernel"][:1], (DRAWS, 64, 10)))
+
+
+def test_the_numbers_and_figures_of_a_run(digits):
+    assert (digits.config["method"], digits.config["seed"]) == ("vi", 7)
+    assert digits.summary == running.read_json(digits.path)
+    assert {row["kind"] for row in digits.metrics} == {"train", "eval"}
+    assert digits.plot("reliability").get_suptitle() == "Reliability: digits"
+
+
+def test_evaluate_is_the_verb_predict(digits):
+    report = digits.evaluate(num_draws=DRAWS, check_draws=0)
+    assert report == running.read_json(digits.path, "uncertainty.json")
+    assert report["accuracy"] == classification.accuracy(digits.predict(X, DRAWS).mean, load_digits().target[-360:])
+
+
+@pytest.mark.parametrize(
+    ("ask", "what"),
+    [
+        (lambda run: run.predict(X[:, :4]), r"\[360, 4, 8\].*\[8, 8, 1\]: give \[N, 8, 8, 1\]"),
+        (lambda run: run.predict(X * np.nan), "NaN"),
+        (lambda run: run.predict(X[:0]), "empty"),
+        (lambda run: run.predict(X.astype(str)), "no numbers"),
+        (lambda run: run.predict(X, num_draws=0), "at least 1"),
+        (lambda run: run.predict(X[:1], 1).quantile(2), r"\[0, 1\]"),
+        (lambda run: run.plot("nonsense"), "unknown figure 'nonsense'; known: learning_curves"),
+        (lambda run: run.plot("curve"), "grid_x_G"),
+        (lambda run: run.plot("traces"), "no chains.npz: `train` writes it"),
+        (lambda run: bnn_hvd.load(run.path / "nowhere"), "not a run directory"),
+    ],
+)
+def test_mistakes(digits, ask, what):
+    with pytest.raises(bnn_hvd.UserError, match=what):
+        ask(digits)
+
+
+def test_horovod_is_never_imported(digits):
+    code = f"import sys, bnn_hvd; bnn_hvd.load({str(digits.path)!r}).weights(1); print('horovod' in sys.modules)"
+    assert running.python("-c", code, fresh=True).stdout.split() == ["False"]
+
+
+def test_a_run_on_several_targets_is_left_to_the_command_line(tmp_path):
+    rows = np.random.default_rng(0).normal(size=[40, 4])
+    np.savetxt(tmp_path / "rows.csv", rows, delimiter=",", header="a,b,c,d", comments="")
+    flags = [
+        "train", "--dataset=table", f"--data_dir={tmp_path / 'rows.csv'}", "--target=c,d", "--architecture=linear",
+        "--method=point", "--steps=2", "--batch_size=8", f"--run={tmp_path / 'run'}",
+    ]  # fmt: skip
+    running.all_succeed(tmp_path / "job", flags)
+    run = bnn_hvd.load(tmp_path / "run")
+    with pytest.raises(bnn_hvd.UserError, match=r"predicts 2 real targets \(c, d\): predict it by `python -m bnn_hvd"):
+        run.predict(rows[:, :2])
+    with pytest.raises(bnn_hvd.UserError, match=r"predicts 2 real targets \(c, d\) can't be exported"):
+        run.export(tmp_path / "saved")
