@@ -45,6 +45,7 @@ class Examples:
     """
 
     inputs: tuple[tf.TensorSpec, ...] = ()
+    fresh_noise = False
     most_steps = sys.maxsize
 
     def __init__(
@@ -69,10 +70,10 @@ class Examples:
 
     def as_batch(self, x: tf.Tensor, index: tf.Tensor, augment: tf.Tensor | None, seed: tf.Tensor | None) -> Batch:
         """Return the batch of these raw inputs."""
-        if self.augmented:
+        if augment is not None:
             images = crop_and_flip(tf.reshape(x, [-1, *x.shape[-3:]]), tf.reshape(augment, [-1, 3]))
             x = tf.reshape(images, x.shape)
-        if self.fresh_noise:
+        if seed is not None:
             x = add_noise(x, index, seed)
         return Batch(self.standardize(x), tf.gather(self.y, index), has_members=len(index.shape) == 2)
 

@@ -25,7 +25,7 @@ def main(config: ExactConfig) -> int:
     waveforms.lalsimulation()
     arrays = gravitational_waves(config.data_dir)
     if config.num_events > len(arrays.x_test):
-        raise UserError(f"--num_events={config.num_events}: {config.data_dir} has {len(arrays.x_test)} test events")
+        raise UserError(f"--num_events={config.num_events} is more than the {len(arrays.x_test)} of {config.data_dir}")
     out = Path(config.out or Path(config.data_dir).with_suffix("").as_posix() + "_exact.npz")
     records.make_writable("the folder of --out", out.absolute().parent)
     ranks = cluster.connect()
