@@ -14,7 +14,7 @@ from benchmarks.report import OUT, Report, table
 SEEDS = range(20)
 NETWORK = {"architecture": "mlp", "hidden": 16, "num_blocks": 0, "dataset": "digits", "eval_every_epochs": 0}
 VI = NETWORK | {"method": "vi", "bayesian_layers": "all", "bayesian_biases": True}
-CHAINS, DRAWS = 4, 200
+CHAINS, DRAWS = 4, 1000
 
 
 class Case(NamedTuple):
