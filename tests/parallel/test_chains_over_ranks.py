@@ -32,7 +32,10 @@ def folder(tmp_path_factory) -> Path:
         1: [flags(folder, "one"), flags(folder, "other", STEPS, "--seed=1"),
             flags(folder, "exact", STEPS, "--hmc_float64_accept"),
             ["predict", f"--run={folder / 'one'}", "--num_draws=24", "--threads=1"],
-            ["predict", f"--run={folder / 'other'}", "--num_draws=24", f"--reference={folder / 'one'}", "--threads=1"],
+            [
+                "predict", f"--run={folder / 'other'}", "--num_draws=24", f"--reference={folder / 'one'}",
+                "--check_draws=100", "--threads=1",
+            ],
             ["plot", f"--run={folder / 'one'}"],
         ],
         2: [flags(folder, "two"), flags(folder, "parted", 7), flags(folder, "parted"),

@@ -19,7 +19,7 @@ ENDLESS = (
     "--checkpoint_every_steps=20",
     "--eval_every_epochs=0",
 )
-STALL_S = 20
+STALL_S = 10
 
 
 def start(run: Path, *flags: str) -> tuple[subprocess.Popen, list[psutil.Process]]:

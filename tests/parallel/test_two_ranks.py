@@ -36,7 +36,7 @@ def job(tmp_path_factory) -> tuple[Path, dict[str, list[running.Outcome]]]:
     running.write_npz(bad, num_train=256, x_train=x)
     commands = {
         "a": [*train, f"--run={folder / 'a'}"],
-        "predict": ["predict", f"--run={folder / 'a'}", "--num_draws=30", "--threads=1"],
+        "predict": ["predict", f"--run={folder / 'a'}", "--num_draws=30", "--check_draws=200", "--threads=1"],
         "steps": ["train", *TINY, "--steps=10", f"--run={folder / 'steps'}"],
         "small": [*npz, f"--data_dir={good}", "--steps=4", f"--run={folder / 'small'}"],
         "fp16": [*train, "--compression=fp16", f"--run={folder / 'fp16'}"],
@@ -65,7 +65,7 @@ def alone(job) -> Path:
         shutil.copytree(folder / name, folder / f"{name}_alone")
     running.all_succeed(
         folder / "alone",
-        ["predict", f"--run={folder / 'a_alone'}", "--num_draws=30", "--threads=1"],
+        ["predict", f"--run={folder / 'a_alone'}", "--num_draws=30", "--check_draws=200", "--threads=1"],
         ["train", f"--flagfile={folder / 'a' / records.CONFIG}", f"--run={folder / 'a_alone'}"],
         ["train", f"--flagfile={folder / 'small' / records.CONFIG}", f"--run={folder / 'small_alone'}"],
         ["train", *TINY, "--steps=33", f"--run={folder / 'steps'}"],

@@ -41,7 +41,7 @@ def job(tmp_path_factory) -> tuple[Path, dict[str, running.Outcome]]:
             *learn,
             own,
         ],
-        "predict": ["predict", digits, f"--num_draws={DRAWS}", "--threads=1"],
+        "predict": ["predict", digits, f"--num_draws={DRAWS}", "--check_draws=1000", "--threads=1"],
         "ood": ["predict", own, f"--ood_data_dir={far}", "--threads=1"],
     }
     done = run_all(folder / "first", first)
