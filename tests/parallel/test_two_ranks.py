@@ -20,7 +20,7 @@ pytestmark = [pytest.mark.parallel, running.needs_horovodrun]
 EPOCHS = 4
 STEPS = EPOCHS * 22  # an epoch of the digits is 22 global batches of 2 x 32
 BAD_STEP, BAD_RANK = 2, 1
-OF_DRAWS = ("--mode=median,std", "--quantiles=0.1,0.9", "--num_draws=30", "--threads=1")
+OF_DRAWS = ("--mode=median,std", "--quantiles=0.1,0.9", "--num_draws=30", "--check_draws=200", "--threads=1")
 
 
 @pytest.fixture(scope="module")
