@@ -5,7 +5,7 @@ import importlib
 import sys
 from pathlib import Path
 
-from benchmarks import jax_peer, report, scores, torch_peer, verdicts
+from benchmarks import jax_peer, report, scores, torch_peer
 
 PARTS = {
     "layers": "a training step beside TensorFlow Probability's and bayesian-torch's",
@@ -43,8 +43,6 @@ def main() -> int:
 def measure(part: str, options: argparse.Namespace) -> report.Report:
     if part in scores.PARTS:
         return scores.run(part, options.quick)
-    if part == "verdicts":
-        return verdicts.run(options.quick)
     module = importlib.import_module(f"benchmarks.{part}")
     return module.run(options.quick, options.against) if options.against else module.run(options.quick)
 

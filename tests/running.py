@@ -160,6 +160,16 @@ def outcomes(folder: Path, num_commands: int, ranks: int) -> list[list[Outcome]]
     return [[read(f"{i}.rank{rank}") for rank in range(ranks)] for i in range(num_commands)]
 
 
+def only_when_asked_for(marker: str, folder: Path, config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Mark the tests of a folder, and deselect them unless `-m` names the marker."""
+    mine = [item for item in items if folder in item.path.parents]
+    for item in mine:
+        item.add_marker(marker)
+    if marker not in config.getoption("markexpr"):
+        config.hook.pytest_deselected(items=mine)
+        items[:] = [item for item in items if item not in mine]
+
+
 def stored(run: Path) -> dict[str, np.ndarray]:
     """Return the variables of a run's newest checkpoint."""
     found = checkpoint.read_newest_good(run / records.CHECKPOINTS)

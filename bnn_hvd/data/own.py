@@ -4,7 +4,6 @@ Its contract is in docs/data.md.
 """
 
 import dataclasses
-import sys
 from collections.abc import Mapping
 from typing import Any
 
@@ -36,13 +35,6 @@ def code_of(config: TrainConfig) -> OwnCode | None:
     if not registry.is_own(config.data.dataset):
         return None
     return OwnCode("dataset", config.data.dataset, config.folder / records.DATASET_CODE)
-
-
-def say_change(config: TrainConfig, is_root: bool) -> None:
-    """Print, on rank 0, that the user's file has changed since the run directory has its copy, if it has."""
-    code = code_of(config)
-    if is_root and code and (note := code.change_note()):
-        print(f"bnn_hvd: note: {note}", file=sys.stderr, flush=True)
 
 
 def read(code: OwnCode, data_dir: str, options: OwnDataOptions, likelihood: str) -> Arrays:

@@ -1,7 +1,6 @@
 """Networks of the user's own: --architecture=FILE.py:FUNCTION, MODULE:FUNCTION or FILE.keras (run/own_code.py)."""
 
 import inspect
-import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -18,13 +17,6 @@ def code_of(config: TrainConfig) -> OwnCode | None:
         return None
     suffix = KERAS if architecture.endswith(KERAS) else ".py"
     return OwnCode("architecture", architecture, config.folder / f"{records.NETWORK}{suffix}")
-
-
-def say_change(config: TrainConfig, is_root: bool) -> None:
-    """Print, on rank 0, that the user's file has changed since the run directory has its copy, if it has."""
-    code = code_of(config)
-    if is_root and code and (note := code.change_note()):
-        print(f"bnn_hvd: note: {note}", file=sys.stderr, flush=True)
 
 
 def first_parameter(function: Callable[..., Any]) -> str:

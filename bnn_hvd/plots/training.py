@@ -17,7 +17,7 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator
 from bnn_hvd.errors import UserError
 from bnn_hvd.metrics.convergence import MOST_PULL
 from bnn_hvd.plots import style
-from bnn_hvd.run import records
+from bnn_hvd.run import records, rundir
 
 SMOOTH_FROM_ROWS = 60  # a longer log is drawn as a running mean over a pale curve
 FEW_ROWS = 15  # a shorter log is drawn with a dot per row
@@ -163,8 +163,7 @@ def weight_posteriors(run: Path) -> Figure:
 
 def _if_not_converged(run: Path) -> str:
     """Return what the title says of a finished run that has not converged."""
-    path = run / records.SUMMARY
-    verdict = (records.read_json(path) if path.exists() else {}).get("convergence")
+    verdict = rundir.read_summary(run).get("convergence")
     return " of a run that has not converged" if verdict and verdict["converged"] is False else ""
 
 

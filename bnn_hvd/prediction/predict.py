@@ -26,6 +26,7 @@ from bnn_hvd.prediction.reference import read_exact, read_reference, reference_l
 from bnn_hvd.run import checkpoint, records, rundir
 from bnn_hvd.run.checkpoint import Arrays
 from bnn_hvd.run.heartbeat import Heartbeat
+from bnn_hvd.run.own_code import say_change
 from bnn_hvd.run.records import Stopwatch
 from bnn_hvd.targets import Classes, ImplicitRatings, RealValues, RealVectors, Target
 
@@ -72,7 +73,7 @@ def predict(config: PredictConfig) -> Predicted:
     predictor, progress = restore_from(stored, trained, known, ranks), checkpoint.read_progress(stored)
     source = config.data_dir or trained.data.data_dir
     origin = Origin.of(trained, progress, source, fingerprint.test, own_data=fingerprint == known.fingerprint)
-    own.say_change(trained, ranks.is_root)
+    say_change(own.code_of(trained), ranks.is_root)
     if ranks.is_root:
         say_progress(config, predictor, len(arrays.x_test))
     watch = Stopwatch()
@@ -93,27 +94,27 @@ def predict(config: PredictConfig) -> Predicted:
     if checked := PosteriorCheck(predictor, trained, train).report(config.check_draws):
         report["posterior_check"] = checked
     if ood:
-        ood_found, report["ood"] = kind.predict_ood(predictor, ood, config, found)
-        report["ood"] |= {
-            "data_dir": config.ood_data_dir, "fingerprint": Fingerprint.of(ood).test, "num_examples": len(ood.x_test)
-        }  # fmt: skip
+        ood_found, of_ood = kind.predict_ood(predictor, ood, config, found)
+        facts = {"fingerprint": Fingerprint.of(ood).test, "num_examples": len(ood.x_test)}
+        report["ood"] = of_ood | {"data_dir": config.ood_data_dir} | facts
         found |= ood_found
     lines: list[str] = []
     if ranks.is_root:
         write(folder, found | origin.arrays(), report, recommended)
-        lines = [*kind.text(report), *check_lines(report), *reference_lines(report), *why_not_converged(run)]
-        lines += closing_lines(config.run, folder, origin)
+        lines = [*kind.text(report), *closing_lines(config.run, folder, origin, report)]
     ranks.barrier()
     return Predicted(report, lines)
 
 
-def closing_lines(run: str, folder: Path, origin: Origin) -> list[str]:
-    """Return the lines that `predict` prints at its end: what was written of which step, and the next command."""
+def closing_lines(run: str, folder: Path, origin: Origin, report: dict[str, Any]) -> list[str]:
+    """Return the lines that `predict` prints after the scores: how far to trust them, what was written of which step,
+    and the next command."""
     at_step = [] if origin.run_finished else [f"at step {origin.step} of a run that has not finished"]
     shown = "" if folder == Path(run) else f" --prediction={shlex.quote(str(folder))}"
     rows_too = f", {folder / records.PREDICTED_ROWS}" * (folder / records.PREDICTED_ROWS).exists()
     return [
-        *at_step, f"written: {folder / records.PREDICTIVE}, {folder / records.UNCERTAINTY}{rows_too}",
+        *check_lines(report), *reference_lines(report), *why_not_converged(Path(run)), *at_step,
+        f"written: {folder / records.PREDICTIVE}, {folder / records.UNCERTAINTY}{rows_too}",
         f"Next: python -m bnn_hvd plot --run={shlex.quote(run)}{shown}",
     ]  # fmt: skip
 
@@ -177,7 +178,7 @@ def restore_from(stored: Arrays, trained: TrainConfig, known: Description, ranks
     if trained.method.num_particles:
         trained = trained.replace(num_particles=checkpoint.num_particles(stored))
     trained = trained.replace(init_from="")  # that run may be gone, and the checkpoint has all weights
-    own_network.say_change(trained, ranks.is_root)
+    say_change(own_network.code_of(trained), ranks.is_root)
     network = build_network(trained, known.example_shape, known.target)
     method = build_method(trained, network, known.target, known.num_train, Solo())  # every rank has the gathered state
     state = method.init(seeds.seed(trained.run.seed, "init"))

@@ -164,3 +164,9 @@ class OwnCode:
 
 def _checksum(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def say_change(code: OwnCode | None, is_root: bool) -> None:
+    """Print, on rank 0, that the user's file has changed since the run directory has its copy, if it has."""
+    if is_root and code and (note := code.change_note()):
+        print(f"bnn_hvd: note: {note}", file=sys.stderr, flush=True)

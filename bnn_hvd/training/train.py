@@ -23,6 +23,7 @@ from bnn_hvd.models import own as own_network
 from bnn_hvd.prediction.predictor import Predictor
 from bnn_hvd.run import checkpoint, lock, provenance, records, rundir
 from bnn_hvd.run.checkpoint import Progress
+from bnn_hvd.run.own_code import say_change
 from bnn_hvd.run.records import Stopwatch
 from bnn_hvd.training import agreement, chain_report, pace, report, verdict
 from bnn_hvd.training.agreement import Outcome
@@ -103,7 +104,7 @@ def connect(config: TrainConfig) -> tuple[Cluster, int]:
 def open_task(config: TrainConfig, ranks: Cluster, threads: int) -> Task:
     """Return what this rank trains. All that a command can be refused for is checked here, and nothing is written."""
     cluster.on_root(ranks, lambda: rundir.check_same_run(config))
-    own_network.say_change(config, ranks.is_root)
+    say_change(own_network.code_of(config), ranks.is_root)
     return prepare(config, load(config, ranks), ranks, threads)
 
 
@@ -111,7 +112,7 @@ def load(config: TrainConfig, ranks: Cluster) -> Arrays:
     """Return the data. Every rank reads them, with --stage_dir from a copy on its own host."""
     path = staging.stage(config.data.data_dir, config.data.stage_dir, ranks)
     arrays = cluster.on_each(ranks, lambda: sources.load_configured(config, path))
-    own.say_change(config, ranks.is_root)
+    say_change(own.code_of(config), ranks.is_root)
     for note in arrays.notes if ranks.is_root else ():
         print(f"bnn_hvd: note: {note}", file=sys.stderr, flush=True)
     return arrays
@@ -188,12 +189,16 @@ def make_evaluate(task: Task, gathered: GatheredState, logbook: Logbook) -> Call
 def make_judge(task: Task, gathered: GatheredState, logbook: Logbook) -> Callable[[Progress], Verdict]:
     """Return the function that says whether the last round has converged; every rank calls it."""
     base, plan, ranks = gathered.method.base, task.plan, task.ranks
+    found: dict[int, Verdict] = {}  # by step: that of the last round is asked for again when the run ends
 
     def judge(progress: Progress) -> Verdict:
-        gathered.update()
-        if isinstance(base, Hmc) and ranks.is_root:
-            logbook.say(chain_report.write(plan, base, gathered.state))
-        return ranks.broadcast(verdict.of_round(task, gathered, progress) if ranks.is_root else None)
+        if progress.step not in found:
+            gathered.update()
+            if isinstance(base, Hmc) and ranks.is_root:
+                logbook.say(chain_report.write(plan, base, gathered.state))
+            here = verdict.of_round(task, gathered, progress) if ranks.is_root else None
+            found[progress.step] = ranks.broadcast(here)
+        return found[progress.step]
 
     return judge
 

@@ -8,17 +8,13 @@ from pathlib import Path
 
 import jobs
 import pytest
+import running
 import testbed
 
 
 def pytest_collection_modifyitems(config, items):
     """Deselect these tests unless `-m` names their marker."""
-    mine = [item for item in items if Path(__file__).parent in item.path.parents]
-    for item in mine:
-        item.add_marker(pytest.mark.hosts)
-    if "hosts" not in config.getoption("markexpr"):
-        config.hook.pytest_deselected(items=mine)
-        items[:] = [item for item in items if item not in mine]
+    running.only_when_asked_for("hosts", Path(__file__).parent, config, items)
 
 
 @pytest.fixture(scope="session")

@@ -12,7 +12,7 @@ from bnn_hvd.config import from_flagfile, resolve, to_flagfile
 from bnn_hvd.errors import UserError
 from bnn_hvd.models import own
 from bnn_hvd.models.build import build_network
-from bnn_hvd.run import records, rundir
+from bnn_hvd.run import own_code, records, rundir
 from bnn_hvd.targets import Classes
 from bnn_hvd.training import train
 
@@ -128,14 +128,14 @@ def test_a_run_uses_its_copy_and_says_that_the_file_has_changed(file, tmp_path, 
     own.code_of(config).keep_copy()
     before = own.code_of(config).checksum()
     assert records.read_json(config.folder / "network.json")["sha256"] == hashlib.sha256(file.read_bytes()).hexdigest()
-    own.say_change(config, is_root=True)
+    own_code.say_change(own.code_of(config), is_root=True)
     assert not capsys.readouterr().err
     file.write_text(NETWORKS.replace("width=8", "width=9"))
     own.code_of(config).keep_copy()  # the copy stays
     assert own.code_of(config).checksum() == before
     assert build(f"{file}:dense", run=str(config.folder)).num_parameters == 13 * 8 + 9 * 3
     assert build(f"{file}:dense").num_parameters == 13 * 9 + 10 * 3
-    own.say_change(config, is_root=True)
+    own_code.say_change(own.code_of(config), is_root=True)
     assert f"{file} has changed since the run began" in capsys.readouterr().err
     file.unlink()
     assert build(f"{file}:dense", run=str(config.folder)).num_parameters == 13 * 8 + 9 * 3

@@ -24,12 +24,7 @@ STEPS = 2500
 
 def pytest_collection_modifyitems(config, items):
     """Deselect these tests unless `-m` names their marker."""
-    mine = [item for item in items if Path(__file__).parent in item.path.parents]
-    for item in mine:
-        item.add_marker(pytest.mark.schedulers)
-    if "schedulers" not in config.getoption("markexpr"):
-        config.hook.pytest_deselected(items=mine)
-        items[:] = [item for item in items if item not in mine]
+    running.only_when_asked_for("schedulers", Path(__file__).parent, config, items)
 
 
 def need(programs, packages):
