@@ -69,7 +69,7 @@ class MethodOptions(Options):
     full_batch: ClassVar[bool] = False  # a step sees all examples, each rank its shard of them
     takes_batch_norm: ClassVar[bool] = False  # its draws share one set of running means and variances
     single_draw: ClassVar[bool] = False  # without particles, every draw is the same network
-    has_scales: ClassVar[bool] = False  # its parameters are [loc, log scale, deterministic weights]
+    has_scales: ClassVar[bool] = False  # its parameters are [log scale, loc, deterministic weights]
     prunable: ClassVar[bool] = False  # a draw needs `params` and no slots, so that a weight of 0 stays 0
 
     @property

@@ -21,7 +21,7 @@ REFERENCE_SCALE = 0.02
 
 @dataclasses.dataclass(frozen=True)
 class MeanFieldStep(Optimizer):
-    """An update of params = [loc (B), log scale (B), deterministic weights (P - B)], [..., P + B].
+    """An update of params = [log scale (B), loc (B), deterministic weights (P - B)], [..., P + B].
 
     loc: by `rule`, times 1 + scale / REFERENCE_SCALE. Deterministic weights: by `rule`. Its slots are [..., P].
     log scale: by a natural gradient of controls.scale_rate, for a loss per example of `num_train` examples. As long as
@@ -43,17 +43,28 @@ class MeanFieldStep(Optimizer):
         self, params: tf.Variable, slots: dict[str, tf.Variable], gradient: tf.Tensor, controls: Controls,
         step: tf.Tensor,
     ) -> Scalars:  # fmt: skip
-        numbers = [controls.learning_rate, tf.cast(step + 1, tf.float32), *self._of_scales(controls)]
-        new, new_slots, pulls = _updated(
-            self.rule, self.num_bayesian, tf.convert_to_tensor(params),
-            {name: tf.convert_to_tensor(slots[name]) for name in self.rule.slot_names}, gradient, tf.stack(numbers),
+        numbers = tf.stack([controls.learning_rate, tf.cast(step + 1, tf.float32), *self._of_scales(controls)])
+        before = tf.convert_to_tensor(params)
+        new, new_slots = _updated(
+            self.rule, self.num_bayesian, before, {name: tf.convert_to_tensor(slots[name]) for name in slots},
+            gradient, numbers,
         )  # fmt: skip
-        params.assign(new)
+        params.assign(tf.concat(new, -1))
         for name, value in new_slots.items():
             slots[name].assign(value)
-        to_log_scale = gradient[..., self.num_bayesian : 2 * self.num_bayesian]
-        pulls |= mean_of_kernels("scale_pull", to_log_scale, self.kernels)
-        return {name: effective_size(self.num_train, controls.kl_weight) * pull for name, pull in pulls.items()}
+        size = effective_size(self.num_train, controls.kl_weight)
+        return {name: size * pull for name, pull in self._pulls(before, gradient).items()}
+
+    def _pulls(self, params: tf.Tensor, gradient: tf.Tensor) -> Scalars:
+        """Return the means over the weights, and over those of each kernel, of the gradients by log scale, and the mean
+        of those by the log of the factor of all means; all are 0 on average at an optimum."""
+        to_log_scale, loc = gradient[..., : self.num_bayesian], slice(self.num_bayesian, 2 * self.num_bayesian)
+        sums = {
+            "scale_pull": tf.reduce_sum(to_log_scale, -1),
+            "mean_pull": tf.reduce_sum(params[..., loc] * gradient[..., loc], -1),
+        }
+        pulls = {name: total / max(1, self.num_bayesian) for name, total in sums.items()}
+        return pulls | mean_of_kernels("scale_pull", to_log_scale, self.kernels)
 
     def _of_scales(self, controls: Controls) -> tuple[tf.Tensor, tf.Tensor]:
         """Return the factor of the gradient in the step of the log precision, and the largest log scale."""
@@ -70,25 +81,21 @@ def _updated(
     slots: dict[str, tf.Tensor],
     gradient: tf.Tensor,
     numbers: tf.Tensor,
-) -> tuple[tf.Tensor, dict[str, tf.Tensor], Scalars]:  # fmt: skip
-    """Return the new params and slots, and the means over the weights of the gradients by log scale and by the log of
-    the factor of all means; both are 0 on average at an optimum.
+) -> tuple[list[tf.Tensor], dict[str, tf.Tensor]]:
+    """Return the three parts of the new params, and the new slots.
 
-    The factor of the precision, 1 + u + u^2 / 2 with u a rate times the gradient by log scale in nats, is positive
-    for every u (Lin, Schmidt & Khan 2020).
+    The parts are concatenated outside: XLA would decide for each number anew to which it belongs. For the same reason
+    no sum is computed here. The factor of the precision, 1 + u + u^2 / 2 with u a rate times the gradient by log scale
+    in nats, is positive for every u (Lin, Schmidt & Khan 2020).
     """
     learning_rate, count, scale_rate, ceiling = tf.unstack(numbers)
-    sizes = [bayesian, bayesian, params.shape[-1] - 2 * bayesian]
-    (loc, log_scale, rest), (to_loc, to_log_scale, to_rest) = (tf.split(x, sizes, -1) for x in (params, gradient))
-    change, slots = rule.change(slots, tf.concat([to_loc, to_rest], -1), learning_rate, count)
-    change_loc, change_rest = tf.split(change, [sizes[0], sizes[2]], -1)
-    u = scale_rate * to_log_scale
+    log_scale, weights = params[..., :bayesian], params[..., bayesian:]
+    change, slots = rule.change(slots, gradient[..., bayesian:], learning_rate, count)
+    u = scale_rate * gradient[..., :bayesian]
     stepped = log_scale - 0.5 * tf.math.log(1.0 + u + 0.5 * u * u)
     new = [
-        loc + change_loc * (1.0 + tf.exp(log_scale) / REFERENCE_SCALE),
         tf.minimum(stepped, tf.maximum(log_scale, ceiling)),
-        rest + change_rest,
+        weights[..., :bayesian] + change[..., :bayesian] * (1.0 + tf.exp(log_scale) / REFERENCE_SCALE),
+        weights[..., bayesian:] + change[..., bayesian:],
     ]
-    sums = {"scale_pull": tf.reduce_sum(to_log_scale, -1), "mean_pull": tf.reduce_sum(loc * to_loc, -1)}
-    pulls = {name: total / max(1, bayesian) for name, total in sums.items()}
-    return tf.concat(new, -1), slots, pulls
+    return new, slots

@@ -88,7 +88,7 @@ class VI(Method):
     """loss = mean_n -log p(y_n | x_n, w) + kl_weight * KL(q || p) / num_train, in nats per example.
 
     q(w) = N(loc, scale^2) for the Bayesian weights; the others are deterministic, without a prior. The flat parameter
-    vector is [loc (B), log scale (B), deterministic weights (P - B)]: P + B numbers.
+    vector is [log scale (B), loc (B), deterministic weights (P - B)]: P + B numbers.
 
     The prior is N(0, prior_scale^2), whose KL has a closed form, or a `ScaleMixture`, whose KL is estimated from the
     draw of the step. With prior_mean=init_from its mean is the weights of a trained network (MOPED, Krishnan et al.
@@ -121,11 +121,11 @@ class VI(Method):
     def init(self, seed: np.ndarray) -> State:
         bayesian, rest = self.network.num_bayesian, self.network.num_parameters - self.network.num_bayesian
         theta = initial_theta(self.config, self.network, seed)
-        loc, deterministic = split(theta, [bayesian, rest])
+        loc, _ = split(theta, [bayesian, rest])
         log_scale = tf.fill(loc.shape, math.log(self.init_scale))
         if self.init_relative_scale:
             log_scale = tf.math.log(tf.maximum(self.init_relative_scale * tf.abs(loc), LEAST_SCALE))
-        state = State(tf.concat([loc, log_scale, deterministic], -1), self.optimizer, self.network)
+        state = State(tf.concat([log_scale, theta], -1), self.optimizer, self.network)
         if self.centred:
             state.slots["prior_mean"] = tf.Variable(loc, name="prior_mean")
         return state
@@ -167,14 +167,14 @@ class VI(Method):
 
     def marginals(self, state: State) -> Marginals:
         bayesian = self.network.num_bayesian
-        loc, log_scale, deterministic = np.split(state.params.numpy(), [bayesian, 2 * bayesian], axis=-1)
-        return Marginals(np.concatenate([loc, deterministic], axis=-1), np.exp(log_scale))
+        log_scale, theta = np.split(state.params.numpy(), [bayesian], axis=-1)
+        return Marginals(theta, np.exp(log_scale))
 
     def _parts(self, params: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, Parts]:
         """Return loc [..., B], log scale [..., B], and the deterministic weights by name."""
         bayesian, deterministic = self.network.num_bayesian, self.network.deterministic
         # One split, because a split of a split would copy twice.
-        loc, log_scale, *parts = split(params, [bayesian, bayesian, *(p.size for p in deterministic)])
+        log_scale, loc, *parts = split(params, [bayesian, bayesian, *(p.size for p in deterministic)])
         shaped = (tf.reshape(part, [*part.shape[:-1], *p.shape]) for p, part in zip(deterministic, parts, strict=True))
         return loc, log_scale, dict(zip([p.name for p in deterministic], shaped, strict=True))
 

@@ -154,10 +154,10 @@ def test_laplace_at_the_mode_is_the_posterior(structure, design):
 
 
 def at_the_exact_posterior(p: Problem, estimator: str):
-    """Return (method, state) with q the exact posterior; all weights are Bayesian: params are [loc, log scale]."""
+    """Return (method, state) with q the exact posterior; all weights are Bayesian: params are [log scale, loc]."""
     method = p.make("vi", estimator)
     state = method.init(seeds.seed(0, "init"))
-    state.params.assign(np.concatenate([p.mean, np.log(p.scale)]).astype(np.float32))
+    state.params.assign(np.concatenate([np.log(p.scale), p.mean]).astype(np.float32))
     loc, scale = method.marginals(state)
     np.testing.assert_allclose(loc, p.mean, rtol=1e-6)
     np.testing.assert_allclose(scale, p.scale, rtol=1e-5)
@@ -239,7 +239,7 @@ def test_at_the_exact_posterior_every_importance_ratio_is_the_evidence(name, kl_
     state = method.init(seeds.seed(0, "init"))
     mean, scale = tempered(p, kl_weight)
     if name == "vi":
-        state.params.assign(np.concatenate([mean, np.log(scale)]))
+        state.params.assign(np.concatenate([np.log(scale), mean]))
     else:
         state.params.assign(mean)
         state.slots["hess"].assign(kl_weight / NUM_TRAIN * (1 / scale**2 - 1 / PRIOR**2))
@@ -269,7 +269,7 @@ def test_importance_ratios_are_those_of_the_densities(prior):
         centre, method.centred = random.normal(size=4), True
         state.slots["prior_mean"] = tf.Variable(centre, dtype=tf.float32)
     loc, scale = random.normal(size=4), np.exp(random.normal(size=4))
-    state.params.assign(np.concatenate([loc, np.log(scale)]))
+    state.params.assign(np.concatenate([np.log(scale), loc]))
     w_S4 = linear_weights(method, state, 20)
     density_S4 = norm(centre, PRIOR).pdf(w_S4)
     if prior == "scale_mixture":

@@ -123,7 +123,7 @@ def test_the_objective_does_not_change_when_a_layer_is_split_in_two(kind, penalt
         log_scales = [np.log(CONFIG.method.options.init_scale)] * (
             state.params.shape[0] - method.network.num_parameters
         )
-        state.params.assign(np.array([0.1] * method.network.num_parameters + log_scales, np.float32))
+        state.params.assign(np.array(log_scales + [0.1] * method.network.num_parameters, np.float32))
         values.append(step(method, state))
     assert values[0]["loss"] - values[0]["nll"] == pytest.approx(values[1]["loss"] - values[1]["nll"], rel=1e-5)
     if kind is Point:
@@ -165,7 +165,7 @@ def test_the_gradient_of_the_kl_is_counted_once_on_any_number_of_ranks(estimator
     def on_rank(cluster):
         method, state = make(cluster=cluster, likelihood=Flat(), estimator=estimator)
         loc, scale = (values.astype(np.float64) for values in method.marginals(state))
-        exact = np.concatenate([loc / CONFIG.network.prior_scale**2, scale**2 / CONFIG.network.prior_scale**2 - 1])
+        exact = np.concatenate([scale**2 / CONFIG.network.prior_scale**2 - 1, loc / CONFIG.network.prior_scale**2])
         return gradient(method, state, kl_weight=0.5, seed=cluster.rank) - 0.5 * exact / NUM_TRAIN
 
     for difference in run_ranks(size, on_rank):

@@ -20,7 +20,7 @@ B, REST = len(CURVATURE), 3
 
 def make(name: str = "adam", members: int = 0):
     rule = MeanFieldStep(optimizers.rule(ScheduleConfig(optimizer=name)), B, NUM_TRAIN, INIT, PRIOR, {})
-    start = np.concatenate([np.linspace(-1, 1, B), np.full(B, np.log(INIT)), np.ones(REST)]).astype(np.float32)
+    start = np.concatenate([np.full(B, np.log(INIT)), np.linspace(-1, 1, B), np.ones(REST)]).astype(np.float32)
     return rule, State(tf.constant(np.broadcast_to(start, [members, *start.shape]) if members else start), rule)
 
 
@@ -31,14 +31,14 @@ def controls(rate: float = 0.0, ceiling: float = 1.0, learning_rate: float = 0.0
 
 def gradient(params: tf.Tensor, kl_weight: float = 1.0) -> tf.Tensor:
     """Return the exact gradient of the loss per example of the quadratic log likelihood; 0 but for the scales."""
-    square = tf.exp(2 * params[..., B : 2 * B])
+    square = tf.exp(2 * params[..., :B])
     to_log_scale = (CURVATURE * square + kl_weight * (square / PRIOR**2 - 1)) / NUM_TRAIN
     zeros = tf.zeros_like(square)
-    return tf.concat([zeros, to_log_scale, zeros[..., :REST]], -1)
+    return tf.concat([to_log_scale, zeros, zeros[..., :REST]], -1)
 
 
 def scales(state: State) -> np.ndarray:
-    return np.exp(state.params[..., B : 2 * B].numpy())
+    return np.exp(state.params[..., :B].numpy())
 
 
 @pytest.mark.parametrize("name", ["adam", "sgd"])
@@ -65,7 +65,7 @@ def test_no_scale_grows_beyond_the_ceiling_and_none_is_pulled_down_to_it():
     rule, state = make()
     wide = np.log(0.5)
     params = state.params.numpy()
-    params[B] = wide
+    params[0] = wide
     state.params.assign(params)
     for step in range(150):
         rule.apply(state.params, state.slots, gradient(state.params), controls(0.1, 0.5), tf.constant(step))
@@ -77,7 +77,7 @@ def test_no_scale_grows_beyond_the_ceiling_and_none_is_pulled_down_to_it():
 @pytest.mark.parametrize("u", [-1e3, -0.1, 0.1, 1e3])
 def test_no_gradient_is_too_large(u):
     rule, state = make()
-    noisy = tf.concat([tf.zeros([B]), tf.fill([B], u), tf.zeros([REST])], 0)
+    noisy = tf.concat([tf.fill([B], u), tf.zeros([B + REST])], 0)
     rule.apply(state.params, state.slots, noisy, controls(0.1), tf.constant(0))
     assert np.isfinite(scales(state)).all()
     assert ((scales(state) > INIT) == (u == -0.1)).all()  # a gradient of -1e3 is noise: the scale must not explode
@@ -90,8 +90,8 @@ def test_the_means_move_by_the_rule_in_proportion_to_their_scale_and_the_other_w
     rule.apply(state.params, state.slots, values, controls(learning_rate=0.1), tf.constant(0))
     change = state.params.numpy() - before
     first = -0.1 * np.sign(values)  # Adam's first step
-    np.testing.assert_allclose(change[:B], first[:B] * (1 + INIT / REFERENCE_SCALE), rtol=1e-4)
-    np.testing.assert_array_equal(change[B : 2 * B], 0)
+    np.testing.assert_allclose(change[B : 2 * B], first[B : 2 * B] * (1 + INIT / REFERENCE_SCALE), rtol=1e-4)
+    np.testing.assert_array_equal(change[:B], 0)
     np.testing.assert_allclose(change[2 * B :], first[2 * B :], rtol=1e-4)
 
 

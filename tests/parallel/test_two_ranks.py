@@ -148,14 +148,14 @@ def test_half_the_bits_of_the_gradient_lead_to_nearly_the_same_weights(job):
     assert 2 * half["allreduce_bytes_per_step"] == whole["allreduce_bytes_per_step"] == 4 * whole["num_parameters"]
     found = [running.stored(job[0] / name)["params:0"] for name in ("a", "fp16")]
     bayesian = len(found[0]) - whole["num_weights"]
-    loc, log_scale, rest = np.split(np.abs(found[1] - found[0]), [bayesian, 2 * bayesian])
+    log_scale, loc, rest = np.split(np.abs(found[1] - found[0]), [bayesian, 2 * bayesian])
     # Adam moves a weight by about the learning rate, a mean by 1 + scale / REFERENCE_SCALE times that. A gradient that
     # is
     # rounded twice changes that move by up to 2^-10 of it. The bound is twice as large, because each step depends on
     # those before it.
     bound = 2 * STEPS * 2e-3 * 2**-10
     assert 0 < rest.max() < bound
-    assert 0 < loc.max() < bound * (1 + np.exp(found[0][bayesian : 2 * bayesian].max()) / REFERENCE_SCALE)
+    assert 0 < loc.max() < bound * (1 + np.exp(found[0][:bayesian].max()) / REFERENCE_SCALE)
     # The rounding of a scale's gradient is 2^-10 of its noise, which is large: found were 0.007.
     assert 0 < np.sqrt(np.mean(log_scale**2)) < 0.02
     assert "--compression=fp16\n" in (job[0] / "fp16" / records.CONFIG).read_text()

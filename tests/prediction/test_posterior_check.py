@@ -63,7 +63,7 @@ def linear(**flags: object) -> PosteriorCheck:
     y = UNITS.standardized(checked.train[1])
     sums = np.array([y @ x[:, 0], y.sum()]) * (UNITS.scale / 0.7) ** 2 / kl_weight
     total = precision + 1 / 2.0**2
-    checked.predictor.state.params.assign(np.concatenate([sums / total, np.full(2, -0.5 * np.log(total))]))
+    checked.predictor.state.params.assign(np.concatenate([np.full(2, -0.5 * np.log(total)), sums / total]))
     return checked
 
 
@@ -83,7 +83,7 @@ def test_a_posterior_that_is_too_narrow_is_seen():
     """Two variances that are a tenth of the exact ones: 0.45 |eps|^2 nats more of log ratio, whose k-hat is known."""
     checked = linear()
     params = checked.predictor.state.params
-    params.assign(params - np.array([0, 0, 1, 1], np.float32) * 0.5 * np.log(10))
+    params.assign(params - np.array([1, 1, 0, 0], np.float32) * 0.5 * np.log(10))
     eps_SB = np.stack([noise.normals(seeds.seed(0, "draw", draw), 2).numpy() for draw in range(100)])
     expected = 0.45 * (eps_SB.astype(np.float64) ** 2).sum(1)
     log_ratios = checked.log_ratios(100)
