@@ -21,6 +21,11 @@ PARTS = {
     "startup": "seconds from the command to the first step, and to the end of --help",
 }
 
+ASKED = {
+    "fidelity": "Distance from Hamiltonian Monte Carlo",
+    "verdicts": "Wrong verdicts on convergence",
+}
+
 
 def main() -> int:
     options = parse()
@@ -48,7 +53,7 @@ def measure(part: str, options: argparse.Namespace) -> report.Report:
 
 
 def parse() -> argparse.Namespace:
-    titles = {name: part.title for name, part in scores.PARTS.items()} | {"verdicts": "Wrong verdicts on convergence"}
+    titles = {name: part.title for name, part in scores.PARTS.items()} | ASKED
     asked = {name: f"{title}, not timed; only when asked for" for name, title in titles.items()}
     parts = "\n".join(f"  {name:22} {what}" for name, what in (PARTS | asked).items())
     parser = argparse.ArgumentParser(
@@ -60,7 +65,7 @@ def parse() -> argparse.Namespace:
         "parts",
         nargs="*",
         metavar="PART",
-        choices=[*PARTS, *scores.PARTS, "verdicts", "torch-env", "jax-env", []],
+        choices=[*PARTS, *scores.PARTS, *ASKED, "torch-env", "jax-env", []],
         help="default: all",
     )
     parser.add_argument("--against", metavar="REVISION", help="instead, a training step beside that of a revision")

@@ -20,8 +20,6 @@ MODELS = (
     "BNN_FC_flip", "BNN_FC_nonflip", "BNN_conv_flip", "BNN_conv_nonflip", "CNN_FC", "CNN_conv", "CIFAR10_BNN_model"
 )  # fmt: skip
 METHODS = ("point", "vi", "ivon", "mc_dropout", "swag", "laplace", "ensemble", "multiswag", "svgd")
-DIGITS = ("--architecture=fc", "--dataset=digits")
-ADAM = ("--epochs=100", "--batch_size=32", "--lr_schedule=cosine")
 PRUNED = (*MNIST, "--model=BNN_conv_flip", "--epochs=5")
 QUALITY = ("accuracy", "nll", "ece")
 
@@ -54,11 +52,6 @@ def by_flagfile(method: str, *flags: str, suffix: str = "") -> Run:
     return Run(method + suffix, flags, ("predict", "--num_draws=30", "--ood_data_dir={ood}"))
 
 
-def beside_hmc(name: str, *flags: str) -> Run:
-    """Return a run on the digits that is compared with the run `hmc`."""
-    return Run(name, (*DIGITS, *flags), ("predict", "--num_draws=300", "--reference={runs}/hmc"))
-
-
 PARTS = {
     "scores_models": Part(
         "Scores of the named models",
@@ -85,26 +78,6 @@ PARTS = {
         QUALITY,
         "By `configs/mnist_ensemble_of_ten.cfg`, two ranks of one thread.",
     ),
-    "scores_hmc": Part(
-        "Distance from Hamiltonian Monte Carlo",
-        (
-            Run(
-                "hmc",
-                (*DIGITS, "--method=hmc", "--num_chains=2", "--hmc_leapfrog_steps=100", "--hmc_step_size=0.002",
-                 "--hmc_burn_in_steps=80", "--steps=240"),
-                ("predict", "--num_draws=320"),
-            ),
-            beside_hmc("point", "--method=point", *ADAM),
-            beside_hmc("vi (flipout)", "--method=vi", "--bayesian_layers=all", "--bayesian_biases", *ADAM),
-            beside_hmc("ivon", "--method=ivon", "--learning_rate=0.1", *ADAM),
-            beside_hmc("swag", "--method=swag", *ADAM),
-            beside_hmc("ensemble of 8", "--method=ensemble", "--num_particles=8", *ADAM),
-        ),
-        ("accuracy", "single_draw_accuracy", "nll", "ece", "reference agreement", "reference total_variation",
-         "diagnostics log_posterior r_hat", "diagnostics log_posterior ess_bulk", "diagnostics weights r_hat_median",
-         "diagnostics weights r_hat_max"),
-        "The commands of docs/hmc.md, one rank of one thread.",
-    ),
     "scores_hmc_mnist": Part(
         "Hamiltonian Monte Carlo on MNIST",
         (Run("mnist_hmc_small", (f"--flagfile={REPOSITORY}/configs/mnist_hmc_small.cfg", *MNIST),
@@ -118,7 +91,8 @@ PARTS = {
         (Run("synthetic_ratings_hmc", (f"--flagfile={REPOSITORY}/configs/synthetic_ratings_hmc.cfg",),
              ("predict", "--num_draws=70")),),
         ("nll", "truth_nll", "nll_over_truth", "single_draw_nll", "single_draw_over_truth",
-         "diagnostics log_posterior r_hat", "diagnostics outputs r_hat_median", "diagnostics outputs r_hat_max"),
+         "diagnostics log_posterior r_hat", "diagnostics predictions r_hat_median",
+         "diagnostics predictions r_hat_max"),
         "One rank of one thread.",
     ),
     "scores_pruning": Part(
@@ -159,7 +133,7 @@ def scores(one: Run, folder: Path, shown: Iterable[str]) -> list[dict[str, Any]]
     found = read(path, "summary") | read(path, "uncertainty") | {"diagnostics": read(path, "diagnostics")}
     if "truth_nll" in found:
         found["single_draw_over_truth"] = found["single_draw_nll"] / found["truth_nll"]
-    return [{"run": one.name} | {name: _at(found, name.split()) for name in shown}]
+    return [{"run": one.name} | {name: at(found, name.split()) for name in shown}]
 
 
 def command(words: Iterable[str], ranks: int, filled: dict[str, str]) -> None:
@@ -197,7 +171,8 @@ def ood_images(folder: Path) -> Path:
     return path
 
 
-def _at(found: dict[str, Any], keys: Iterable[str]) -> Any:
+def at(found: dict[str, Any], keys: Iterable[str]) -> Any:
+    """Return the value at a place in nested dicts; None if there is none."""
     value: Any = found
     for key in keys:
         value = value.get(key) if isinstance(value, dict) else None

@@ -152,10 +152,10 @@ def of_means(pulls: Mapping[str, float]) -> list[str]:
 
 
 def of_chains(diagnostics: Mapping[str, Any]) -> Verdict:
-    """Return the verdict on the chains of hmc, from the R-hat of their log posterior, and of their outputs if known."""
+    """Return the verdict on the chains of hmc, from the R-hat of their log posterior, and of their predictions."""
     found = {
         name: diagnostics.get(name, {}).get(key)
-        for name, key in (("log_posterior", "r_hat"), ("outputs", "r_hat_median"))
+        for name, key in (("log_posterior", "r_hat"), ("predictions", "r_hat_median"))
         if name in diagnostics
     }
     parts = {f"r_hat_of_{name}": value for name, value in found.items()}

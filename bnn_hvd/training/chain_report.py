@@ -1,6 +1,7 @@
 """The diagnostics of a run of `hmc`: diagnostics.json, and the traces of its chains for the plots.
 
-Legend: M chains, T trajectories, K kept draws of each chain, P weights, V traced quantities, n examples, L latents.
+Legend: M chains, T trajectories, K kept draws of each chain, P weights, V traced quantities, N examples, n of them
+looked at, L latents.
 """
 
 import math
@@ -9,6 +10,9 @@ from typing import Any
 
 import numpy as np
 
+from bnn_hvd.data.pipeline import standardize_with
+from bnn_hvd.data.standardize import Standardizer
+from bnn_hvd.data.stored import Inputs
 from bnn_hvd.inference.draw_ring import chronological
 from bnn_hvd.inference.hmc import Hmc
 from bnn_hvd.metrics import mcmc
@@ -16,12 +20,15 @@ from bnn_hvd.run import records
 from bnn_hvd.training.plan import Plan
 
 # R-hat and ESS are computed of at most so many weights, examples, and outputs per example, evenly spread.
-MOST_WEIGHTS = 1000
-MOST_OUTPUTS = 32, 32
+MOST_WEIGHTS, MOST_EXAMPLES, MOST_OUTPUTS = 1000, 32, 32
+DRAWS_AT_ONCE = 16
 
 
-def write(plan: Plan, method: Hmc, state: Any) -> str:
-    """Write diagnostics.json and chains.npz for the state of all chains; returns the line that `train` prints."""
+def write(plan: Plan, method: Hmc, state: Any, x: Inputs, standardizer: Standardizer) -> str:
+    """Write diagnostics.json and chains.npz for the state of all chains; returns the line that `train` prints.
+
+    x: inputs [N, ...], some of which are predicted; with local latents, those of the training part.
+    """
     run, steps = plan.config.folder, int(state.step)
     first, trace_MTV = chronological(state.slots["trace"].numpy(), steps)
     burn_in = min(max(method.ring.burn_in - first, 0), trace_MTV.shape[1])
@@ -34,8 +41,10 @@ def write(plan: Plan, method: Hmc, state: Any) -> str:
         "too_few_draws": draws_MKP.shape[1] < mcmc.FEWEST,
         **of_traces(traces, burn_in), "weights": of_weights(draws_MKP), "cost": cost(plan, method),
     }  # fmt: skip
-    if method.network.local_parameters and draws_MKP.shape[1]:
-        report |= {"outputs": of_outputs(plan, method, state, draws_MKP), "kept_draws_bytes": method.kept_bytes}
+    if draws_MKP.shape[1]:
+        report["predictions"] = of_weights(predictions(method, state, draws_MKP, x, standardizer))
+    if method.network.local_parameters:
+        report["kept_draws_bytes"] = method.kept_bytes
     records.write_json(run / records.DIAGNOSTICS, report)
     return text(report)
 
@@ -56,7 +65,7 @@ def of_traces(traces: dict[str, np.ndarray], burn_in: int) -> dict[str, Any]:
 
 def of_weights(draws_MKP: np.ndarray) -> dict[str, Any]:
     """Return the median and the worst R-hat and ESS of the weights."""
-    chosen = np.unique(np.linspace(0, draws_MKP.shape[-1] - 1, MOST_WEIGHTS).round().astype(int))
+    chosen = _some(draws_MKP.shape[-1], MOST_WEIGHTS)
     each = [quality(draws_MKP[..., index]) for index in chosen]
     known = {name: [one[name] for one in each if not math.isnan(one[name])] for name in each[0]}
     return {
@@ -72,24 +81,37 @@ def _of(statistic: Callable[..., Any], values: list[float]) -> float:
     return float(statistic(values)) if values else math.nan
 
 
-def of_outputs(plan: Plan, method: Hmc, state: Any, draws_MKP: np.ndarray) -> dict[str, Any]:
-    """Return the median and the worst R-hat and ESS of the network's outputs for some examples.
+def predictions(method: Hmc, state: Any, draws_MKP: np.ndarray, x: Inputs, standardizer: Standardizer) -> np.ndarray:
+    """Return what each draw predicts for some of the inputs x [N, ...]: [M, K, n O] (`Likelihood.predictive`).
 
-    A matrix factorization predicts the same after a rotation of its factors. So the R-hat of the factors says little
-    about whether the predictions have converged; the R-hat of the outputs does.
+    Hidden units may be permuted, and the factors of a matrix factorisation rotated, without a change of what is
+    predicted: the R-hat of the weights says little about whether the predictions have converged.
     """
-    examples, outputs = (
-        np.unique(np.linspace(0, count - 1, most).round().astype(int))
-        for count, most in zip((plan.num_train, method.network.num_outputs), MOST_OUTPUTS, strict=True)
-    )
-    latents_MKnL = chronological(
-        state.slots["local_draws"].numpy()[:, :, examples], int(method.ring.num_written(state.step))
-    )[1]
-    x = np.arange(len(examples), dtype=np.int32)[:, None]
+    examples = _some(len(x), MOST_EXAMPLES)
+    chosen, local = standardize_with(standardizer)(x[examples]), None
+    if method.network.local_parameters:  # the input is the number of an example
+        chosen = np.arange(len(examples), dtype=np.int32)[:, None]
+        written = int(method.ring.num_written(state.step))
+        local = chronological(state.slots["local_draws"].numpy()[:, :, examples], written)[1]
+    chains, kept = draws_MKP.shape[:2]
+    draws_DP, local = _joined(draws_MKP), None if local is None else _joined(local)
     found = []
-    for draws_KP, local in zip(draws_MKP, latents_MKnL, strict=True):
-        found.append(method.posterior.forward(draws_KP, local)(x).numpy()[..., outputs].reshape(len(draws_KP), -1))
-    return of_weights(np.stack(found))
+    for first in range(0, chains * kept, DRAWS_AT_ONCE):
+        some = slice(first, first + DRAWS_AT_ONCE)
+        outputs = method.posterior.forward(draws_DP[some], None if local is None else local[some])(chosen)
+        predicted = method.likelihood.predictive(outputs).numpy()
+        found.append(predicted[..., _some(predicted.shape[-1], MOST_OUTPUTS)])
+    return np.concatenate(found).reshape(chains, kept, -1)
+
+
+def _some(count: int, most: int) -> np.ndarray:
+    """Return at most so many of the numbers below `count`, evenly spread."""
+    return np.unique(np.linspace(0, count - 1, most).round().astype(int))
+
+
+def _joined(values_MK: np.ndarray) -> np.ndarray:
+    """Return the draws of all chains, one after the other: [M, K, ...] -> [M K, ...]."""
+    return values_MK.reshape(-1, *values_MK.shape[2:])
 
 
 def quality(x_MN: np.ndarray) -> dict[str, float]:

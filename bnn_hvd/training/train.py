@@ -195,7 +195,9 @@ def make_judge(task: Task, gathered: GatheredState, logbook: Logbook) -> Callabl
         if progress.step not in found:
             gathered.update()
             if isinstance(base, Hmc) and ranks.is_root:
-                logbook.say(chain_report.write(plan, base, gathered.state))
+                local, arrays = base.network.local_parameters, task.arrays
+                x = arrays.x_train if local or not len(arrays.x_test) else arrays.x_test
+                logbook.say(chain_report.write(plan, base, gathered.state, x, task.description.standardizer))
             here = verdict.of_round(task, gathered, progress) if ranks.is_root else None
             found[progress.step] = ranks.broadcast(here)
         return found[progress.step]

@@ -6,6 +6,7 @@ import itertools
 
 import numpy as np
 import pytest
+import scipy.special
 import tensorflow as tf
 import tensorflow_probability as tfp
 from oracles import RARE, run_ranks
@@ -13,16 +14,19 @@ from oracles import RARE, run_ranks
 from bnn_hvd import seeds
 from bnn_hvd.config import compose
 from bnn_hvd.data.pipeline import Batch
+from bnn_hvd.data.standardize import Standardizer
 from bnn_hvd.distributed.cluster import Solo
 from bnn_hvd.inference import hamiltonian
 from bnn_hvd.inference.chunks import Chunks
 from bnn_hvd.inference.controls import Controls
+from bnn_hvd.inference.draw_ring import chronological
 from bnn_hvd.inference.ensemble import Ensemble
 from bnn_hvd.inference.hmc import ACCEPT, Hmc
 from bnn_hvd.inference.likelihoods import Categorical, Gaussian, Likelihood
 from bnn_hvd.inference.log_posterior import Local, LogPosterior
 from bnn_hvd.metrics import mcmc
 from bnn_hvd.models.network import Network
+from bnn_hvd.training import chain_report
 
 RANDOM = np.random.default_rng(0)
 NUM, FEATURES, CLASSES, CHAINS = 41, 5, 3, 2
@@ -498,3 +502,21 @@ def test_local_momenta_belong_to_their_coordinates_and_not_to_the_ranks():
     np.testing.assert_array_equal(np.concatenate([one, two[:, 1:]], 1), whole)
     assert np.abs(one[:, 1:] - two[:, 1:]).min() > 1e-3
     assert len(np.unique(whole)) == whole.size
+
+
+def test_the_predictions_that_the_report_judges_are_those_of_the_draws_in_their_order():
+    """More draws were written than are kept: the oldest is not the first in the ring."""
+    chains = make(hmc_burn_in_steps=2, hmc_kept_draws=5)
+    method, state = chains.base, chains.init(seeds.seed(0, "init"))
+    state.step.assign(9)
+    ring = RANDOM.normal(size=state.slots["draws"].shape).astype(np.float32)
+    state.slots["draws"].assign(ring)
+    standardizer = Standardizer(np.float32(0.5), np.float32(2.0))
+    in_order = chronological(ring, int(method.ring.num_written(state.step)))[1]
+    found = chain_report.predictions(method, state, in_order, X, standardizer)
+    examples = np.unique(np.linspace(0, NUM - 1, chain_report.MOST_EXAMPLES).round().astype(int))
+    kernel, bias = np.split(in_order, [FEATURES * CLASSES], -1)
+    x = ((X - 0.5) * 2)[examples]
+    logits = x @ kernel.reshape(CHAINS, -1, FEATURES, CLASSES) + bias[:, :, None]
+    expected = scipy.special.softmax(logits, -1)
+    np.testing.assert_allclose(found, expected.reshape(*in_order.shape[:2], -1), rtol=1e-4, atol=1e-6)

@@ -141,7 +141,7 @@ def test_the_signs_of_a_method_count(found, words):
     [
         ({"log_posterior": {"r_hat": 1.01}}, True),
         ({"log_posterior": {"r_hat": 1.2}}, False),
-        ({"log_posterior": {"r_hat": 1.01}, "outputs": {"r_hat_median": 1.3}}, False),
+        ({"log_posterior": {"r_hat": 1.01}, "predictions": {"r_hat_median": 1.3}}, False),
         ({"log_posterior": {"r_hat": None}}, False),
         ({}, False),
     ],

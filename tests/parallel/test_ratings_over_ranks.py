@@ -143,9 +143,9 @@ def test_known_factors_are_recovered(folder):
     found = running.read_json(folder / "large", records.UNCERTAINTY)
     assert 1 < found["nll_over_truth"] < WITHIN
     assert found["nll"] < found["single_draw_nll"]
-    outputs = running.read_json(folder / "large", records.DIAGNOSTICS)["outputs"]
-    assert outputs["examined"] > 500
-    assert outputs["r_hat_median"] < 1.1
+    predictions = running.read_json(folder / "large", records.DIAGNOSTICS)["predictions"]
+    assert predictions["examined"] > 500
+    assert predictions["r_hat_median"] < 1.1
 
 
 def test_the_size_of_the_draws_is_said_before_and_after(folder):
