@@ -17,6 +17,7 @@ from scripts.site import flags, notebooks, pages
 REPOSITORY = Path(__file__).resolve().parents[2]
 ASSETS = ("site.css", "iframe-worker.js")
 FORMULA = re.compile(r'<(span|div) class="arithmatex">\\[(\[](.*?)\\[)\]]</\1>', re.DOTALL)
+INLINE_CODE = re.compile(r"<code>[^<\n]*</code>")
 API = f"""# The Python API
 
 [From Python](python.md) is the introduction. Legend of the shapes: N examples, C classes, S posterior draws. Entropies
@@ -55,12 +56,17 @@ def on_page_markdown(markdown: str, page: Page, **kwargs: Any) -> str:
 
 
 def on_page_content(content: str, **kwargs: Any) -> str:
-    """Return a page with its formulas as MathML, which browsers show without a script."""
-    return FORMULA.sub(_formula, content)
+    """Return a page with its formulas as MathML, which browsers show without a script, and with flags in one piece."""
+    return INLINE_CODE.sub(_unbroken, FORMULA.sub(_formula, content))
 
 
 def _formula(found: re.Match[str]) -> str:
-    return converter.convert(html.unescape(found[2]), display="inline" if found[1] == "span" else "block")
+    formula = converter.convert(html.unescape(found[2]), display="inline" if found[1] == "span" else "block")
+    return formula if found[1] == "span" else f'<div class="formula">{formula}</div>'
+
+
+def _unbroken(code: re.Match[str]) -> str:
+    return re.sub(r"(?<![\w-])--\w+", r'<span class="flag">\g<0></span>', code[0])
 
 
 PLACES = pages.places(REPOSITORY)
