@@ -26,6 +26,13 @@ are in nats. `NUM_DRAWS` is {PredictConfig.num_draws}, as for `predict` of the c
 """
 
 
+def on_config(config: MkDocsConfig) -> MkDocsConfig:
+    """Put the page of each verb into the navigation."""
+    reference = next(entry["Reference"] for entry in config.nav or [] if "Reference" in entry)
+    reference[0] = {"Flags": list(flags.pages())}
+    return config
+
+
 def on_files(files: Files, config: MkDocsConfig) -> Files:
     """Add the pages that are made of other files, or of the code."""
     made: dict[str, str | bytes] = {**flags.pages(), "api.md": api()}
