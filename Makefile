@@ -18,7 +18,7 @@ PRIVATE_MOUNTS := $(if $(filter 0,$(shell id -u)),unshare --mount,)
 INSTALLER := scripts/install.sh
 IN_VENV := $(INSTALLER) run
 
-.PHONY: help install run test test-fast test-schedulers test-hosts soak lint claims bench clean distclean
+.PHONY: help install run test test-fast test-schedulers test-hosts soak lint claims docs bench clean distclean
 
 help: ## list the goals
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
@@ -56,6 +56,9 @@ lint: install ## ruff (rules and format) and mypy
 
 claims: install ## compare the measured numbers of README and docs with the kept results that they name
 	$(IN_VENV) python scripts/check_claims.py
+
+docs: ## build the site of the documentation in build/site; a dead link is an error
+	@$(INSTALLER) docs
 
 bench: install ## run a benchmark: PART=name
 	$(IN_VENV) python -m benchmarks $(PART)

@@ -4,6 +4,7 @@
 #   scripts/install.sh build            build what is missing or stale
 #   scripts/install.sh run COMMAND...   run a command in the environment
 #   scripts/install.sh remove           remove the environment
+#   scripts/install.sh docs             build the documentation's site, by an environment of its own
 #
 # It reads VENV (the environment's folder, .venv), PYTHON (python3.11), and three choices, which the environment
 # keeps until they are given again:
@@ -39,7 +40,8 @@ main() {
         build) build ;;
         run) run "${@:2}" ;;
         remove) remove ;;
-        *) fail "scripts/install.sh knows build, run COMMAND... and remove" ;;
+        docs) docs ;;
+        *) fail "scripts/install.sh knows build, run COMMAND..., remove and docs" ;;
     esac
 }
 
@@ -117,9 +119,13 @@ build() {
 
 # --- stage 1: the locked packages -----------------------------------------------------------------
 
-check_choices() {
+check_python() {
     "$PYTHON" -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' ||
         fail "$PYTHON is not Python 3.11: make PYTHON=/path/to/python3.11"
+}
+
+check_choices() {
+    check_python
     if site_mpi && [ ! -x "$MPICXX" ]; then
         fail "$MPICXX is missing: load its module or give MPICXX="
     fi
@@ -227,6 +233,23 @@ run() {
 remove() {
     ours || fail "$VENV was not made by this Makefile: remove it yourself"
     rm -rf "$(readlink -f "$VENV")" "$VENV"
+}
+
+# --- the site of the documentation ------------------------------------------------------------------
+
+# MkDocs reads the package's files and needs neither TensorFlow nor Horovod: its environment is apart, in the cache.
+docs() {
+    local venv=${XDG_CACHE_HOME:-$HOME/.cache}/bnn_hvd/docs-env wanted
+    wanted=$(cksum < "$(lock docs)")
+    if [ "$wanted" != "$(cat "$venv/.built" 2> /dev/null)" ]; then
+        check_python
+        echo "== the packages of the documentation's site into $venv"
+        "$PYTHON" -m venv --clear "$venv"
+        PATH=$venv/bin:$PATH "${LOCKED[@]}" --only-binary :all: -r "$(lock docs)"
+        echo "$wanted" > "$venv/.built"
+    fi
+    NO_MKDOCS_2_WARNING=1 "$venv/bin/python" -m mkdocs build --strict
+    echo "Open build/site/index.html: it needs neither a server nor the internet."
 }
 
 main "$@"

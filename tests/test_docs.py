@@ -1,13 +1,18 @@
-"""The documentation names every file of the package, and every link in it leads somewhere."""
+"""Pages name every file of the package; links lead somewhere, flags exist, images are shown."""
 
 import re
 from pathlib import Path
 
 import pytest
 
+from bnn_hvd import cli, config
+
 REPOSITORY = Path(__file__).parents[1]
 PAGES = sorted([*REPOSITORY.glob("*.md"), *REPOSITORY.glob("docs/*.md"), *REPOSITORY.glob("*/README.md")])
 LINK = re.compile(r"\]\(([^)\s]+)\)")
+OTHER_PROGRAMS = {"flagfile", "help", "gloo", "mca"}  # flags of absl, horovodrun and mpirun
+FLAG_PAGES = [page for page in PAGES if page.parent in (REPOSITORY, REPOSITORY / "docs")]
+HISTORY = ("CHANGELOG.md", "log.md", "legacy_flags.md")  # pages with flags of other times and programs
 
 
 def anchors(page: Path) -> set[str]:
@@ -40,3 +45,22 @@ def test_the_tree_names_every_file():
 
 def test_the_readme_can_be_read_at_once():
     assert len((REPOSITORY / "README.md").read_text().split()) <= 1400
+
+
+@pytest.mark.parametrize("page", [page for page in FLAG_PAGES if page.name not in HISTORY], ids=lambda page: page.name)
+def test_every_flag_that_a_page_names_exists(page):
+    known = {name for verb in cli.VERBS.values() for name in config.flags_of(verb.config_type)} | OTHER_PROGRAMS
+    assert not set(re.findall(r"(?<![\w-])--([a-z]\w+)", page.read_text())) - known
+
+
+def test_every_image_is_shown_on_a_page():
+    shown = {Path(link).name for page in PAGES for link in LINK.findall(page.read_text())}
+    assert {path.name for path in (REPOSITORY / "docs" / "images").iterdir()} <= shown
+
+
+def test_every_paper_that_the_equations_cite_is_among_the_references():
+    text, references = (REPOSITORY / "docs" / "maths.md").read_text().split("## References")
+    papers = re.split(r"\n- ", references)
+    cited = set(re.findall(r"([A-Z][a-zé]+)(?:(?:,| &) [A-Z][\w-]+)*(?: et al\.)?,? \(?((?:19|20)\d\d)\b", text))
+    assert len(cited) > 30
+    assert not [(name, year) for name, year in cited if not any(name in one and f"({year})" in one for one in papers)]

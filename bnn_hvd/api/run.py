@@ -24,12 +24,13 @@ if TYPE_CHECKING:
 
     from bnn_hvd.prediction.predictor import Predictor
 
-NUM_DRAWS = 300  # as `predict` makes by default
+NUM_DRAWS = PredictConfig.num_draws  # of the command line, by default
 
 
 def load(run: str | Path, threads: int = 0) -> "Run":
     """Return the run in a directory that `train` wrote. It imports neither Horovod nor, before it predicts, TensorFlow.
 
+    run: the directory.
     threads: of TensorFlow; 0: the cores that this process may use. Where TensorFlow is running already, its threads
       stay as they are.
 
@@ -100,11 +101,12 @@ class Run:
     def evaluate(self, **flags: Any) -> dict[str, Any]:
         """Predict the test part of the run, as `python -m bnn_hvd predict` does, and return its uncertainty.json.
 
-        flags: those of `predict`, as num_draws=100, data_dir="other.npz". It writes predictive.npz and
-          uncertainty.json, from which `plot` draws.
+        It writes predictive.npz and uncertainty.json, from which `plot` draws.
+
+        flags: those of `predict`, as num_draws=100, data_dir="other.npz".
 
         Raises:
-          UserError: as `predict`.
+          UserError: as `predict` of the command line.
         """
         from bnn_hvd.prediction import predict
 
@@ -113,8 +115,9 @@ class Run:
         return predict.predict(chosen).report
 
     def plot(self, name: str, prediction: str = "") -> "Figure":
-        """Return a figure of `python -m bnn_hvd plot` by its name, as "learning_curves" or "reliability".
+        """Return a figure of `python -m bnn_hvd plot`.
 
+        name: of its file, as "learning_curves" or "reliability".
         prediction: the folder of a prediction of other data, or its name in predictions/ of the run.
 
         Raises:
@@ -130,7 +133,9 @@ class Run:
         `tf.saved_model.load(folder)(x)` takes raw x [N, ...], float32, for any N, and returns tensors by name, float32:
         `mean`, `total`, `aleatoric`, `epistemic` and `draws`, as those of `predict` with the same num_draws and seed.
 
-        folder: is made. num_draws: S; the file has S copies of the weights that differ between draws.
+        folder: is made.
+        num_draws: S; the file has S copies of the weights that differ between draws.
+        seed: of the draws, as in `predict`.
 
         Raises:
           UserError: the folder has files, the run is on ratings, or its draws are masks of dropout.

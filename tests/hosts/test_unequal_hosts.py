@@ -144,7 +144,7 @@ def test_lost_packets_are_sent_again(bed, reference):
 
 
 def test_a_second_network_that_is_dead(bed, reference):
-    """The interfaces are up, and nothing goes through: docs/scaling.md says what to set."""
+    """The interfaces are up, and nothing goes through: docs/reliability.md says what to set."""
     run, first = bed.folder / "networks", "10.77.0.0/24"
     for host in bed.hosts[:2]:
         host.link("up", network=1)
