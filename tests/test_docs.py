@@ -1,6 +1,7 @@
-"""Pages name every file of the package; links lead somewhere, flags exist, images are shown."""
+"""Pages name every file of the package; links lead somewhere, flags and commands are accepted, images are shown."""
 
 import re
+import shlex
 from pathlib import Path
 
 import pytest
@@ -51,6 +52,29 @@ def test_the_readme_can_be_read_at_once():
 def test_every_flag_that_a_page_names_exists(page):
     known = {name for verb in cli.VERBS.values() for name in config.flags_of(verb.config_type)} | OTHER_PROGRAMS
     assert not set(re.findall(r"(?<![\w-])--([a-z]\w+)", page.read_text())) - known
+
+
+def commands(page: Path) -> list[list[str]]:
+    """Return the commands of a page's code, as verb and flags; not those with `...` or shell variables in them."""
+    lines = page.read_text().replace("\\\n", " ").splitlines()
+    code = [line.partition("python -m bnn_hvd ")[2] for line in lines if line.startswith("    ")]
+    return [
+        shlex.split(re.split(r" [>|#] ", line)[0]) for line in code if line and not re.search(r"\.\.\.|[$<\"]", line)
+    ]
+
+
+@pytest.mark.parametrize("page", [page for page in FLAG_PAGES if page.name not in HISTORY], ids=lambda page: page.name)
+def test_every_command_of_a_page_is_accepted(page, monkeypatch):
+    monkeypatch.chdir(REPOSITORY)  # of configs/
+    for verb, *args in commands(page):
+        if args and not args[0].startswith("-"):
+            args[0] = f"--{cli.VERBS[verb].word}={args[0]}"
+        if "--flagfile=runs/" not in " ".join(args):
+            cli.parse(cli.VERBS[verb].config_type, args)
+
+
+def test_commands_are_found():
+    assert sum(len(commands(page)) for page in FLAG_PAGES) > 40
 
 
 def test_every_image_is_shown_on_a_page():

@@ -100,3 +100,10 @@ def test_arguments_in_a_docstring_have_a_heading():
     assert [heading, x, more] == ["Args:", "    x: [N], raw:", "        all of it."]
     assert rest == ["    seed: of the draws.", "", "Note: no argument.", "", "Raises:", "  E: why."]
     assert docstrings.with_heading("x: text", []) == "x: text"
+
+
+def test_each_of_several_attributes_has_a_line():
+    docstring = "A run.\n\nAttributes:\n  x: [N].\n  a, b, c: of\n    each.\n  n: S, T: U."
+    assert docstrings.with_each_attribute(docstring) == (
+        "A run.\n\nAttributes:\n  x: [N].\n  a: of\n    each.\n  b: see `a`.\n  c: see `a`.\n  n: S, T: U."
+    )
