@@ -9,7 +9,7 @@ import numpy as np
 
 from bnn_hvd.config import PredictConfig
 from bnn_hvd.data.arrays import Arrays
-from bnn_hvd.metrics import classification, fidelity, regression
+from bnn_hvd.metrics import classification, conformal, fidelity, regression
 from bnn_hvd.metrics.regression import Mixture
 from bnn_hvd.prediction import statistics
 from bnn_hvd.prediction.predictor import Found, Predictor, Result
@@ -35,6 +35,8 @@ def predict(predictor: Predictor, arrays: Arrays, config: PredictConfig) -> Resu
         named = {statistics.key(f"{name}_of_means", "N"): values for name, values in found}
         if wanted.quantiles:
             named[statistics.key("quantiles", "N")] = regression.quantiles(draws, wanted.quantiles)
+        if config.coverage:
+            named["central_quantiles_BN"] = regression.quantiles(draws, conformal.central_levels(config.coverage))
         return regression.score_examples(draws, arrays.y_test[at]) | named
 
     found = predictor.reduce_mixtures(arrays.x_test, config.num_draws, reduce) | {"y_N": arrays.y_test}

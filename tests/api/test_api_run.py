@@ -6,6 +6,7 @@ import running
 from sklearn.datasets import load_digits
 
 import bnn_hvd
+from bnn_hvd.errors import UserError
 from bnn_hvd.metrics import classification, regression
 from bnn_hvd.metrics.regression import Mixture
 
@@ -120,6 +121,37 @@ def test_evaluate_is_the_verb_predict(digits):
     report = digits.evaluate(num_draws=DRAWS, check_draws=0)
     assert report == running.read_json(digits.path, "uncertainty.json")
     assert report["accuracy"] == classification.accuracy(digits.predict(X, DRAWS).mean, load_digits().target[-360:])
+
+
+def test_conformal_sets_are_those_of_predict(digits):
+    """The run keeps the calibration of predictions with as many draws of its seed."""
+    report = digits.evaluate(num_draws=DRAWS, check_draws=0, coverage=0.8)
+    p, found = digits.predict(X, num_draws=DRAWS), predictive(digits)
+    for score in ("thr", "aps", "raps"):
+        np.testing.assert_array_equal(p.conformal_sets(score), found[f"conformal_{score}_NC"])
+    scored_N = ~found["calibration_part_N"]
+    covered_N = p.conformal_sets()[np.arange(len(X)), found["labels_N"]]
+    assert report["conformal"]["raps"]["coverage"] == covered_N[scored_N].mean()
+    assert (scored_N.sum(), report["conformal"]["num_scored"]) == (180, 180)
+    for other in (digits.predict(X, num_draws=DRAWS - 1), digits.predict(X, num_draws=DRAWS, seed=8)):
+        with pytest.raises(UserError, match="keeps no conformal calibration"):
+            other.conformal_sets()
+
+
+def test_conformal_intervals_are_those_of_predict(sine):
+    found, p = predictive(sine), sine.predict(predictive(sine)["x_N"][:, None], num_draws=DRAWS)
+    with pytest.raises(UserError, match="keeps no conformal calibration"):
+        p.conformal_intervals()
+    sine.evaluate(num_draws=DRAWS, check_draws=0, coverage=0.7)
+    found, p = predictive(sine), sine.predict(found["x_N"][:, None], num_draws=DRAWS)
+    for score in ("cqr", "scaled"):
+        np.testing.assert_array_equal(p.conformal_intervals(score), found[f"conformal_{score}_NB"])
+    quantiles_NB = np.stack([p.quantile(0.15), p.quantile(0.85)], axis=1)
+    widened = p.conformal_intervals("cqr") - quantiles_NB
+    np.testing.assert_allclose(widened[:, 1], -widened[:, 0], atol=1e-9)
+    np.testing.assert_allclose(widened[:, 1], widened[0, 1], atol=1e-9)
+    with pytest.raises(UserError, match="unknown score 'aps'; known: cqr, scaled"):
+        p.conformal_intervals("aps")
 
 
 @pytest.mark.parametrize(
