@@ -11,7 +11,7 @@ import numpy as np
 from bnn_hvd import registry
 from bnn_hvd.data.description import Description
 from bnn_hvd.errors import UserError
-from bnn_hvd.metrics import conformal, regression
+from bnn_hvd.metrics import calibration, conformal, regression
 
 if TYPE_CHECKING:
     from bnn_hvd.prediction.calibration import Calibration
@@ -58,6 +58,16 @@ class ClassPrediction:
         """Return a quantile over the draws of each class probability [N, C]; level in [0, 1]."""
         return np.quantile(self.draws, _checked(level), axis=0)
 
+    @property
+    def calibrated(self) -> np.ndarray:
+        """The class probabilities at the temperature that the run keeps [N, C], float32.
+
+        Raises:
+          UserError: the run keeps no temperature of as many draws of the same seed.
+        """
+        kept = _calibrated(self._kept, "temperature", 'calibrate="temperature"')
+        return calibration.tempered(self.mean, kept.temperature).astype(np.float32)
+
     def conformal_sets(self, score: str = "raps") -> np.ndarray:
         """Return which classes are in the conformal set of each example, bool [N, C].
 
@@ -68,7 +78,7 @@ class ClassPrediction:
         Raises:
           UserError: the run keeps no calibration of as many draws of the same seed; or an unknown score.
         """
-        kept = _calibrated(self._kept)
+        kept = _calibrated(self._kept, "coverage", "coverage=0.9")
         limit = registry.known(kept.thresholds, score, "score")
         return conformal.CLASS_SCORES[limit](self.mean, kept.uniform(len(self.mean))) <= kept.thresholds[limit]
 
@@ -103,6 +113,16 @@ class RealPrediction:
         """Return a quantile of new observations [N], with their noise; level in [0, 1]."""
         return self._quantiles(_checked(level))[0]
 
+    def calibrated_quantile(self, level: float) -> np.ndarray:
+        """Return the recalibrated quantile of new observations [N], by the map that the run keeps; level in [0, 1].
+
+        Raises:
+          UserError: the run keeps no map of as many draws of the same seed.
+        """
+        kept = _calibrated(self._kept, "quantile_map", 'calibrate="quantiles"')
+        mapped = calibration.predicted_level(np.array([_checked(level)]), np.array(kept.quantile_map))
+        return self._quantiles(*mapped.tolist())[0]
+
     def conformal_intervals(self, score: str = "cqr") -> np.ndarray:
         """Return the ends of the conformal interval of each example [N, B].
 
@@ -113,7 +133,7 @@ class RealPrediction:
         Raises:
           UserError: the run keeps no calibration of as many draws of the same seed; or an unknown score.
         """
-        kept = _calibrated(self._kept)
+        kept = _calibrated(self._kept, "coverage", "coverage=0.9")
         name = registry.known(kept.thresholds, score, "score")
         if name == "scaled":
             return conformal.scaled_interval(self.mean, self.total, kept.thresholds[name])
@@ -127,10 +147,11 @@ class RealPrediction:
         return found["quantiles"]
 
 
-def _calibrated(kept: "Calibration | None") -> "Calibration":
-    if not (kept and kept.coverage):
+def _calibrated(kept: "Calibration | None", name: str, flag: str) -> "Calibration":
+    """Return the calibration, if it has the attribute `name`, which `flag` makes."""
+    if not (kept and getattr(kept, name)):
         raise UserError(
-            "the run keeps no conformal calibration of so many draws of this seed: run.evaluate(coverage=0.9) makes it"
+            f"the run keeps no such calibration of so many draws of this seed: run.evaluate({flag}) makes it"
         )
     return kept
 

@@ -82,6 +82,11 @@ class PredictConfig:
         "with this probability, as 0.9; a half of the labelled examples calibrates them, and the run keeps that "
         "(docs/calibration.md); 0: as the run keeps it", minimum=0, below=1,
     )  # fmt: skip
+    calibrate: str = flag(
+        "", "calibration", "fit a temperature (of classes), or a map of quantiles (of a real target), to a half of the "
+        "labelled examples; the run keeps it, and every later `predict` applies it",
+        choices=("temperature", "quantiles"),
+    )  # fmt: skip
     users: str = flag(
         "", "run", "for implicit ratings: users to recommend items to, a,b, besides the users with the most and the "
         "fewest ratings",

@@ -15,7 +15,17 @@ from matplotlib.figure import Figure
 from bnn_hvd import registry
 from bnn_hvd.config import PlotConfig
 from bnn_hvd.errors import UserError
-from bnn_hvd.plots import calibration, chains, columns, predictive, recommendations, regression, style, training
+from bnn_hvd.plots import (
+    calibration,
+    chains,
+    columns,
+    conformal,
+    predictive,
+    recommendations,
+    regression,
+    style,
+    training,
+)
 from bnn_hvd.run import records
 
 
@@ -41,6 +51,7 @@ FIGURES = {
     "predictive_draws_doubtful": Row(predictive.doubtful, records.PREDICTIVE, "predict", "probs_NC"),
     "reliability": Row(calibration.reliability, records.PREDICTIVE, "predict", "labels_N"),
     "uncertainty_histogram": Row(calibration.uncertainty_histogram, records.PREDICTIVE, "predict", "probs_NC"),
+    "conformal": Row(conformal.conformal, records.PREDICTIVE, "predict", "conformal_scored_N"),
     "curve": Row(regression.curve, records.PREDICTIVE, "predict", "grid_x_G"),
     "particles": Row(regression.particles, records.PREDICTIVE, "predict", "grid_x_G"),
     "predictions": Row(regression.predictions, records.PREDICTIVE, "predict", "mean_N"),

@@ -20,12 +20,14 @@ from bnn_hvd.data.fingerprint import Fingerprint
 from bnn_hvd.data.stored import Inputs, StoredArray
 from bnn_hvd.errors import UserError
 from bnn_hvd.metrics.conformal import fewest
-from bnn_hvd.prediction import conformal
+from bnn_hvd.prediction import conformal, recalibration, statistics
 from bnn_hvd.prediction.predictor import Found, Result
+from bnn_hvd.prediction.recalibration import Quantiles
 from bnn_hvd.run import records
 from bnn_hvd.targets import has_label
 
 PART = 0.5  # of the labelled examples
+FEWEST = 5  # calibration examples
 MOST_SEEN = 0.5  # of the calibration examples in the training part; equal examples of a small table are no mistake
 
 
@@ -35,7 +37,8 @@ class Calibration:
 
     step, num_draws, seed: of the predictions that it is of; only these are corrected by it. fingerprint: of the data
     that it was made on. num_calibration: how many of their examples. coverage, thresholds: those of conformal
-    prediction, by the name of the score (metrics/conformal.py).
+    prediction, by the name of the score (metrics/conformal.py). temperature, quantile_map: of metrics/calibration.py.
+    What was not made is 0 or empty.
     """
 
     step: int
@@ -45,6 +48,8 @@ class Calibration:
     num_calibration: int
     coverage: float = 0.0
     thresholds: dict[str, float] = dataclasses.field(default_factory=dict)
+    temperature: float = 0.0
+    quantile_map: list[float] = dataclasses.field(default_factory=list)
 
     @property
     def predictions(self) -> tuple[int, int, int]:
@@ -75,23 +80,53 @@ class Calibrating:
             return config
         return dataclasses.replace(config, coverage=self.calibration.coverage)
 
-    def apply(self, found: Found, y: np.ndarray, config: PredictConfig) -> tuple[Calibration | None, Result]:
-        """Return the calibration, and what it adds to predictive.npz and to uncertainty.json."""
-        if not (made := self.calibration):
+    def apply(
+        self, found: Found, y: np.ndarray, config: PredictConfig, quantiles: Quantiles
+    ) -> tuple[Calibration | None, Result]:
+        """Return the calibration, and what it adds to predictive.npz and to uncertainty.json.
+
+        config: that of `self.config`. quantiles: returns those of a real target at some levels.
+        """
+        if not self.calibration:
             return None, ({}, {})
+        made = self._made(found, y, config)
         scored_N = has_label(y) & ~self.part_N
-        u_N = made.uniform(len(y))
-        if self.asked and config.coverage:
-            thresholds = conformal.thresholds(found, y, self.part_N, u_N, config.coverage)
-            made = dataclasses.replace(made, coverage=config.coverage, thresholds=thresholds)
         arrays: Found = {"calibration_part_N": self.part_N} if self.part_N.any() else {}
         report: dict[str, Any] = {}
         if made.coverage:
-            regions = conformal.regions(found, made.thresholds, u_N)
+            regions = conformal.regions(found, made.thresholds, made.uniform(len(y)))
             measured = conformal.measures(regions, found, y, scored_N, made.coverage, made.num_calibration)
-            arrays |= regions
+            arrays |= regions | ({"conformal_scored_N": scored_N} if scored_N.any() else {})
             report["conformal"] = {"coverage": made.coverage, "num_calibration": made.num_calibration} | measured
+        for its, measured in self._recalibrated(made, found, y, scored_N, config, quantiles):
+            arrays |= its
+            report["calibrated"] = {"num_calibration": made.num_calibration} | measured
         return made, (arrays, report)
+
+    def _made(self, found: Found, y: np.ndarray, config: PredictConfig) -> Calibration:
+        """Return the calibration with what the flags ask for."""
+        assert self.calibration is not None
+        new: dict[str, Any] = {}
+        if self.asked and config.coverage:
+            u_N = self.calibration.uniform(len(y))
+            thresholds = conformal.thresholds(found, y, self.part_N, u_N, config.coverage)
+            new |= {"coverage": config.coverage, "thresholds": thresholds}
+        if config.calibrate and "probs_NC" in found:
+            new["temperature"] = recalibration.temperature(found, y, self.part_N)
+        elif config.calibrate:
+            new["quantile_map"] = recalibration.quantile_map(found, self.part_N)
+        return dataclasses.replace(self.calibration, **new)
+
+    def _recalibrated(
+        self, made: Calibration, found: Found, y: np.ndarray, scored_N: np.ndarray, config: PredictConfig,
+        quantiles: Quantiles,
+    ) -> list[Result]:  # fmt: skip
+        if made.temperature:
+            return [recalibration.at_temperature(found, y, scored_N, made.temperature)]
+        if made.quantile_map:
+            levels = statistics.Wanted.of(config).quantiles
+            return [recalibration.mapped(found, scored_N, np.array(made.quantile_map), levels, quantiles)]
+        return []
 
 
 def plan(
@@ -105,7 +140,7 @@ def plan(
     """
     here = Calibration(step, num_draws, trained.run.seed, fingerprint.test, 0)
     kept, nothing_N = read(Path(config.run)), np.zeros(len(arrays.x_test), bool)
-    if not config.coverage:
+    if not (config.coverage or config.calibrate):
         if not kept:
             return Calibrating(None, nothing_N, asked=False)
         if kept.predictions != here.predictions:
@@ -119,7 +154,8 @@ def plan(
     part_N = calibration_part(arrays.y_test)
     check_part(part_N, config, trained, known, arrays, fingerprint)
     here = dataclasses.replace(here, num_calibration=int(part_N.sum()))
-    return Calibrating(here, part_N, asked=True)
+    same = kept and (kept.predictions, kept.fingerprint) == (here.predictions, here.fingerprint)
+    return Calibrating(kept if same else here, part_N, asked=True)
 
 
 def calibration_part(y: np.ndarray) -> np.ndarray:
@@ -135,11 +171,12 @@ def check_part(
     fingerprint: Fingerprint,
 ) -> None:  # fmt: skip
     """Raise UserError unless there are enough calibration examples, which the run was not trained on."""
-    least = fewest(config.coverage)
-    if part_N.sum() < max(1, least):
+    asked = f"--coverage={config.coverage:g}" if config.coverage else f"--calibrate={config.calibrate}"
+    least = max(FEWEST, fewest(config.coverage))
+    if part_N.sum() < least:
         raise UserError(
-            f"--coverage={config.coverage:g} needs {least} examples to calibrate on, half of those with a label, and "
-            f"there are {part_N.sum()}: give more, or another coverage"
+            f"{asked} needs {least} examples to calibrate on, half of those with a label, and there are "
+            f"{part_N.sum()}: give more with --data_dir"
         )
     seen = fraction_in(training_part(trained, known, arrays, fingerprint), arrays.x_test, arrays.y_test, part_N)
     if fingerprint.test == known.fingerprint.train or seen > MOST_SEEN:
@@ -193,4 +230,5 @@ def write(run: Path, made: Calibration) -> None:
 
 def lines(report: dict[str, Any], note: str) -> list[str]:
     """Return the lines that `predict` prints."""
-    return [*conformal.lines(report.get("conformal", {})), *([note] if note else [])]
+    found = conformal.lines(report.get("conformal", {})) + recalibration.lines(report.get("calibrated", {}))
+    return [*found, *([note] if note else [])]

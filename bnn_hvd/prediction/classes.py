@@ -10,11 +10,14 @@ import numpy as np
 from bnn_hvd.config import PredictConfig
 from bnn_hvd.data.arrays import Arrays
 from bnn_hvd.data.stored import Inputs
-from bnn_hvd.metrics import classification, fidelity
+from bnn_hvd.metrics import calibration, classification, fidelity
 from bnn_hvd.prediction import statistics
 from bnn_hvd.prediction.predictor import Found, Predictor, Result
 from bnn_hvd.targets import has_label
 
+SHOWN = (
+    "accuracy", "top5_accuracy", "single_draw_accuracy", "nll", "brier", "ece", "adaptive_ece", "classwise_ece",
+)  # fmt: skip
 COMPARED = ("probs_NC", "mutual_information_N")  # with --reference
 
 
@@ -78,7 +81,11 @@ def distribution(means: Found, one_draw: bool) -> Found:
 def measures(found: dict[str, np.ndarray], labels_N: np.ndarray) -> dict[str, Any]:
     """Return the mean uncertainties and, of the examples that have a label, the scores."""
     known_N = has_label(labels_N)
-    scores = classification.summary(found["probs_NC"][known_N], labels_N[known_N]) if known_N.any() else {}
+    scores = {}
+    if known_N.any():
+        known = found["probs_NC"][known_N], labels_N[known_N]
+        errors = (calibration.adaptive_ece, calibration.classwise_ece)
+        scores = classification.summary(*known) | {error.__name__: error(*known) for error in errors}
     return scores | {
         "num_labelled": int(known_N.sum()),
         "total_uncertainty": float(found["predictive_entropy_N"].mean()),
@@ -106,8 +113,7 @@ def separation(test: Found, ood: Found) -> dict[str, float]:
 
 def text(report: dict[str, Any]) -> list[str]:
     """Return the lines that `predict` prints."""
-    scores = ("accuracy", "top5_accuracy", "single_draw_accuracy", "nll", "brier", "ece")
-    lines = [f"{name:24} {report[name]:.4f}" for name in scores if name in report]
+    lines = [f"{name:24} {report[name]:.4f}" for name in SHOWN if name in report]
     lines += [f"{name:24} {report[name]:.4f} nats" for name in report if name.endswith("uncertainty")]
     ood = report.get("ood", {})
     return lines + [f"ood {name:20} {value:.4f}" for name, value in ood.items() if name.startswith("auroc")]

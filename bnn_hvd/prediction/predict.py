@@ -5,7 +5,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, NamedTuple
 
-from bnn_hvd import seeds
+from bnn_hvd import registry, seeds
 from bnn_hvd.config import PredictConfig, TrainConfig
 from bnn_hvd.data import own
 from bnn_hvd.data.description import Description
@@ -82,7 +82,9 @@ def predict(config: PredictConfig) -> Predicted:
     watch = Stopwatch()
     found, report = kind.predict(predictor, arrays, config)
     found |= rows.places(arrays)
-    calibrated, (more, measured) = calibrating.apply(found, arrays.y_test, config)
+    calibrated, (more, measured) = calibrating.apply(
+        found, arrays.y_test, config, lambda levels: reals.quantiles(predictor, arrays.x_test, num_draws, levels)
+    )
     found, report = found | more, report | measured
     recommended = report.pop(records.RECOMMENDATIONS, None)
     predict_wall_s = watch.elapsed_s()
@@ -167,6 +169,12 @@ def check_kind(config: PredictConfig, target: Target) -> None:
         raise UserError("--keep_draws=all is for classes and for one real target, not for several: leave it out")
     if config.coverage and not isinstance(target, Classes | RealValues):
         raise UserError(f"--coverage is for classes and for one real target, and this run has {target}: leave it out")
+    fitting: dict[str, type[Target]] = {"temperature": Classes, "quantiles": RealValues}
+    if config.calibrate and not isinstance(target, fitting[registry.known(fitting, config.calibrate)]):
+        raise UserError(
+            f"--calibrate={config.calibrate} does not fit this run, which has {target}: temperature is for classes, "
+            "quantiles for one real target"
+        )
     if config.check_draws and config.check_draws < pareto.FEWEST_DRAWS:
         raise UserError(
             f"--check_draws={config.check_draws} is too few for a tail: give at least {pareto.FEWEST_DRAWS}, or 0"

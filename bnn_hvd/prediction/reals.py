@@ -9,6 +9,7 @@ import numpy as np
 
 from bnn_hvd.config import PredictConfig
 from bnn_hvd.data.arrays import Arrays
+from bnn_hvd.data.stored import Inputs
 from bnn_hvd.metrics import classification, conformal, fidelity, regression
 from bnn_hvd.metrics.regression import Mixture
 from bnn_hvd.prediction import statistics
@@ -46,6 +47,14 @@ def predict(predictor: Predictor, arrays: Arrays, config: PredictConfig) -> Resu
         draws = predictor.mixture(arrays.x_test, config.num_draws)
         found |= {"draws_mean_SN": draws.mean_SN, "draws_scale_SN": draws.scale_SN}
     return found | wanted.labels() | curve(predictor, arrays, config), report
+
+
+def quantiles(predictor: Predictor, x: Inputs, num_draws: int, levels: np.ndarray) -> np.ndarray:
+    """Return quantiles of new observations [Q, N]."""
+    found = predictor.reduce_mixtures(
+        x, num_draws, lambda draws, _: {"quantiles_QN": regression.quantiles(draws, levels.tolist())}
+    )
+    return found["quantiles_QN"]
 
 
 def score(found: Found, y_N: np.ndarray) -> Result:

@@ -55,7 +55,7 @@ def _of_classes(found: Found) -> dict[str, Any]:
     of_each = {f"p_{name}": probs_N for name, probs_N in zip(names, probs_NC.T, strict=True)}
     sets = {
         f"set_{array.split('_')[1]}": ["|".join(names[of_one_C]) for of_one_C in found[array]]
-        for array in found if array.startswith("conformal") and array.endswith("NC")
+        for array in found if array.startswith("conformal") and array.endswith("_NC")
     }  # fmt: skip
     return {"prediction": names[probs_NC.argmax(1)], "confidence": probs_NC.max(1)} | of_each | sets
 
@@ -64,7 +64,7 @@ def _of_reals(found: Found) -> dict[str, Any]:
     quantiles = zip(found.get("quantiles_Q", ()), found.get("quantiles_QN", ()), strict=True)
     intervals = {
         f"{side}_{array.split('_')[1]}": found[array][:, b]
-        for array in found if array.startswith("conformal") for b, side in enumerate(("low", "high"))
+        for array in found if array.endswith("_NB") for b, side in enumerate(("low", "high"))
     }  # fmt: skip
     levels = {f"quantile_{level:g}": values_N for level, values_N in quantiles}
     return {"prediction": found["mean_N"]} | levels | intervals

@@ -30,6 +30,10 @@ def arrays(x: np.ndarray = X[COUNT:], y: np.ndarray = Y[COUNT:]) -> Arrays:
     return Arrays(X[:COUNT], Y[:COUNT], x, y, 5, tuple("abcde"))
 
 
+def no_quantiles(levels: np.ndarray) -> np.ndarray:
+    raise AssertionError("nothing asks for quantiles")
+
+
 def planned(run, data: Arrays, step: int = STEP, draws: int = DRAWS, **flags) -> tuple[Calibrating, PredictConfig]:
     """Return how a run that was trained on the first half of X is calibrated."""
     trained: TrainConfig = config.resolve(dataset="digits", run=str(run))
@@ -44,7 +48,7 @@ def test_a_half_of_the_labelled_examples_calibrates(tmp_path):
     plan, asked = planned(tmp_path, arrays(y=y), coverage=0.9)
     assert plan.part_N.sum() == plan.calibration.num_calibration == 150
     assert (y[plan.part_N] >= 0).all()
-    made, (found, report) = plan.apply(FOUND, y, asked)
+    made, (found, report) = plan.apply(FOUND, y, asked, no_quantiles)
     assert report["conformal"]["num_scored"] == 150
     assert found["conformal_thr_NC"].shape == (COUNT, 5)  # of all examples, with labels or without
     scores_N = 1 - FOUND["probs_NC"][np.arange(COUNT), y]
@@ -56,19 +60,19 @@ def test_a_half_of_the_labelled_examples_calibrates(tmp_path):
 
 def test_what_a_run_keeps_is_applied_to_every_later_prediction(tmp_path):
     plan, asked = planned(tmp_path, arrays(), coverage=0.8)
-    made, (first, _) = plan.apply(FOUND, Y[COUNT:], asked)
+    made, (first, _) = plan.apply(FOUND, Y[COUNT:], asked, no_quantiles)
     calibration.write(tmp_path, made)
     again, asked = planned(tmp_path, arrays())
     assert asked.coverage == 0.8
-    kept, (found, report) = again.apply(FOUND, Y[COUNT:], asked)
+    kept, (found, report) = again.apply(FOUND, Y[COUNT:], asked, no_quantiles)
     assert kept == made
     np.testing.assert_array_equal(found["conformal_aps_NC"], first["conformal_aps_NC"])
     assert report["conformal"]["num_scored"] == COUNT // 2  # the examples that calibrated are not scored
     other, asked = planned(tmp_path, arrays(X[COUNT:] + 1))
-    _, (found, report) = other.apply(FOUND, Y[COUNT:], asked)
+    _, (found, report) = other.apply(FOUND, Y[COUNT:], asked, no_quantiles)
     assert report["conformal"]["num_scored"] == COUNT
     assert "calibration_part_N" not in found
-    _, (found, report) = other.apply(FOUND, np.full(COUNT, -1), asked)
+    _, (found, report) = other.apply(FOUND, np.full(COUNT, -1), asked, no_quantiles)
     assert report["conformal"]["num_scored"] == 0
     assert found["conformal_raps_NC"].any()
 
@@ -76,7 +80,7 @@ def test_what_a_run_keeps_is_applied_to_every_later_prediction(tmp_path):
 @pytest.mark.parametrize("changed", [{"step": STEP + 1}, {"draws": DRAWS - 1}])
 def test_a_calibration_of_other_weights_or_draws_is_not_applied(tmp_path, changed):
     plan, asked = planned(tmp_path, arrays(), coverage=0.8)
-    calibration.write(tmp_path, plan.apply(FOUND, Y[COUNT:], asked)[0])
+    calibration.write(tmp_path, plan.apply(FOUND, Y[COUNT:], asked, no_quantiles)[0])
     plan, asked = planned(tmp_path, arrays(), **changed)
     assert (plan.calibration, asked.coverage) == (None, 0.0)
     assert calibration.lines({}, plan.note) == [
@@ -102,8 +106,9 @@ def test_too_few_examples_have_no_threshold(tmp_path):
     with pytest.raises(UserError, match=r"needs 9 examples to calibrate on, half of .*, and there are 8"):
         planned(tmp_path, few, coverage=0.9)
     unlabelled = arrays(y=np.full(COUNT, -1, np.int32))
-    with pytest.raises(UserError, match="there are 0"):
-        planned(tmp_path, unlabelled, coverage=0.1)
+    for flags in ({"coverage": 0.1}, {"calibrate": "temperature"}):
+        with pytest.raises(UserError, match=r"needs 5 .* there are 0"):
+            planned(tmp_path, unlabelled, **flags)
 
 
 def test_coverage_is_for_classes_and_one_real_target():
@@ -112,6 +117,14 @@ def test_coverage_is_for_classes_and_one_real_target():
     check_kind(asked, RealValues())
     with pytest.raises(UserError, match="--coverage is for"):
         check_kind(asked, ImplicitRatings(3))
+    for calibrate, target, other in (
+        ("temperature", Classes(3), RealValues()),
+        ("quantiles", RealValues(), Classes(3)),
+    ):
+        asked = config.make(PredictConfig, run="runs/a", calibrate=calibrate)
+        check_kind(asked, target)
+        with pytest.raises(UserError, match=f"--calibrate={calibrate} does not fit"):
+            check_kind(asked, other)
     with pytest.raises(UserError, match="below 1"):
         config.make(PredictConfig, run="runs/a", coverage=1.0)
 
@@ -130,7 +143,7 @@ def test_intervals_of_a_real_target(tmp_path):
     found["central_quantiles_BN"] = regression.quantiles(draws, conformal.central_levels(0.8))
     y = found["mean_N"] + 2 * found["total_std_N"] * rng.normal(size=COUNT)
     plan, asked = planned(tmp_path, arrays(y=y.astype(np.float32)), coverage=0.8)
-    made, (regions, report) = plan.apply(found, y, asked)
+    made, (regions, report) = plan.apply(found, y, asked, no_quantiles)
     low, high = conformal.likely_coverage(200, 200, 0.8, 1 - 1e-9)
     for name in ("cqr", "scaled"):
         covered_N = (regions[f"conformal_{name}_NB"][:, 0] <= y) & (y <= regions[f"conformal_{name}_NB"][:, 1])
