@@ -23,6 +23,7 @@ from bnn_hvd.plots import (
     predictive,
     recommendations,
     regression,
+    selective,
     style,
     training,
 )
@@ -51,6 +52,11 @@ FIGURES = {
     "predictive_draws_doubtful": Row(predictive.doubtful, records.PREDICTIVE, "predict", "probs_NC"),
     "reliability": Row(calibration.reliability, records.PREDICTIVE, "predict", "labels_N"),
     "uncertainty_histogram": Row(calibration.uncertainty_histogram, records.PREDICTIVE, "predict", "probs_NC"),
+    "risk_coverage": Row(selective.risk_coverage, records.PREDICTIVE, "predict", "labels_N"),
+    "rmse_over_coverage": Row(selective.rmse_over_coverage, records.PREDICTIVE, "predict", "crps_N"),
+    "out_of_distribution": Row(
+        selective.out_of_distribution, records.PREDICTIVE, "predict", "ood_predictive_entropy_M"
+    ),
     "conformal": Row(conformal.conformal, records.PREDICTIVE, "predict", "conformal_scored_N"),
     "curve": Row(regression.curve, records.PREDICTIVE, "predict", "grid_x_G"),
     "particles": Row(regression.particles, records.PREDICTIVE, "predict", "grid_x_G"),

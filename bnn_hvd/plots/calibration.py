@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
 
-from bnn_hvd.metrics import classification
+from bnn_hvd.metrics import classification, detection
 from bnn_hvd.plots import style
 from bnn_hvd.run import records
 
@@ -110,7 +110,7 @@ def uncertainty_histogram(run: Path) -> Figure:
 
 
 def _in_against_out(axes: Axes, title: str, scores_N: np.ndarray, ood_scores_M: np.ndarray) -> None:
-    area = classification.auroc(scores_N, ood_scores_M)
+    area = detection.auroc(scores_N, ood_scores_M)
     parts = {"in-distribution (test data)": scores_N, "out-of-distribution": ood_scores_M}
     _histograms(axes, f"{title}, in- against out-of-distribution", parts, (style.BLUE, style.VERMILION))
     axes.legend(loc="upper left", title=f"AUROC {area:.3f}", alignment="left", title_fontproperties={"weight": "bold"})
