@@ -12,6 +12,7 @@ The streams:
 | chain   | --seed         | yes: all ranks run one trajectory and accept or reject it   | step       |
 | augment | --shuffle_seed | yes: crops and flips belong to the example                  | epoch, [1] |
 | strain  | --shuffle_seed | yes: the noise that is added belongs to the example         | epoch      |
+| sets    | --seed         | yes: conformal sets of classes are random at their edge     | -          |
 
 [1]: with --member_batches=own also the member, but for member 0.
 
@@ -28,7 +29,7 @@ import numpy as np
 
 BLOCK = 1 << 32  # distance of the seeds of two gradient blocks: more than any number of a layer or a purpose
 # The index is hashed: append new ones at the end.
-STREAMS = ("init", "shuffle", "noise", "draw", "chain", "augment", "strain")
+STREAMS = ("init", "shuffle", "noise", "draw", "chain", "augment", "strain", "sets")
 
 
 def seed(root: int, stream: str, *index: int) -> np.ndarray:

@@ -1,6 +1,6 @@
 """The predictive distribution of some examples. What needs all draws at once is computed when it is asked for.
 
-Legend: S draws, N examples, C classes, Q quantiles.
+Legend: S draws, N examples, C classes, B = 2 bounds of an interval.
 """
 
 import functools
@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from bnn_hvd import registry
 from bnn_hvd.data.description import Description
 from bnn_hvd.errors import UserError
-from bnn_hvd.metrics import regression
+from bnn_hvd.metrics import calibration, conformal, regression
 
 if TYPE_CHECKING:
+    from bnn_hvd.prediction.calibration import Calibration
     from bnn_hvd.prediction.predictor import Predictor
 
 
@@ -27,10 +29,12 @@ class ClassPrediction:
       num_draws: S.
     """
 
-    def __init__(self, predictor: "Predictor", x: np.ndarray, num_draws: int, known: Description):
+    def __init__(
+        self, predictor: "Predictor", x: np.ndarray, num_draws: int, known: Description, kept: "Calibration | None"
+    ):
         from bnn_hvd.prediction import classes
 
-        self._predictor, self._x, self.class_names = predictor, x, known.class_names
+        self._predictor, self._x, self._kept, self.class_names = predictor, x, kept, known.class_names
         self.num_draws = predictor.method.num_draws(num_draws)
         found = classes.distribution(predictor.predict(x, num_draws), self.num_draws == 1)
         self.mean: np.ndarray = found["probs_NC"]
@@ -54,6 +58,30 @@ class ClassPrediction:
         """Return a quantile over the draws of each class probability [N, C]; level in [0, 1]."""
         return np.quantile(self.draws, _checked(level), axis=0)
 
+    @property
+    def calibrated(self) -> np.ndarray:
+        """The class probabilities at the temperature that the run keeps [N, C], float32.
+
+        Raises:
+          UserError: the run keeps no temperature of as many draws of the same seed.
+        """
+        kept = _calibrated(self._kept, "temperature", 'calibrate="temperature"')
+        return calibration.tempered(self.mean, kept.temperature).astype(np.float32)
+
+    def conformal_sets(self, score: str = "raps") -> np.ndarray:
+        """Return which classes are in the conformal set of each example, bool [N, C].
+
+        The set has the class of a new example with the probability that `predict --coverage` was asked for.
+
+        score: thr, aps or raps (metrics/conformal.py).
+
+        Raises:
+          UserError: the run keeps no calibration of as many draws of the same seed; or an unknown score.
+        """
+        kept = _calibrated(self._kept, "coverage", "coverage=0.9")
+        limit = registry.known(kept.thresholds, score, "score")
+        return conformal.CLASS_SCORES[limit](self.mean, kept.uniform(len(self.mean))) <= kept.thresholds[limit]
+
 
 class RealPrediction:
     """The predictive distribution of N real targets: a mixture of S Normals each. All in the units of the target.
@@ -65,8 +93,10 @@ class RealPrediction:
       num_draws: S.
     """
 
-    def __init__(self, predictor: "Predictor", x: np.ndarray, num_draws: int, known: Description):
-        self._predictor, self._x = predictor, x
+    def __init__(
+        self, predictor: "Predictor", x: np.ndarray, num_draws: int, known: Description, kept: "Calibration | None"
+    ):
+        self._predictor, self._x, self._kept = predictor, x, kept
         self.num_draws = predictor.method.num_draws(num_draws)
         found = predictor.reduce_mixtures(x, num_draws, lambda draws, _: regression.moments(draws))
         self.mean: np.ndarray = found["mean_N"]
@@ -81,11 +111,49 @@ class RealPrediction:
 
     def quantile(self, level: float) -> np.ndarray:
         """Return a quantile of new observations [N], with their noise; level in [0, 1]."""
-        level = _checked(level)
+        return self._quantiles(_checked(level))[0]
+
+    def calibrated_quantile(self, level: float) -> np.ndarray:
+        """Return the recalibrated quantile of new observations [N], by the map that the run keeps; level in [0, 1].
+
+        Raises:
+          UserError: the run keeps no map of as many draws of the same seed.
+        """
+        kept = _calibrated(self._kept, "quantile_map", 'calibrate="quantiles"')
+        mapped = calibration.predicted_level(np.array([_checked(level)]), np.array(kept.quantile_map))
+        return self._quantiles(*mapped.tolist())[0]
+
+    def conformal_intervals(self, score: str = "cqr") -> np.ndarray:
+        """Return the ends of the conformal interval of each example [N, B].
+
+        It has the target of a new example with the probability that `predict --coverage` was asked for.
+
+        score: cqr or scaled (metrics/conformal.py).
+
+        Raises:
+          UserError: the run keeps no calibration of as many draws of the same seed; or an unknown score.
+        """
+        kept = _calibrated(self._kept, "coverage", "coverage=0.9")
+        name = registry.known(kept.thresholds, score, "score")
+        if name == "scaled":
+            return conformal.scaled_interval(self.mean, self.total, kept.thresholds[name])
+        levels = conformal.central_levels(kept.coverage)
+        return conformal.cqr_interval(self._quantiles(*levels).T, kept.thresholds[name])
+
+    def _quantiles(self, *levels: float) -> np.ndarray:
         found = self._predictor.reduce_mixtures(
-            self._x, self.num_draws, lambda draws, _: {"quantiles": regression.quantiles(draws, [level])}
+            self._x, self.num_draws, lambda draws, _: {"quantiles": regression.quantiles(draws, levels)}
         )
-        return found["quantiles"][0]
+        return found["quantiles"]
+
+
+def _calibrated(kept: "Calibration | None", name: str, flag: str) -> "Calibration":
+    """Return the calibration, if it has the attribute `name`, which `flag` makes."""
+    if not (kept and getattr(kept, name)):
+        raise UserError(
+            f"the run keeps no such calibration of so many draws of this seed: run.evaluate({flag}) makes it"
+        )
+    return kept
 
 
 def _checked(level: float) -> float:

@@ -16,12 +16,13 @@ from bnn_hvd.data import inputs
 from bnn_hvd.data.description import Description
 from bnn_hvd.distributed import environment
 from bnn_hvd.errors import UserError
-from bnn_hvd.run import records, rundir
+from bnn_hvd.run import checkpoint, records, rundir
 from bnn_hvd.targets import Classes, RealValues
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+    from bnn_hvd.prediction.calibration import Calibration
     from bnn_hvd.prediction.predictor import Predictor
 
 NUM_DRAWS = PredictConfig.num_draws  # of the command line, by default
@@ -88,7 +89,10 @@ class Run:
             raise UserError(f"num_draws={num_draws} must be at least 1")
         x = inputs.like(x, self._known.example_shape, "x")
         kind = ClassPrediction if isinstance(self._known.target, Classes) else RealPrediction
-        return kind(self._predictor_with(seed), x, num_draws, self._known)
+        predictor = self._predictor_with(seed)
+        return kind(
+            predictor, x, num_draws, self._known, self._calibration(predictor.method.num_draws(num_draws), seed)
+        )
 
     def weights(self, num_draws: int = NUM_DRAWS, seed: int | None = None) -> dict[str, np.ndarray]:
         """Return posterior draws of the weights by name, as {"conv1/kernel": [S, 5, 5, 1, 64], ...}.
@@ -167,6 +171,16 @@ class Run:
 
         machine.set_up(self._threads, Solo())
         return predict.restore(self._trained, self._known, Solo())
+
+    def _calibration(self, num_draws: int, seed: int | None) -> "Calibration | None":
+        """Return the calibration that the run keeps, if it is of these draws and of the newest checkpoint."""
+        from bnn_hvd.prediction import calibration
+
+        kept = calibration.read(self.path)
+        newest = checkpoint.list_newest_first(self.path / records.CHECKPOINTS)[0]
+        seed = self._trained.run.seed if seed is None else seed
+        here = (checkpoint.step_of(newest), num_draws, seed)
+        return kept if kept and kept.predictions == here else None
 
     def _predictor_with(self, seed: int | None) -> "Predictor":
         return self._predictor.with_seed(self._trained.run.seed if seed is None else seed)

@@ -77,6 +77,16 @@ class PredictConfig:
         "chosen", "run", "write every draw's prediction of a few chosen examples, or of all: class probabilities, or "
         "mean and standard deviation of a real target", choices=("chosen", "all"),
     )  # fmt: skip
+    coverage: float = flag(
+        0.0, "calibration", "conformal prediction: sets of classes, or intervals of a real target, that hold the truth "
+        "with this probability, as 0.9; a half of the labelled examples calibrates them, and the run keeps that "
+        "(docs/calibration.md); 0: as the run keeps it", minimum=0, below=1,
+    )  # fmt: skip
+    calibrate: str = flag(
+        "", "calibration", "fit a temperature (of classes), or a map of quantiles (of a real target), to a half of the "
+        "labelled examples; the run keeps it, and every later `predict` applies it",
+        choices=("temperature", "quantiles"),
+    )  # fmt: skip
     users: str = flag(
         "", "run", "for implicit ratings: users to recommend items to, a,b, besides the users with the most and the "
         "fewest ratings",

@@ -84,18 +84,6 @@ def entropy(probs: np.ndarray) -> np.ndarray:
     return np.abs(np.sum(probs * logs, axis=-1))  # abs: a certain prediction has entropy 0, not -0
 
 
-def auroc(scores_in: np.ndarray, scores_out: np.ndarray) -> float:
-    """Return the probability that a score of `scores_out` exceeds one of `scores_in`; ties count half.
-
-    It is the area under the ROC curve of a detector of out-of-distribution data that uses the score: 0.5 is guessing,
-    1 is perfect. It takes O(n log n): for each of `scores_out`, the smaller `scores_in` are counted.
-    """
-    sorted_in = np.sort(scores_in)
-    below = np.searchsorted(sorted_in, scores_out, side="left")
-    not_above = np.searchsorted(sorted_in, scores_out, side="right")
-    return float(np.mean(below + not_above) / (2 * len(sorted_in)))
-
-
 def summary(probs_NC: np.ndarray, labels_N: np.ndarray) -> dict[str, float]:
     """Return the scores that every evaluation reports, by name; top-5 accuracy with more than five classes only."""
     tops = [top5_accuracy] * (probs_NC.shape[1] > TOP)

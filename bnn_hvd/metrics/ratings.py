@@ -6,7 +6,8 @@ data/ratings.py.
 
 import numpy as np
 
-from bnn_hvd.metrics.classification import TINY, auroc
+from bnn_hvd.metrics.classification import TINY
+from bnn_hvd.metrics.detection import auroc
 
 TOP = 10  # of precision_at_10
 

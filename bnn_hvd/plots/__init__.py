@@ -15,7 +15,18 @@ from matplotlib.figure import Figure
 from bnn_hvd import registry
 from bnn_hvd.config import PlotConfig
 from bnn_hvd.errors import UserError
-from bnn_hvd.plots import calibration, chains, columns, predictive, recommendations, regression, style, training
+from bnn_hvd.plots import (
+    calibration,
+    chains,
+    columns,
+    conformal,
+    predictive,
+    recommendations,
+    regression,
+    selective,
+    style,
+    training,
+)
 from bnn_hvd.run import records
 
 
@@ -41,6 +52,12 @@ FIGURES = {
     "predictive_draws_doubtful": Row(predictive.doubtful, records.PREDICTIVE, "predict", "probs_NC"),
     "reliability": Row(calibration.reliability, records.PREDICTIVE, "predict", "labels_N"),
     "uncertainty_histogram": Row(calibration.uncertainty_histogram, records.PREDICTIVE, "predict", "probs_NC"),
+    "risk_coverage": Row(selective.risk_coverage, records.PREDICTIVE, "predict", "labels_N"),
+    "rmse_over_coverage": Row(selective.rmse_over_coverage, records.PREDICTIVE, "predict", "crps_N"),
+    "out_of_distribution": Row(
+        selective.out_of_distribution, records.PREDICTIVE, "predict", "ood_predictive_entropy_M"
+    ),
+    "conformal": Row(conformal.conformal, records.PREDICTIVE, "predict", "conformal_scored_N"),
     "curve": Row(regression.curve, records.PREDICTIVE, "predict", "grid_x_G"),
     "particles": Row(regression.particles, records.PREDICTIVE, "predict", "grid_x_G"),
     "predictions": Row(regression.predictions, records.PREDICTIVE, "predict", "mean_N"),

@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
 
-from bnn_hvd.metrics import classification
+from bnn_hvd.metrics import classification, detection
 from bnn_hvd.plots import style
 from bnn_hvd.run import records
 
@@ -23,7 +23,8 @@ SMALLEST = 1e-6  # nats; what is smaller is rounding of float32, and is drawn as
 
 def reliability(run: Path) -> Figure:
     """Draw accuracy over confidence with 95 % intervals, the number of examples in each bin, and the ECE."""
-    arrays = style.read_npz(run / records.PREDICTIVE, "probs_NC", "labels_N")
+    more = ("calibrated_probs_NC", "calibration_part_N")
+    arrays = style.read_npz(run / records.PREDICTIVE, "probs_NC", "labels_N", optional=more)
     known_N = arrays["labels_N"] >= 0  # an example without a label has -1
     probs_NC, labels_N = arrays["probs_NC"][known_N], arrays["labels_N"][known_N]
     bins = classification.reliability(probs_NC, labels_N, NUM_BINS)
@@ -31,6 +32,7 @@ def reliability(run: Path) -> Figure:
     figure = style.figure("Reliability", run, 6, 6.4)
     upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
     _accuracy_over_confidence(upper, bins)
+    _calibrated(upper, arrays)
     upper.set_title(_verdict(probs_NC, labels_N))
     lower.stairs(bins.count_B, edges, baseline=0.5, fill=True, color=style.SKY)
     lower.set_yscale("log")
@@ -38,7 +40,8 @@ def reliability(run: Path) -> Figure:
     lower.set(xlabel="confidence (largest mean probability)", ylabel="test examples", ylim=(0.5, None))
     lowest = edges[np.searchsorted(edges, 1 / probs_NC.shape[1], side="right") - 1]
     lower.set_xlim(lowest, 1)  # the largest of C probabilities is at least 1 / C
-    figure.legend(*upper.get_legend_handles_labels(), loc="outside lower center", ncols=3)
+    handles = upper.get_legend_handles_labels()
+    figure.legend(*handles, loc="outside lower center", ncols=3 if len(handles[0]) <= 3 else 2)
     return figure
 
 
@@ -62,6 +65,22 @@ def _accuracy_over_confidence(axes: Axes, bins: classification.Reliability) -> N
         marker="o", markersize=5, linewidth=1.4, capsize=3, label="accuracy, 95 % interval",
     )  # fmt: skip
     axes.set(ylabel="accuracy", ylim=(-0.02, 1.02))
+
+
+def _calibrated(axes: Axes, arrays: dict[str, np.ndarray]) -> None:
+    """Draw the same at the temperature that the run keeps, for the examples that it was not fitted to."""
+    if "calibrated_probs_NC" not in arrays:
+        return
+    other_N = (arrays["labels_N"] >= 0) & ~arrays.get("calibration_part_N", False)
+    probs_NC, labels_N = arrays["calibrated_probs_NC"][other_N], arrays["labels_N"][other_N]
+    if not len(labels_N):
+        return
+    bins, error = classification.reliability(probs_NC, labels_N, NUM_BINS), classification.ece(probs_NC, labels_N)
+    filled = bins.count_B > 0
+    axes.plot(
+        bins.confidence_B[filled], bins.accuracy_B[filled], color=style.GREEN, marker="s", markersize=4, linewidth=1.2,
+        label=f"at the fitted temperature, other half: ECE {error:.4f}",
+    )  # fmt: skip
 
 
 def wilson(fraction: np.ndarray, count: np.ndarray, z: float = 1.96) -> tuple[np.ndarray, np.ndarray]:
@@ -91,7 +110,7 @@ def uncertainty_histogram(run: Path) -> Figure:
 
 
 def _in_against_out(axes: Axes, title: str, scores_N: np.ndarray, ood_scores_M: np.ndarray) -> None:
-    area = classification.auroc(scores_N, ood_scores_M)
+    area = detection.auroc(scores_N, ood_scores_M)
     parts = {"in-distribution (test data)": scores_N, "out-of-distribution": ood_scores_M}
     _histograms(axes, f"{title}, in- against out-of-distribution", parts, (style.BLUE, style.VERMILION))
     axes.legend(loc="upper left", title=f"AUROC {area:.3f}", alignment="left", title_fontproperties={"weight": "bold"})

@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from scipy import stats
 
-from bnn_hvd.metrics import classification
+from bnn_hvd.metrics import detection
 from bnn_hvd.plots import style
 from bnn_hvd.run import records
 
@@ -106,7 +106,7 @@ def _histograms(axes: Axes, test_N: np.ndarray, sets: dict[str, np.ndarray]) -> 
     bins = np.linspace(low, high, 40)
     axes.hist(np.clip(test_N, low, high), bins, density=True, color=style.GREY, alpha=0.5, label="test part")
     for colour, (name, values_M) in zip(COLOURS, sets.items(), strict=False):
-        label = f"{name}, AUROC {classification.auroc(test_N, values_M):.2f}"
+        label = f"{name}, AUROC {detection.auroc(test_N, values_M):.2f}"
         axes.hist(
             np.clip(values_M, low, high), bins, density=True, histtype="step", linewidth=1.6, color=colour, label=label
         )

@@ -75,13 +75,18 @@ def particles(run: Path) -> Figure:
 
 def calibration(run: Path) -> Figure:
     """Draw the observed over the predicted quantiles, and the predictions over the targets."""
-    found = style.read_npz(run / records.PREDICTIVE, "pit_N", "mean_N", "total_std_N", "y_N")
+    more = ("calibrated_pit_N", "calibration_part_N")
+    found = style.read_npz(run / records.PREDICTIVE, "pit_N", "mean_N", "total_std_N", "y_N", optional=more)
     found = {name: values_N[~np.isnan(found["y_N"])] for name, values_N in found.items()}
     figure = style.figure("Calibration and accuracy", run, 10, 4.6)
     left, right = style.grid(figure, 2, 2)
     expected = np.arange(1, 100) / 100
     left.plot([0, 1], [0, 1], color=style.GREY, linestyle="--", label="calibrated")
     left.plot(expected, regression.calibration(found["pit_N"], expected), color=style.BLUE, label="this run")
+    if "calibrated_pit_N" in found:
+        mapped_N = found["calibrated_pit_N"][~found.get("calibration_part_N", np.zeros(len(found["y_N"]), bool))]
+        label = f"recalibrated, other half: {regression.calibration_error(mapped_N):.3f}"
+        left.plot(expected, regression.calibration(mapped_N, expected), color=style.GREEN, label=label)
     error = regression.calibration_error(found["pit_N"])
     left.set(
         title=f"calibration error {error:.3f}", xlabel="predicted quantile", ylabel="fraction of targets below it",

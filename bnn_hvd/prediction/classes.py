@@ -10,11 +10,15 @@ import numpy as np
 from bnn_hvd.config import PredictConfig
 from bnn_hvd.data.arrays import Arrays
 from bnn_hvd.data.stored import Inputs
-from bnn_hvd.metrics import classification, fidelity
+from bnn_hvd.metrics import calibration, classification, detection, fidelity, selective
 from bnn_hvd.prediction import statistics
 from bnn_hvd.prediction.predictor import Found, Predictor, Result
 from bnn_hvd.targets import has_label
 
+SHOWN = (
+    "accuracy", "top5_accuracy", "single_draw_accuracy", "nll", "brier", "ece", "adaptive_ece", "classwise_ece",
+)  # fmt: skip
+SELECTION = (selective.aurc, selective.excess_aurc, selective.coverage_at_risk)
 COMPARED = ("probs_NC", "mutual_information_N")  # with --reference
 
 
@@ -37,6 +41,7 @@ def predict(predictor: Predictor, arrays: Arrays, config: PredictConfig) -> Resu
         chosen["draws_SNC"] = predictor.predict_each_draw(arrays.x_test, config.num_draws)
     report = measures(found, arrays.y_test)
     if labelled_N.any():
+        report["selective"] = selection(found, arrays.y_test)
         chosen["labels_N"] = arrays.y_test
         votes_N = means["votes"][labelled_N, arrays.y_test[labelled_N]]
         report["single_draw_accuracy"] = float(votes_N.mean())
@@ -47,8 +52,9 @@ def predict_ood(predictor: Predictor, ood: Arrays, config: PredictConfig, test: 
     """Return the arrays of out-of-distribution data, and how well uncertainty separates them from the test part."""
     one_draw = predictor.method.num_draws(config.num_draws) == 1
     found = distribution(predictor.predict(ood.x_test, config.num_draws), one_draw)
-    arrays = {f"ood_{name.replace('_N', '_M')}": values for name, values in found.items() if name != "probs_NC"}
-    return arrays, separation(test, found)
+    separated = detection.measures(uncertainties(test), uncertainties(found))
+    found["max_prob_N"] = found.pop("probs_NC").max(1)
+    return {f"ood_{name.replace('_N', '_M')}": values for name, values in found.items()}, separated
 
 
 def compute_statistics(predictor: Predictor, x: Inputs, num_draws: int, wanted: statistics.Wanted) -> Found:
@@ -78,7 +84,11 @@ def distribution(means: Found, one_draw: bool) -> Found:
 def measures(found: dict[str, np.ndarray], labels_N: np.ndarray) -> dict[str, Any]:
     """Return the mean uncertainties and, of the examples that have a label, the scores."""
     known_N = has_label(labels_N)
-    scores = classification.summary(found["probs_NC"][known_N], labels_N[known_N]) if known_N.any() else {}
+    scores = {}
+    if known_N.any():
+        known = found["probs_NC"][known_N], labels_N[known_N]
+        errors = (calibration.adaptive_ece, calibration.classwise_ece)
+        scores = classification.summary(*known) | {error.__name__: error(*known) for error in errors}
     return scores | {
         "num_labelled": int(known_N.sum()),
         "total_uncertainty": float(found["predictive_entropy_N"].mean()),
@@ -96,18 +106,29 @@ def compare(found: Found, reference: Found) -> dict[str, float]:
     }
 
 
-def separation(test: Found, ood: Found) -> dict[str, float]:
-    """Return the AUROC of two measures of uncertainty as detectors of out-of-distribution data."""
-    names = {"auroc_entropy": "predictive_entropy_N", "auroc_mutual_information": "mutual_information_N"}
-    if not (test[names["auroc_mutual_information"]].any() or ood[names["auroc_mutual_information"]].any()):
-        del names["auroc_mutual_information"]  # of one draw: it separates nothing
-    return {key: classification.auroc(test[name], ood[name]) for key, name in names.items()}
+def uncertainties(found: Found) -> Found:
+    """Return the uncertainties by which an example can be left out or detected, by name, each [N]."""
+    return {
+        "max_prob": 1 - found["probs_NC"].max(1).astype(np.float64), "entropy": found["predictive_entropy_N"],
+        "mutual_information": found["mutual_information_N"],
+    }  # fmt: skip
+
+
+def selection(found: Found, labels_N: np.ndarray) -> dict[str, dict[str, float]]:
+    """Return the scores of selective prediction by each uncertainty; that of one draw alone leaves nothing out."""
+    known_N = has_label(labels_N)
+    wrong_N = (found["probs_NC"].argmax(1) != labels_N)[known_N]
+    return {
+        name: {score.__name__: score(values_N[known_N], wrong_N) for score in SELECTION}
+        for name, values_N in uncertainties(found).items() if values_N.any()
+    }  # fmt: skip
 
 
 def text(report: dict[str, Any]) -> list[str]:
     """Return the lines that `predict` prints."""
-    scores = ("accuracy", "top5_accuracy", "single_draw_accuracy", "nll", "brier", "ece")
-    lines = [f"{name:24} {report[name]:.4f}" for name in scores if name in report]
+    lines = [f"{name:24} {report[name]:.4f}" for name in SHOWN if name in report]
     lines += [f"{name:24} {report[name]:.4f} nats" for name in report if name.endswith("uncertainty")]
+    for name, of in report.get("selective", {}).items():
+        lines.append(f"selective by {name:18} aurc {of['aurc']:.4f}, coverage at 5 % risk {of['coverage_at_risk']:.4f}")
     ood = report.get("ood", {})
-    return lines + [f"ood {name:20} {value:.4f}" for name, value in ood.items() if name.startswith("auroc")]
+    return lines + [f"ood {name:24} {value:.4f}" for name, value in ood.items() if name.startswith(detection.NAMES)]

@@ -5,7 +5,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, NamedTuple
 
-from bnn_hvd import seeds
+from bnn_hvd import registry, seeds
 from bnn_hvd.config import PredictConfig, TrainConfig
 from bnn_hvd.data import own
 from bnn_hvd.data.description import Description
@@ -17,7 +17,7 @@ from bnn_hvd.inference.build import build_method
 from bnn_hvd.metrics import pareto
 from bnn_hvd.models import own as own_network
 from bnn_hvd.models.build import build_network
-from bnn_hvd.prediction import classes, ratings, reals, rows, vectors
+from bnn_hvd.prediction import calibration, classes, ratings, reals, rows, vectors
 from bnn_hvd.prediction.other_data import load_like
 from bnn_hvd.prediction.place import Origin, choose_folder
 from bnn_hvd.prediction.posterior_check import PosteriorCheck, check_lines
@@ -76,13 +76,20 @@ def predict(config: PredictConfig) -> Predicted:
     say_change(own.code_of(trained), ranks.is_root)
     if ranks.is_root:
         say_progress(config, predictor, len(arrays.x_test))
+    num_draws = predictor.method.num_draws(config.num_draws)
+    calibrating = calibration.plan(config, trained, known, arrays, fingerprint, progress.step, num_draws)
+    config = calibrating.config(config)
     watch = Stopwatch()
     found, report = kind.predict(predictor, arrays, config)
     found |= rows.places(arrays)
+    calibrated, (more, measured) = calibrating.apply(
+        found, arrays.y_test, config, lambda levels: reals.quantiles(predictor, arrays.x_test, num_draws, levels)
+    )
+    found, report = found | more, report | measured
     recommended = report.pop(records.RECOMMENDATIONS, None)
     predict_wall_s = watch.elapsed_s()
     report |= origin.report() | {
-        "num_draws": predictor.method.num_draws(config.num_draws), "num_examples": len(arrays.x_test),
+        "num_draws": num_draws, "num_examples": len(arrays.x_test),
         "predict_wall_s": predict_wall_s, "ranks": ranks.size, "threads": threads,
     }  # fmt: skip
     if reference:
@@ -101,7 +108,10 @@ def predict(config: PredictConfig) -> Predicted:
     lines: list[str] = []
     if ranks.is_root:
         write(folder, found | origin.arrays(), report, recommended)
-        lines = [*kind.text(report), *closing_lines(config.run, folder, origin, report)]
+        if calibrated and calibrating.asked:
+            calibration.write(run, calibrated)
+        lines = [*kind.text(report), *calibration.lines(report, calibrating.note)]
+        lines += closing_lines(config.run, folder, origin, report)
     ranks.barrier()
     return Predicted(report, lines)
 
@@ -157,6 +167,14 @@ def check_kind(config: PredictConfig, target: Target) -> None:
         raise UserError("--exact is for gravitational waves, and this run is on other data: leave it out")
     if config.keep_draws == "all" and isinstance(target, RealVectors):
         raise UserError("--keep_draws=all is for classes and for one real target, not for several: leave it out")
+    if config.coverage and not isinstance(target, Classes | RealValues):
+        raise UserError(f"--coverage is for classes and for one real target, and this run has {target}: leave it out")
+    fitting: dict[str, type[Target]] = {"temperature": Classes, "quantiles": RealValues}
+    if config.calibrate and not isinstance(target, fitting[registry.known(fitting, config.calibrate)]):
+        raise UserError(
+            f"--calibrate={config.calibrate} does not fit this run, which has {target}: temperature is for classes, "
+            "quantiles for one real target"
+        )
     if config.check_draws and config.check_draws < pareto.FEWEST_DRAWS:
         raise UserError(
             f"--check_draws={config.check_draws} is too few for a tail: give at least {pareto.FEWEST_DRAWS}, or 0"

@@ -9,7 +9,8 @@ import numpy as np
 
 from bnn_hvd.config import PredictConfig
 from bnn_hvd.data.arrays import Arrays
-from bnn_hvd.metrics import classification, fidelity, regression
+from bnn_hvd.data.stored import Inputs
+from bnn_hvd.metrics import conformal, detection, fidelity, regression, selective
 from bnn_hvd.metrics.regression import Mixture
 from bnn_hvd.prediction import statistics
 from bnn_hvd.prediction.predictor import Found, Predictor, Result
@@ -35,15 +36,27 @@ def predict(predictor: Predictor, arrays: Arrays, config: PredictConfig) -> Resu
         named = {statistics.key(f"{name}_of_means", "N"): values for name, values in found}
         if wanted.quantiles:
             named[statistics.key("quantiles", "N")] = regression.quantiles(draws, wanted.quantiles)
+        if config.coverage:
+            named["central_quantiles_BN"] = regression.quantiles(draws, conformal.central_levels(config.coverage))
         return regression.score_examples(draws, arrays.y_test[at]) | named
 
     found = predictor.reduce_mixtures(arrays.x_test, config.num_draws, reduce) | {"y_N": arrays.y_test}
     found, report = score(found, arrays.y_test)
+    if report["num_labelled"]:
+        report["selective"] = selection(found, arrays.y_test)
     report |= {f"{part}_std": float(np.sqrt(np.mean(found[f"{part}_std_N"] ** 2))) for part in PARTS}
     if config.keep_draws == "all":
         draws = predictor.mixture(arrays.x_test, config.num_draws)
         found |= {"draws_mean_SN": draws.mean_SN, "draws_scale_SN": draws.scale_SN}
     return found | wanted.labels() | curve(predictor, arrays, config), report
+
+
+def quantiles(predictor: Predictor, x: Inputs, num_draws: int, levels: np.ndarray) -> np.ndarray:
+    """Return quantiles of new observations [Q, N]."""
+    found = predictor.reduce_mixtures(
+        x, num_draws, lambda draws, _: {"quantiles_QN": regression.quantiles(draws, levels.tolist())}
+    )
+    return found["quantiles_QN"]
 
 
 def score(found: Found, y_N: np.ndarray) -> Result:
@@ -74,14 +87,29 @@ def curve(predictor: Predictor, arrays: Arrays, config: PredictConfig) -> Found:
 
 
 def predict_ood(predictor: Predictor, ood: Arrays, config: PredictConfig, test: Found) -> Result:
-    """Return the arrays of out-of-distribution data, and their scores with the AUROC of epistemic uncertainty."""
+    """Return the arrays of out-of-distribution data, their scores, and how well uncertainty separates them."""
     found = predictor.reduce_mixtures(
         ood.x_test, config.num_draws, lambda draws, at: regression.score_examples(draws, ood.y_test[at])
     )
-    separated = classification.auroc(test["epistemic_std_N"], found["epistemic_std_N"])
+    separated = detection.measures(uncertainties(test), uncertainties(found))
     found, scores = score(found, ood.y_test)
     arrays = {f"ood_{name.replace('_N', '_M')}": values for name, values in found.items()}
-    return arrays, scores | {"auroc_epistemic": separated}
+    return arrays, scores | separated
+
+
+def uncertainties(found: Found) -> Found:
+    """Return the uncertainties by which an example can be left out or detected, by name, each [N]."""
+    return {part: found[f"{part}_std_N"] for part in ("epistemic", "total")}
+
+
+def selection(found: Found, y_N: np.ndarray) -> dict[str, dict[str, float]]:
+    """Return the areas under the curves of mean squared error over coverage, in squared units of the target."""
+    known_N = has_label(y_N)
+    loss_N = (found["mean_N"][known_N] - y_N[known_N].astype(np.float64)) ** 2
+    return {
+        name: {score.__name__: score(values_N[known_N], loss_N) for score in (selective.aurc, selective.excess_aurc)}
+        for name, values_N in uncertainties(found).items() if values_N.any()
+    }  # fmt: skip
 
 
 def compare(found: Found, reference: Found) -> dict[str, float]:
@@ -98,7 +126,8 @@ def text(report: dict[str, Any]) -> list[str]:
     lines = [f"{name:24} {report[name]:.4f}" for name in SHOWN if name in report]
     lines += [f"{part + ' std':24} {report[f'{part}_std']:.4f}" for part in PARTS]
     ood = report.get("ood", {})
-    return lines + [f"ood {name:20} {ood[name]:.4f}" for name in ("rmse", "nll", "auroc_epistemic") if name in ood]
+    shown = ("rmse", "nll", *detection.NAMES)
+    return lines + [f"ood {name:20} {value:.4f}" for name, value in ood.items() if name.startswith(shown)]
 
 
 def _extended_grid(x_train: np.ndarray) -> np.ndarray:

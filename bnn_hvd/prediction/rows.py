@@ -53,12 +53,21 @@ def to_csv(found: Found) -> str:
 def _of_classes(found: Found) -> dict[str, Any]:
     probs_NC, names = found["probs_NC"], found["class_names"]
     of_each = {f"p_{name}": probs_N for name, probs_N in zip(names, probs_NC.T, strict=True)}
-    return {"prediction": names[probs_NC.argmax(1)], "confidence": probs_NC.max(1)} | of_each
+    sets = {
+        f"set_{array.split('_')[1]}": ["|".join(names[of_one_C]) for of_one_C in found[array]]
+        for array in found if array.startswith("conformal") and array.endswith("_NC")
+    }  # fmt: skip
+    return {"prediction": names[probs_NC.argmax(1)], "confidence": probs_NC.max(1)} | of_each | sets
 
 
 def _of_reals(found: Found) -> dict[str, Any]:
     quantiles = zip(found.get("quantiles_Q", ()), found.get("quantiles_QN", ()), strict=True)
-    return {"prediction": found["mean_N"]} | {f"quantile_{level:g}": values_N for level, values_N in quantiles}
+    intervals = {
+        f"{side}_{array.split('_')[1]}": found[array][:, b]
+        for array in found if array.endswith("_NB") for b, side in enumerate(("low", "high"))
+    }  # fmt: skip
+    levels = {f"quantile_{level:g}": values_N for level, values_N in quantiles}
+    return {"prediction": found["mean_N"]} | levels | intervals
 
 
 def _of_vectors(found: Found) -> dict[str, Any]:
@@ -70,8 +79,10 @@ def _of_vectors(found: Found) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _cells(values: np.ndarray) -> list[Any]:
+def _cells(values: np.ndarray | list[str]) -> list[Any]:
     """Return a column as cells: floats with seven digits, and nothing for NaN."""
+    if isinstance(values, list):
+        return values
     if values.dtype.kind != "f":
         return values.tolist()
     return ["" if value != value else f"{value:.7g}" for value in values.tolist()]

@@ -9,7 +9,7 @@ import numpy as np
 
 from bnn_hvd.config import PredictConfig
 from bnn_hvd.data.arrays import Arrays
-from bnn_hvd.metrics import classification, fidelity, normal_mixtures, regression
+from bnn_hvd.metrics import detection, fidelity, normal_mixtures, regression
 from bnn_hvd.metrics.normal_mixtures import Mixtures
 from bnn_hvd.prediction import statistics
 from bnn_hvd.prediction.predictor import Found, Predictor, Result
@@ -92,11 +92,10 @@ def predict_ood(predictor: Predictor, ood: Arrays, config: PredictConfig, test: 
 
 
 def separation(test: Found, ood: Found) -> dict[str, float]:
-    """Return the AUROC of measures of uncertainty as detectors of out-of-distribution data."""
-    names = {"auroc_entropy": PARTS["total"], "auroc_mutual_information": PARTS["epistemic"]}
-    if not (test[PARTS["epistemic"]].any() or ood[PARTS["epistemic"]].any()):
-        del names["auroc_mutual_information"]  # of one draw: it separates nothing
-    return {key: classification.auroc(test[name], ood[name]) for key, name in names.items()}
+    """Return how well uncertainty separates out-of-distribution data."""
+    names = {"entropy": PARTS["total"], "mutual_information": PARTS["epistemic"]}
+    of_test, of_ood = ({name: part[array] for name, array in names.items()} for part in (test, ood))
+    return detection.measures(of_test, of_ood)
 
 
 def compare(found: Found, reference: Found) -> dict[str, float]:
@@ -146,4 +145,4 @@ def text(report: dict[str, Any]) -> list[str]:
     for name, scores in report.get("unseen", {}).items():
         lines += [f"{name + ' ' + key:32} {value:.4f}" for key, value in scores.items()]
     ood = report.get("ood", {})
-    return lines + [f"ood {name:28} {value:.4f}" for name, value in ood.items() if name.startswith("auroc")]
+    return lines + [f"ood {name:28} {value:.4f}" for name, value in ood.items() if name.startswith(detection.NAMES)]

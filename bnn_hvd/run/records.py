@@ -33,6 +33,7 @@ DIAGNOSTICS = "diagnostics.json"  # of the chains of hmc: R-hat, effective sampl
 CHAINS = "chains.npz"  # their traces
 PREDICTIVE = "predictive.npz"
 UNCERTAINTY = "uncertainty.json"
+CALIBRATION = "calibration.json"  # what `predict` learnt from labelled examples, and applies from then on
 PREDICTED_ROWS = "predictions.csv"  # the prediction of each example and its uncertainty
 PREDICTIONS = "predictions"  # a folder for the prediction of each other data set
 RECOMMENDATIONS = "recommendations.json"  # for ratings: how many draws rank which item first for which user

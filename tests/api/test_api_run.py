@@ -6,6 +6,7 @@ import running
 from sklearn.datasets import load_digits
 
 import bnn_hvd
+from bnn_hvd.errors import UserError
 from bnn_hvd.metrics import classification, regression
 from bnn_hvd.metrics.regression import Mixture
 
@@ -120,6 +121,67 @@ def test_evaluate_is_the_verb_predict(digits):
     report = digits.evaluate(num_draws=DRAWS, check_draws=0)
     assert report == running.read_json(digits.path, "uncertainty.json")
     assert report["accuracy"] == classification.accuracy(digits.predict(X, DRAWS).mean, load_digits().target[-360:])
+
+
+def test_conformal_sets_are_those_of_predict(digits):
+    """The run keeps the calibration of predictions with as many draws of its seed."""
+    report = digits.evaluate(num_draws=DRAWS, check_draws=0, coverage=0.8)
+    p, found = digits.predict(X, num_draws=DRAWS), predictive(digits)
+    for score in ("thr", "aps", "raps"):
+        np.testing.assert_array_equal(p.conformal_sets(score), found[f"conformal_{score}_NC"])
+    scored_N = ~found["calibration_part_N"]
+    covered_N = p.conformal_sets()[np.arange(len(X)), found["labels_N"]]
+    assert report["conformal"]["raps"]["coverage"] == covered_N[scored_N].mean()
+    assert (scored_N.sum(), report["conformal"]["num_scored"]) == (180, 180)
+    for other in (digits.predict(X, num_draws=DRAWS - 1), digits.predict(X, num_draws=DRAWS, seed=8)):
+        with pytest.raises(UserError, match="keeps no such calibration"):
+            other.conformal_sets()
+
+
+def test_conformal_intervals_are_those_of_predict(sine):
+    found, p = predictive(sine), sine.predict(predictive(sine)["x_N"][:, None], num_draws=DRAWS)
+    with pytest.raises(UserError, match="keeps no such calibration"):
+        p.conformal_intervals()
+    sine.evaluate(num_draws=DRAWS, check_draws=0, coverage=0.7)
+    found, p = predictive(sine), sine.predict(found["x_N"][:, None], num_draws=DRAWS)
+    for score in ("cqr", "scaled"):
+        np.testing.assert_array_equal(p.conformal_intervals(score), found[f"conformal_{score}_NB"])
+    quantiles_NB = np.stack([p.quantile(0.15), p.quantile(0.85)], axis=1)
+    widened = p.conformal_intervals("cqr") - quantiles_NB
+    np.testing.assert_allclose(widened[:, 1], -widened[:, 0], atol=1e-9)
+    np.testing.assert_allclose(widened[:, 1], widened[0, 1], atol=1e-9)
+    with pytest.raises(UserError, match="unknown score 'aps'; known: cqr, scaled"):
+        p.conformal_intervals("aps")
+
+
+def test_calibrated_probabilities_are_those_of_predict(digits):
+    """The temperature is fitted to half of the test part; the other half is scored before and after."""
+    report = digits.evaluate(num_draws=DRAWS, check_draws=0, calibrate="temperature")["calibrated"]
+    p, found = digits.predict(X, num_draws=DRAWS), predictive(digits)
+    np.testing.assert_array_equal(p.calibrated, found["calibrated_probs_NC"])
+    powers = p.mean.astype(np.float64) ** (1 / report["temperature"])
+    np.testing.assert_allclose(p.calibrated, powers / powers.sum(1, keepdims=True), atol=1e-6)
+    scored_N = ~found["calibration_part_N"]
+    labels_N = found["labels_N"][scored_N]
+    assert report["before"]["nll"] == classification.nll(p.mean[scored_N], labels_N)
+    assert report["after"]["nll"] == classification.nll(p.calibrated[scored_N], labels_N)
+    assert report["after"]["nll"] < report["before"]["nll"]
+    again = digits.evaluate(num_draws=DRAWS, check_draws=0)
+    assert again["calibrated"] == report
+    assert "conformal" in again  # the calibration that was made before is kept
+
+
+def test_calibrated_quantiles_are_those_of_predict(sine):
+    flags = {"num_draws": DRAWS, "check_draws": 0, "quantiles": "0.1,0.9"}
+    report = sine.evaluate(calibrate="quantiles", **flags)["calibrated"]
+    found = predictive(sine)
+    p = sine.predict(found["x_N"][:, None], num_draws=DRAWS)
+    np.testing.assert_array_equal(p.calibrated_quantile(0.9), found["calibrated_quantiles_QN"][1])
+    scored_N = ~found["calibration_part_N"]
+    below = np.mean(found["y_N"][scored_N] <= found["calibrated_quantiles_QN"][1][scored_N])
+    assert below == np.mean(found["calibrated_pit_N"][scored_N] <= 0.9)
+    assert report["after"]["calibration_error"] == regression.calibration_error(found["calibrated_pit_N"][scored_N])
+    assert report["after"]["calibration_error"] < report["before"]["calibration_error"]
 
 
 @pytest.mark.parametrize(

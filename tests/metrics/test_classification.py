@@ -108,20 +108,6 @@ def test_total_is_aleatoric_plus_epistemic():
     assert epistemic_N.min() > 0.01
 
 
-def test_auroc_equals_counting_all_pairs_with_ties():
-    rng = np.random.default_rng(5)
-    scores_in, scores_out = rng.integers(0, 8, 83).astype(float), rng.integers(2, 10, 61).astype(float)
-    wins = sum(1.0 if out > inside else 0.5 if out == inside else 0.0 for out in scores_out for inside in scores_in)
-    assert classification.auroc(scores_in, scores_out) == pytest.approx(wins / (83 * 61), abs=1e-12)
-
-
-def test_auroc_at_its_ends():
-    low, high = np.array([0.1, 0.2]), np.array([0.3, 0.4, 0.5])
-    assert classification.auroc(low, high) == 1
-    assert classification.auroc(high, low) == 0
-    assert classification.auroc(low, low) == 0.5
-
-
 def test_summary_has_what_every_evaluation_reports():
     scores = classification.summary(PROBS_NC, LABELS_N)
     assert list(scores) == ["accuracy", "nll", "brier", "ece"]  # with three classes, every label is in the top five

@@ -10,6 +10,7 @@ import running
 from bnn_hvd import registry
 from bnn_hvd.config.choices import CHOICES
 from bnn_hvd.inference.vi import ESTIMATORS
+from bnn_hvd.metrics import conformal
 from bnn_hvd.run import checkpoint, records
 
 pytestmark = [pytest.mark.parallel, running.needs_horovodrun]
@@ -30,7 +31,8 @@ CASES |= {
     "vi_moped": ("--method=vi", "--init_from=point", "--prior_mean=init_from", "--init_relative_scale=0.1"),
 }
 MIDDLE, STEPS = 7, 18
-PREDICT = ("--num_draws=6", "--threads=1", "--mode=mean,std")
+COVERAGE = 0.8
+PREDICT = ("--num_draws=6", "--threads=1", "--mode=mean,std", f"--coverage={COVERAGE}")
 
 
 def train(name: str, flags: tuple[str, ...], run: Path) -> list[str]:
@@ -90,3 +92,12 @@ def test_two_ranks_predict_what_one_predicts(folder, name):
         assert set(one) == set(two)
         for array in one:
             np.testing.assert_array_equal(one[array], two[array], err_msg=array)
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_conformal_sets_of_every_method_hold_the_truth(folder, name):
+    """The number of covered labels is beta-binomial; with probability 1e-9 it is outside of these bounds."""
+    found = running.read_json(folder / name, records.UNCERTAINTY)["conformal"]
+    low, high = conformal.likely_coverage(found["num_calibration"], found["num_scored"], COVERAGE, 1 - 1e-9)
+    for score in conformal.CLASS_SCORES:
+        assert low <= found[score]["coverage"] <= high

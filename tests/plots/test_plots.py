@@ -16,12 +16,15 @@ from matplotlib.text import Text
 from bnn_hvd import plots
 from bnn_hvd.config import PlotConfig
 from bnn_hvd.errors import UserError
-from bnn_hvd.metrics import classification
+from bnn_hvd.metrics import classification, detection
 from bnn_hvd.plots import churn, predictive, recommendations, training
 from bnn_hvd.run import records
 
 FROM_TRAIN = ["learning_curves", "weight_posteriors"]
-FROM_PREDICT = ["predictive_draws_confident", "predictive_draws_doubtful", "reliability", "uncertainty_histogram"]
+FROM_PREDICT = [
+    "predictive_draws_confident", "predictive_draws_doubtful", "reliability", "uncertainty_histogram", "risk_coverage",
+]  # fmt: skip
+FROM_OOD = ["out_of_distribution"]
 REPOSITORY = Path(__file__).parents[2]
 EPOCHS, STEPS_PER_EPOCH, NUM_TRAIN = 10, 90, 1437
 
@@ -147,7 +150,7 @@ def texts(figure):
 
 def test_every_figure_is_written_named_and_not_blank(run, capsys):
     assert plot(run) == 0
-    files = [run / records.PLOTS / f"{name}.png" for name in FROM_TRAIN + FROM_PREDICT]
+    files = [run / records.PLOTS / f"{name}.png" for name in FROM_TRAIN + FROM_PREDICT + FROM_OOD]
     assert capsys.readouterr().out.split() == [str(file) for file in files]
     assert sorted((run / records.PLOTS).iterdir()) == sorted(files)  # no temporary file is left
     for file in files:
@@ -183,7 +186,7 @@ CASES = {
 @pytest.mark.parametrize("case", CASES)
 def test_axes_are_labelled(case, tmp_path, monkeypatch):
     figures = drawn(synthetic_run(tmp_path / case, **CASES[case]), monkeypatch)
-    assert list(figures) == FROM_TRAIN + FROM_PREDICT
+    assert list(figures) == FROM_TRAIN + FROM_PREDICT + FROM_OOD * bool(CASES[case].get("ood"))
     for name, figure in figures.items():
         assert case in figure.get_suptitle()
         assert any(axes.get_xlabel() and axes.get_ylabel() for axes in figure.axes), name
@@ -249,7 +252,7 @@ def test_uncertainty_histogram_states_the_auroc_where_there_is_other_data(run, f
     arrays = np.load(run / records.PREDICTIVE)
     panels = figures["uncertainty_histogram"].axes
     for axes, name in zip(panels[1:], ("predictive_entropy", "mutual_information"), strict=True):
-        area = classification.auroc(arrays[f"{name}_N"], arrays[f"ood_{name}_M"])
+        area = detection.auroc(arrays[f"{name}_N"], arrays[f"ood_{name}_M"])
         assert axes.get_legend().get_title().get_text() == f"AUROC {area:.3f}"
     plain = synthetic_run(tmp_path / "plain")
     assert all("[nats]" in axes.get_xlabel() and axes.get_ylabel() for axes in panels)
@@ -267,7 +270,7 @@ def test_what_predict_would_add_is_skipped_with_the_command_that_makes_it(tmp_pa
 def test_files_of_predict_alone_are_enough(run, tmp_path, capsys):
     (tmp_path / records.PREDICTIVE).write_bytes((run / records.PREDICTIVE).read_bytes())
     assert plot(tmp_path) == 0
-    assert len(list((tmp_path / records.PLOTS).glob("*.png"))) == 4
+    assert len(list((tmp_path / records.PLOTS).glob("*.png"))) == len(FROM_PREDICT + FROM_OOD)
 
 
 def test_no_tensorflow_is_imported(run):

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from bnn_hvd.metrics import classification
+from bnn_hvd.metrics import classification, detection
 from bnn_hvd.prediction import classes
 
 RANDOM = np.random.default_rng(0)
@@ -17,7 +17,9 @@ def test_one_draw_has_no_epistemic_uncertainty_and_it_separates_nothing():
     np.testing.assert_array_equal(found["expected_entropy_N"], found["predictive_entropy_N"])
     report = classes.measures(found, np.zeros(200, int))
     assert f"{report['epistemic_uncertainty']:.4f}" == "0.0000"
-    assert set(classes.separation(found, found)) == {"auroc_entropy"}
+    uncertainties = classes.uncertainties(found)
+    assert not [name for name in detection.measures(uncertainties, uncertainties) if "mutual_information" in name]
+    assert set(classes.selection(found, np.zeros(200, int))) == {"max_prob", "entropy"}
 
 
 def test_epistemic_uncertainty_is_not_negative():
@@ -25,4 +27,5 @@ def test_epistemic_uncertainty_is_not_negative():
     assert (found["mutual_information_N"] >= 0).all()
     total = found["expected_entropy_N"] + found["mutual_information_N"]
     np.testing.assert_allclose(total, found["predictive_entropy_N"], rtol=1e-12)
-    assert "auroc_mutual_information" in classes.separation(found, found)
+    uncertainties = classes.uncertainties(found)
+    assert detection.measures(uncertainties, uncertainties)["auroc_mutual_information"] == 0.5

@@ -9,7 +9,7 @@ import running
 
 from bnn_hvd import config, plots
 from bnn_hvd.errors import UserError
-from bnn_hvd.metrics import classification
+from bnn_hvd.metrics import classification, detection
 from bnn_hvd.run import records
 
 DRAWS, TEST_EXAMPLES = 30, 360
@@ -201,14 +201,32 @@ def test_plot_draws_the_prediction_that_is_asked_for(job):
 def test_out_of_distribution(job):
     report = running.read_json(job[0] / "own", records.UNCERTAINTY)
     found = predictive(job[0] / "own")
-    names = {"auroc_entropy": "predictive_entropy", "auroc_mutual_information": "mutual_information"}
-    for key, name in names.items():
-        inside, outside = found[f"{name}_N"], found[f"ood_{name}_M"]
+    pairs = {
+        "entropy": (found["predictive_entropy_N"], found["ood_predictive_entropy_M"]),
+        "mutual_information": (found["mutual_information_N"], found["ood_mutual_information_M"]),
+        "max_prob": (1 - found["probs_NC"].max(1).astype(float), 1 - found["ood_max_prob_M"].astype(float)),
+    }
+    for name, (inside, outside) in pairs.items():
         assert outside.shape == (25,)
-        assert report["ood"][key] == pytest.approx(classification.auroc(inside, outside))
-        assert f"{key:20} {report['ood'][key]:.4f}" in job[1]["ood"].stdout
+        for score in (detection.auroc, detection.fpr95, detection.aupr):
+            key = f"{score.__name__}_{name}"
+            assert report["ood"][key] == pytest.approx(score(inside, outside))
+            assert f"{key:24} {report['ood'][key]:.4f}" in job[1]["ood"].stdout
     assert report["ood"]["num_examples"] == 25
     assert "ood" not in running.read_json(job[0] / "digits", records.UNCERTAINTY)
+
+
+def test_selective_prediction(job):
+    """The examples are left out in the order of their uncertainty, and the risks are those of counting."""
+    found, report = predictive(job[0] / "digits"), running.read_json(job[0] / "digits", records.UNCERTAINTY)
+    wrong_N = found["probs_NC"].argmax(1) != found["labels_N"]
+    order = np.argsort(found["predictive_entropy_N"], kind="stable")
+    risk_N = np.cumsum(wrong_N[order]) / np.arange(1, TEST_EXAMPLES + 1)
+    chosen = report["selective"]["entropy"]
+    assert chosen["aurc"] == pytest.approx(risk_N.mean())
+    assert chosen["coverage_at_risk"] == (np.flatnonzero(risk_N <= 0.05)[-1] + 1) / TEST_EXAMPLES
+    assert set(report["selective"]) == {"max_prob", "entropy", "mutual_information"}
+    assert f"aurc {chosen['aurc']:.4f}, coverage at 5 % risk" in job[1]["predict"].stdout
 
 
 def test_memory_does_not_grow_with_the_draws(job):

@@ -9,7 +9,7 @@ from gw_file import write_gw
 
 from bnn_hvd.config import PlotConfig
 from bnn_hvd.errors import UserError
-from bnn_hvd.metrics import normal_mixtures
+from bnn_hvd.metrics import detection, normal_mixtures
 from bnn_hvd.plots import main as plot
 from bnn_hvd.prediction import vectors
 from bnn_hvd.prediction.reference import read_exact
@@ -128,8 +128,9 @@ def test_arrays_and_their_identities(folder):
     below = np.mean(found["values_NMD"] < found["quantiles_QND"][0][:, None], axis=1)
     assert np.abs(below - 0.1).max() < 6 * np.sqrt(0.09 / normal_mixtures.NUM_DRAWN)
     assert set(report["unseen"]) == {"noise", "glitch"}
-    assert set(report["unseen"]["noise"]) == {"auroc_entropy", "auroc_mutual_information"}
-    assert set(uncertainty(folder / "whole")["unseen"]["noise"]) == {"auroc_entropy"}  # a single draw
+    of_one = {f"{name}_entropy" for name in detection.NAMES}
+    assert set(report["unseen"]["noise"]) == of_one | {f"{name}_mutual_information" for name in detection.NAMES}
+    assert set(uncertainty(folder / "whole")["unseen"]["noise"]) == of_one  # a single draw
     assert report["exact"]["num_events"] == EVENTS
     assert "rms_difference_of_means" in uncertainty(folder / "laplace")["reference"]
 

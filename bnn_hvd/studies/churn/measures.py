@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from bnn_hvd.metrics import classification
+from bnn_hvd.metrics import classification, detection
 
 
 def differing(labels_KN: np.ndarray) -> np.ndarray:
@@ -97,7 +97,7 @@ def foretold(score_N: np.ndarray, labels_KN: np.ndarray) -> float | None:
     flips = differing(labels_KN)
     if flips.all() or not flips.any():
         return None
-    return classification.auroc(score_N[~flips], score_N[flips])
+    return detection.auroc(score_N[~flips], score_N[flips])
 
 
 def distances(weights_KTP: Sequence[Sequence[np.ndarray]]) -> list[float]:
