@@ -36,7 +36,8 @@ LIGHT = {
     "waveforms",
     "training.": "pace plan rank_times schedules stopping",
     "prediction.": "exact_posterior other_data reference statistics",
-    "studies.": "launch runs scaling text_table churn.measures pruning.masks",
+    "studies.": "launch runs scaling text_table churn.measures pruning.masks comparison.settings comparison.rows "
+    "comparison.columns comparison.collect comparison.tables",
 }
 ONLY_IN = {
     "horovod": ["bnn_hvd.distributed.cluster"],

@@ -5,11 +5,14 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from bnn_hvd import seeds
 from bnn_hvd.config import PredictConfig, TrainConfig
 from bnn_hvd.data import own
 from bnn_hvd.data.description import Description
 from bnn_hvd.data.fingerprint import Fingerprint
+from bnn_hvd.data.stored import Inputs
 from bnn_hvd.distributed import cluster, machine
 from bnn_hvd.distributed.cluster import Cluster, Solo
 from bnn_hvd.errors import UserError
@@ -36,10 +39,16 @@ KINDS: dict[type[Target], ModuleType] = {
 
 
 class Predicted(NamedTuple):
-    """What `predict` wrote: the content of uncertainty.json, and the lines that the command line prints."""
+    """What `predict` wrote: the content of uncertainty.json, and the lines that the command line prints.
+
+    predictor, x, y: what predicted, and the examples and targets that it predicted.
+    """
 
     report: dict[str, Any]
     lines: list[str]
+    predictor: Predictor
+    x: Inputs
+    y: np.ndarray
 
 
 def main(config: PredictConfig) -> int:
@@ -103,7 +112,7 @@ def predict(config: PredictConfig) -> Predicted:
         write(folder, found | origin.arrays(), report, recommended)
         lines = [*kind.text(report), *closing_lines(config.run, folder, origin, report)]
     ranks.barrier()
-    return Predicted(report, lines)
+    return Predicted(report, lines, predictor, arrays.x_test, arrays.y_test)
 
 
 def closing_lines(run: str, folder: Path, origin: Origin, report: dict[str, Any]) -> list[str]:

@@ -1,0 +1,137 @@
+"""Which runs a comparison has, with which flags. Nothing is trained."""
+
+import pytest
+
+from bnn_hvd import config
+from bnn_hvd.config import CompareConfig
+from bnn_hvd.errors import UserError
+from bnn_hvd.studies.comparison import rows
+
+
+def compared(**flags):
+    return rows.runs(config.make(CompareConfig, run="study", **flags))
+
+
+def folder(tmp_path, **files):
+    """Write flagfiles; `__` in a name is a dot."""
+    for name, text in files.items():
+        (tmp_path / f"{name.replace('__', '.')}.cfg").write_text(text.replace(" ", "\n"))
+    return str(tmp_path)
+
+
+def test_a_run_for_each_row_and_seed():
+    found = compared(methods="point,vi", networks="fc,mlp", seeds="0,3")
+    assert [run.name for run in found] == [
+        f"{network}_{method}_seed{seed}" for network in ("fc", "mlp") for seed in (0, 3) for method in ("point", "vi")
+    ]
+    assert {run.job.config.run.seed for run in found} == {0, 3}
+    assert found[0].job.config.folder.parts == ("study", "runs", "fc_point_seed0")
+    assert [run.name for run in compared(seeds="1")] == ["seed1"]  # of --method, --architecture and --dataset
+
+
+def test_a_flagfile_is_the_flags_of_what_it_is_named_after_and_the_special_goes_before_the_general(tmp_path):
+    settings = folder(
+        tmp_path,
+        digits="--epochs=3 --batch_size=16", mlp="--hidden=8 --learning_rate=0.5", vi="--steps=7 --learning_rate=0.2",
+        vi__digits="--learning_rate=0.3", tempered="--method=vi --kl_weight=0.1",
+    )  # fmt: skip
+    point, vi, tempered = (
+        run.job.config
+        for run in compared(
+            methods="point,vi,tempered", networks="mlp", datasets="digits", seeds="0", settings=settings, batch_size=32
+        )
+    )
+    assert (point.run.epochs, point.run.steps, point.schedule.learning_rate) == (3, None, 0.5)
+    assert (vi.run.epochs, vi.run.steps, vi.schedule.learning_rate) == (None, 7, 0.3)
+    assert (tempered.method.name, tempered.schedule.kl_weight) == ("vi", 0.1)
+    assert {one.data.batch_size for one in (point, vi, tempered)} == {32}  # of the command line
+    assert {one.network.options.hidden for one in (point, vi, tempered)} == {8}
+
+
+def test_paths_in_a_flagfile_are_in_the_data_dir_of_the_command_line(tmp_path):
+    settings = folder(
+        tmp_path, fashion="--dataset=mnist --data_dir=fashion.npz --ood_data_dir=mnist.npz", far="--dataset=mnist "
+        "--data_dir=/far/mnist.npz",
+    )  # fmt: skip
+    fashion, far, plain = compared(
+        datasets="fashion,far,mnist", seeds="0", method="point", settings=settings, data_dir="/data"
+    )
+    assert fashion.job.config.data.data_dir == "/data/fashion.npz"
+    assert fashion.predict_config.ood_data_dir == "/data/mnist.npz"
+    assert far.job.config.data.data_dir == "/far/mnist.npz"
+    assert plain.job.config.data.data_dir == "/data"
+
+
+def test_a_fitted_method_follows_the_run_that_it_is_fitted_to(tmp_path):
+    point, laplace = compared(methods="laplace", networks="mlp", seeds="5", epochs=4)
+    assert (point.name, point.in_table, laplace.in_table) == ("mlp_point_seed5", False, True)
+    assert laplace.start == point.name
+    assert laplace.job.config.method.init_from == str(point.folder)
+    assert (point.job.config.run.epochs, laplace.job.config.run.epochs) == (4, 1)
+    assert [run.in_table for run in compared(methods="laplace,point", networks="mlp", seeds="5")] == [True, True]
+    settings = folder(tmp_path, wide="--method=point --prior_scale=3", laplace="--init_from=wide")
+    wide, fitted = compared(methods="laplace", networks="mlp", seeds="5", settings=settings)
+    assert (wide.name, fitted.start) == ("mlp_wide_seed5", "mlp_wide_seed5")
+
+
+def test_a_budget_counts_the_gradients_of_all_particles_and_leapfrog_steps(tmp_path):
+    settings = folder(tmp_path, hmc="--hmc_leapfrog_steps=5 --num_chains=2", four="--method=ensemble --num_particles=4")
+    found = compared(methods="point,vi,four,hmc,laplace", seeds="0", settings=settings, budget=100)
+    assert {run.entry.method: run.job.config.run.epochs for run in found} == {
+        "point": 100, "vi": 100, "four": 25, "hmc": 10, "laplace": 1
+    }  # fmt: skip
+    with pytest.raises(UserError, match="--budget=9 is less than 10, an epoch of hmc"):
+        compared(methods="point,hmc", seeds="0", settings=settings, budget=9)
+    with pytest.raises(UserError, match="--budget and --epochs"):
+        compared(methods="point", budget=9, epochs=3)
+
+
+def test_parts_are_disjoint_and_complete_and_keep_chains_together():
+    found = compared(methods="point,vi,laplace", networks="fc,mlp", seeds="0,1,2")
+    parts = [rows.part_of(found, f"{k}/4") for k in (1, 2, 3, 4)]
+    names = [[run.name for run in part] for part in parts]
+    assert sorted(name for mine in names for name in mine) == sorted(run.name for run in found)
+    assert all(run.start in mine for part, mine in zip(parts, names, strict=True) for run in part if run.start)
+    assert min(map(len, names)) >= 3
+    for part in ("0/4", "5/4", "2", "a/b", "1/0"):
+        with pytest.raises(UserError, match="--part"):
+            rows.part_of(found, part)
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        ({"methods": "pont"}, "unknown method 'pont': there is no --settings, and known are point, vi"),
+        ({"networks": "lenet6"}, "unknown architecture 'lenet6'"),
+        ({"datasets": "mnits"}, "unknown dataset 'mnits'"),
+        ({"seeds": "0,x"}, "--seeds=0,x must be whole numbers"),
+        ({"seeds": ""}, "--seeds= must be"),
+        ({"settings": "/nowhere"}, "--settings=/nowhere is no folder"),
+        ({"methods": "point", "init_scale": 0.1}, "--init_scale changes nothing"),
+        ({"networks": "a/net.py:net,b/net.py:net"}, "have the same name"),
+    ],
+)
+def test_mistakes(flags, message):
+    with pytest.raises(UserError, match=message):
+        compared(**flags)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("--learning_rat=1", "'--learning_rat=1' is no flag of a run"),
+        ("hidden=3", "'hidden=3' is no flag"),
+        ("--epochs=many", "--epochs=many must be a number"),
+        ("--hidden=3", r"point.cfg: --hidden changes nothing"),
+        ("--threads=2", "--threads is of the whole comparison"),
+    ],
+)
+def test_mistakes_in_a_flagfile(tmp_path, text, message):
+    with pytest.raises(UserError, match=message):
+        compared(methods="point", networks="fc", settings=folder(tmp_path, point=text))
+
+
+def test_switches_of_a_flagfile(tmp_path):
+    settings = folder(tmp_path, vi="--bayesian_biases --noverbose")
+    (run,) = compared(methods="vi", seeds="0", settings=settings)
+    assert (run.job.config.network.bayesian_biases, run.job.config.run.verbose) == (True, False)
