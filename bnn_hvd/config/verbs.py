@@ -297,7 +297,7 @@ class CompareConfig(StudyConfig):
     """
 
     run_defaults: ClassVar[Values] = {"eval_every_epochs": 0}
-    predict_defaults: ClassVar[Values] = {"num_draws": 100, "check_draws": 0, "ood_data_dir": ""}
+    predict_defaults: ClassVar[Values] = {"num_draws": 64, "check_draws": 0, "ood_data_dir": ""}
 
     run: str = flag("", "study", "directory of the study (required); a study that stopped goes on")
     methods: str = flag(
@@ -305,7 +305,12 @@ class CompareConfig(StudyConfig):
     )
     networks: str = flag("", "study", "networks, a,b, as --methods (default: --architecture)")
     datasets: str = flag("", "study", "data sets, a,b, as --methods (default: --dataset)")
-    seeds: str = flag("0,1,2", "study", "seeds, a,b: each row is trained with each of them")
+    seeds: str = flag(
+        "", "study", "seeds, a,b: each row is trained with each of them (default: 0,1,2; with --splits: 0)"
+    )
+    splits: str = flag(
+        "", "study", "splits of data sets that come with them (uci), a,b or all: each row is trained on each of them"
+    )
     settings: str = flag(
         "", "study", "folder of flagfiles, each with the flags of what it is named after: a method (vi.cfg), a network "
         "or a data set, or a method on one of these (vi.mnist.cfg); flags of the command line go before them",

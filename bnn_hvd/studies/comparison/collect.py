@@ -1,4 +1,4 @@
-"""The rows of a comparison, from its run directories: means and standard errors over seeds, and the cost.
+"""The rows of a comparison, from its run directories: means and standard errors over seeds or splits, and the cost.
 
 Legend: R runs of a row.
 """
@@ -38,6 +38,7 @@ def row(runs: Sequence[Run], costs: dict[str, dict[str, float]]) -> Row:
     """Return one row, without its relative cost."""
     config = runs[0].job.config
     reports = [records.read_table(run.folder / records.UNCERTAINTY) for run in runs]
+    groups_R = [run.repeat.group for run in runs]
     each = {column.place: [value(report, column.place) for report in reports] for column in COLUMNS}
     return {
         "dataset": runs[0].entry.dataset or config.data.dataset,
@@ -46,15 +47,20 @@ def row(runs: Sequence[Run], costs: dict[str, dict[str, float]]) -> Row:
         "inference": config.method.name,
         "num_train": rundir.read_summary(runs[0].folder)["num_train"],
         "runs": [run.name for run in runs],
-        "scores": {place: summary(values_R) for place, values_R in each.items() if None not in values_R},
+        "scores": {place: summary(values_R, groups_R) for place, values_R in each.items() if None not in values_R},
         "cost": {name: float(np.median([costs[run.name][name] for run in runs])) for name in COSTS},
     }  # fmt: skip
 
 
-def summary(values_R: Sequence[Any]) -> dict[str, Any]:
-    """Return the mean over the runs, its standard error (None of one run), and the value of each."""
-    error = np.std(values_R, ddof=1) / np.sqrt(len(values_R)) if len(values_R) > 1 else None
-    return {"mean": float(np.mean(values_R)), "standard_error": error and float(error), "each": list(values_R)}
+def summary(values_R: Sequence[Any], groups_R: Sequence[int]) -> dict[str, Any]:
+    """Return the mean over the groups of runs, its standard error (None of one group), and the value of each run.
+
+    Runs with several seeds on one split are a group: they share its test part, and only their mean is independent.
+    """
+    values = np.array(values_R)
+    means = [values[np.array(groups_R) == group].mean() for group in dict.fromkeys(groups_R)]
+    error = np.std(means, ddof=1) / np.sqrt(len(means)) if len(means) > 1 else None
+    return {"mean": float(np.mean(means)), "standard_error": error and float(error), "each": list(values_R)}
 
 
 def cost(run: Run) -> dict[str, float]:

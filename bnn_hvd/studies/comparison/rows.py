@@ -1,4 +1,4 @@
-"""The runs of a comparison: for each row of its tables, one per seed."""
+"""The runs of a comparison: for each row of its tables, one per seed, and per split of the data."""
 
 import re
 from pathlib import Path
@@ -8,6 +8,7 @@ from bnn_hvd import config as flags
 from bnn_hvd.config import CompareConfig, PredictConfig, lists
 from bnn_hvd.config.choices import CHOICES
 from bnn_hvd.config.options import MethodOptions, Values
+from bnn_hvd.data import uci
 from bnn_hvd.errors import UserError
 from bnn_hvd.studies.comparison.settings import Entry, Settings, merged
 from bnn_hvd.studies.runs import RUNS, Job, check_used
@@ -18,9 +19,13 @@ MANY = 10**9  # epochs
 
 
 class Repeat(NamedTuple):
-    """One of the trainings of a row: the end of its name, and the flags in which it differs from the others."""
+    """One of the trainings of a row: the end of its name, and the flags in which it differs from the others.
+
+    group: repeats with one split are a group; without splits, each is one.
+    """
 
     name: str
+    group: int
     changes: Values
 
 
@@ -68,7 +73,7 @@ def runs(config: CompareConfig) -> list[Run]:
     ]
     found: dict[str, Run] = {}
     for entry in entries:
-        for repeat in repeats(config):
+        for repeat in repeats(config, settings, entry):
             for method in lists.words(config.methods) or [""]:
                 for run in _chain(config, settings, entry._replace(method=method), repeat):
                     _add(found, run)
@@ -76,12 +81,39 @@ def runs(config: CompareConfig) -> list[Run]:
     return list(found.values())
 
 
-def repeats(config: CompareConfig) -> list[Repeat]:
-    """Return one repeat per seed; UserError if they are no whole numbers."""
-    words = lists.words(config.seeds)
+def repeats(config: CompareConfig, settings: Settings, entry: Entry) -> list[Repeat]:
+    """Return one repeat per seed and, with --splits, per split of the data set.
+
+    Raises:
+      UserError: they are no whole numbers, or the data set has no such split.
+    """
+    if not config.splits:
+        return [Repeat(f"seed{seed}", seed, {"seed": seed}) for seed in _whole(config.seeds or "0,1,2", "--seeds")]
+    seeds = _whole(config.seeds or "0", "--seeds")
+    return [
+        Repeat(f"split{split}" + f"_seed{seed}" * (len(seeds) > 1), split, {"split": split, "seed": seed})
+        for split in _splits(config, settings, entry) for seed in seeds
+    ]  # fmt: skip
+
+
+def _splits(config: CompareConfig, settings: Settings, entry: Entry) -> list[int]:
+    values = _flags(config, settings, entry)
+    if "split" not in CHOICES["data"].fields_of(name := values.get("dataset", "")):
+        raise UserError(
+            f"--splits is for data sets that come with splits, and {name or 'digits'} has none: leave it out"
+        )
+    count = uci.num_splits(values.get("data_dir", ""))
+    asked = range(count) if config.splits == "all" else _whole(config.splits, "--splits")
+    if max(asked) >= count:
+        raise UserError(f"--splits={config.splits}: {entry.dataset} has {count}, from 0 on; all names these")
+    return list(asked)
+
+
+def _whole(text: str, name: str) -> list[int]:
+    words = lists.words(text)
     if not words or not all(word.isdecimal() for word in words):
-        raise UserError(f"--seeds={config.seeds} must be whole numbers, separated by commas")
-    return [Repeat(f"seed{int(word)}", {"seed": int(word)}) for word in words]
+        raise UserError(f"{name}={text} must be whole numbers, separated by commas")
+    return list(map(int, words))
 
 
 def part_of(runs: list[Run], part: str) -> list[Run]:
@@ -105,10 +137,7 @@ def part_of(runs: list[Run], part: str) -> list[Run]:
 
 def _chain(config: CompareConfig, settings: Settings, entry: Entry, repeat: Repeat) -> list[Run]:
     """Return the run of a row and a seed, after the one that it begins with, if it begins with one of this study."""
-    given = {name: value for name, value in config.given.items() if name != "data_dir"}
-    place = {"data_dir": settings.place} if settings.place else {}
-    defaults = {**config.run_defaults, **config.predict_defaults, **place}
-    values = merged([defaults, settings.flags(entry), given, repeat.changes])
+    values = _flags(config, settings, entry) | repeat.changes
     options = cast("type[MethodOptions]", CHOICES["method"].options_of(values.get("method", "")))
     if options.fitted:  # one pass is enough, whatever the length of the others
         own = merged(map(settings.read, settings.files_of_method(entry)))
@@ -126,6 +155,14 @@ def _chain(config: CompareConfig, settings: Settings, entry: Entry, repeat: Repe
     values |= {"run": str(Path(config.run, RUNS, name)), "dry_run": False}
     job = Job(1, flags.resolve_used(**values))
     return [*before, Run(entry, repeat, job, predict, before[-1].name if before else "")]
+
+
+def _flags(config: CompareConfig, settings: Settings, entry: Entry) -> Values:
+    """Return the flags of a row."""
+    given = {name: value for name, value in config.given.items() if name != "data_dir"}
+    place = {"data_dir": settings.place} if settings.place else {}
+    defaults = {**config.run_defaults, **config.predict_defaults, **place}
+    return merged([defaults, settings.flags(entry), given])
 
 
 def _within_budget(values: Values, budget: int) -> Values:

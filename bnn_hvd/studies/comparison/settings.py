@@ -48,7 +48,7 @@ class Settings:
         return self._there(method, f"{method}.{network}", f"{method}.{dataset}")
 
     def flags(self, entry: Entry) -> Values:
-        """Return the flags that the words of a row stand for.
+        """Return the flags that the words of a row stand for; an empty word stands for none.
 
         Raises:
           UserError: a word is neither a name in the registry nor that of a flagfile, or a flagfile can't be read.

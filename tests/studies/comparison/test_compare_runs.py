@@ -13,6 +13,14 @@ SLOW = ("--steps_per_call=1", "--checkpoint_every_steps=5", "--keep=100", "--thr
 COMPARE = ("compare", *LENGTH, *SLOW, "--networks=mlp", "--methods=point,vi", "--num_draws=20")
 
 
+def write_table(folder):
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(300, 4)).astype(np.float32)
+    y = 1000 + 100 * (x[:, 0] + 0.1 * rng.normal(size=300))
+    np.savez(folder / "table.npz", x=x, y=y, test_index_0=np.arange(30), test_index_1=np.arange(100, 160))
+    return folder / "table.npz"
+
+
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     """Kill a comparison in its second run, go on with it, and train that run alone; returns the folder of all."""
@@ -32,6 +40,17 @@ def folder(tmp_path_factory):
         words,
         ["train", *LENGTH, "--architecture=mlp", "--method=vi", "--seed=0", "--threads=1", f"--run={folder / 'alone'}"],
         [*words, "--methods=point,vi,ivon", "--part=3/3", "--dry_run"],
+        [
+            "compare",
+            *LENGTH,
+            "--networks=mlp",
+            "--method=point",
+            "--datasets=uci",
+            f"--data_dir={write_table(folder)}",
+            "--threads=1",
+            "--splits=all",
+            f"--run={folder / 'splits'}",
+        ],
     )
     (folder / "outcomes.json").write_text(json.dumps([ranks[0] for ranks in outcomes]))
     return folder
@@ -42,8 +61,8 @@ def outcomes(folder):
 
 
 def test_a_stopped_comparison_says_so_and_goes_on(folder):
-    stopped, done, again, alone, dry = outcomes(folder)
-    assert [job.code for job in (stopped, done, again, alone, dry)] == [75, 0, 0, 0, 0], (stopped, done)
+    stopped, done, again, *others = outcomes(folder)
+    assert [job.code for job in (stopped, done, again, *others)] == [75, 0, 0, 0, 0, 0], (stopped, done, others)
     assert stopped.stdout.splitlines()[-1] == "stopped early; the same command goes on from there"
     assert "1 of 4 runs are finished already" in done.stdout
     assert [line.split("]")[0] for line in done.stdout.splitlines() if line.startswith("[")] == ["[1/3", "[2/3", "[3/3"]
@@ -81,10 +100,21 @@ def test_the_tables_and_figures_are_written(folder):
 
 
 def test_a_dry_run_prints_the_commands_of_a_part(folder):
-    lines = outcomes(folder)[-1].stdout.splitlines()
+    lines = outcomes(folder)[4].stdout.splitlines()
     assert [line.split("--run=")[1].split()[0].rpartition("/")[2] for line in lines] == [
         "mlp_ivon_seed0", "mlp_ivon_seed1",
     ]  # fmt: skip
+
+
+def test_each_split_of_a_table_is_trained_and_tested(folder):
+    (row,) = json.loads((folder / "splits" / records.COMPARE).read_text())
+    assert row["runs"] == ["uci_mlp_split0", "uci_mlp_split1"]
+    found = [np.load(folder / "splits/runs" / run / records.PREDICTIVE) for run in row["runs"]]
+    assert [one["row_N"].tolist() for one in found] == [[*range(30)], [*range(100, 160)]]
+    rmse = [np.sqrt(np.mean((one["mean_N"] - one["y_N"]) ** 2)) for one in found]
+    assert row["scores"]["rmse"]["each"] == pytest.approx(rmse)
+    assert max(rmse) < 60  # learnt: the standard deviation of y is 100
+    assert {"nll", "crps", "coverage_90", "coverage_95"} < set(row["scores"])
 
 
 @running.needs_horovodrun

@@ -1,5 +1,6 @@
 """Which runs a comparison has, with which flags. Nothing is trained."""
 
+import numpy as np
 import pytest
 
 from bnn_hvd import config
@@ -98,6 +99,22 @@ def test_parts_are_disjoint_and_complete_and_keep_chains_together():
             rows.part_of(found, part)
 
 
+def test_a_run_for_each_split_of_the_data(tmp_path):
+    path = tmp_path / "set.npz"
+    np.savez(path, x=np.zeros([9, 2]), y=np.zeros(9), **{f"test_index_{k}": [k] for k in range(3)})
+    settings = folder(tmp_path, small="--dataset=uci --data_dir=set.npz")
+    flags = {"datasets": "small", "method": "point", "settings": settings, "data_dir": str(tmp_path)}
+    found = compared(**flags, splits="all")
+    assert [run.name for run in found] == ["small_split0", "small_split1", "small_split2"]
+    assert [(run.job.config.data.options.split, run.job.config.run.seed) for run in found] == [(0, 0), (1, 0), (2, 0)]
+    found = compared(**flags, splits="2,0", seeds="5,6")
+    assert [(run.name, run.repeat.group) for run in found] == [
+        ("small_split2_seed5", 2), ("small_split2_seed6", 2), ("small_split0_seed5", 0), ("small_split0_seed6", 0),
+    ]  # fmt: skip
+    with pytest.raises(UserError, match="--splits=3: small has 3, from 0 on"):
+        compared(**flags, splits="3")
+
+
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
@@ -105,7 +122,8 @@ def test_parts_are_disjoint_and_complete_and_keep_chains_together():
         ({"networks": "lenet6"}, "unknown architecture 'lenet6'"),
         ({"datasets": "mnits"}, "unknown dataset 'mnits'"),
         ({"seeds": "0,x"}, "--seeds=0,x must be whole numbers"),
-        ({"seeds": ""}, "--seeds= must be"),
+        ({"seeds": ","}, "--seeds=, must be"),
+        ({"splits": "all"}, "--splits is for data sets that come with splits, and digits has none"),
         ({"settings": "/nowhere"}, "--settings=/nowhere is no folder"),
         ({"methods": "point", "init_scale": 0.1}, "--init_scale changes nothing"),
         ({"networks": "a/net.py:net,b/net.py:net"}, "have the same name"),

@@ -9,7 +9,8 @@ from bnn_hvd.studies.comparison import collect, columns, tables
 def row(method, nll, cost=1.0, dataset="digits", inference=""):
     return {
         "dataset": dataset, "network": "mlp", "method": method, "inference": inference or method,
-        "runs": ["a"] * len(nll), "scores": {"nll": collect.summary(nll)}, "cost": dict.fromkeys(collect.COSTS, cost),
+        "runs": ["a"] * len(nll), "scores": {"nll": collect.summary(nll, range(len(nll)))},
+        "cost": dict.fromkeys(collect.COSTS, cost),
     }  # fmt: skip
 
 
@@ -25,11 +26,18 @@ def cells(text, method):
 
 
 def test_the_standard_error_is_that_of_the_mean():
-    found = collect.summary([1.0, 2.0, 4.0, 9.0])
+    found = collect.summary([1.0, 2.0, 4.0, 9.0], [0, 1, 2, 3])
     assert found["mean"] == 4.0
     variance = ((1 - 4) ** 2 + (2 - 4) ** 2 + 0 + (9 - 4) ** 2) / 3
     assert found["standard_error"] == pytest.approx(np.sqrt(variance / 4))
-    assert collect.summary([3.0])["standard_error"] is None
+    assert collect.summary([3.0], [0])["standard_error"] is None
+
+
+def test_seeds_on_one_split_count_once():
+    """With two seeds on each of three splits, three means are independent."""
+    found = collect.summary([1.0, 3.0, 5.0, 5.0, 8.0, 8.0], [0, 0, 1, 1, 4, 4])
+    assert found["mean"] == 5.0
+    assert found["standard_error"] == pytest.approx(np.sqrt((9 + 0 + 9) / 2 / 3))
 
 
 def test_a_column_is_found_by_its_place():
