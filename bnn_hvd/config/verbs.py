@@ -92,7 +92,10 @@ class PredictConfig:
         ".npy, a folder of images (docs/data.md)",
     )  # fmt: skip
     reference: str = flag(
-        "", "data", "run directory of a reference posterior (hmc) to compare with, predicted on the same data"
+        "",
+        "data",
+        "run directory of a reference posterior (hmc) to compare with, predicted on the same data; or a file of "
+        "class probabilities, .npz or .csv, with the index of each row's example (docs/hmc.md)",
     )
     exact: str = flag(
         "", "data", "file that `exact` wrote: compare the predictions with exact posteriors of the same events"

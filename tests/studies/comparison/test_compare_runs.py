@@ -33,25 +33,22 @@ def folder(tmp_path_factory):
     running.kill_all(job)
     assert not (second / records.SUMMARY).exists()
     assert not (study / records.COMPARE).exists()
-    outcomes = running.several(
-        folder / "job",
+    commands = [
         [*words, "--max_runtime_s=0.001"],
         words,
         words,
         ["train", *LENGTH, "--architecture=mlp", "--method=vi", "--seed=0", "--threads=1", f"--run={folder / 'alone'}"],
         [*words, "--methods=point,vi,ivon", "--part=3/3", "--dry_run"],
         [
-            "compare",
-            *LENGTH,
-            "--networks=mlp",
-            "--method=point",
-            "--datasets=uci",
-            f"--data_dir={write_table(folder)}",
-            "--threads=1",
-            "--splits=all",
-            f"--run={folder / 'splits'}",
+            "predict", f"--run={second}", "--num_draws=4", f"--out={folder / 'compared'}", "--threads=1",
+            f"--reference={study / 'runs' / 'mlp_point_seed0' / records.PREDICTED_ROWS}",
         ],
-    )
+        [
+            "compare", *LENGTH, "--networks=mlp", "--method=point", "--datasets=uci", "--splits=all", "--threads=1",
+            f"--data_dir={write_table(folder)}", f"--run={folder / 'splits'}",
+        ],
+    ]  # fmt: skip
+    outcomes = running.several(folder / "job", *commands)
     (folder / "outcomes.json").write_text(json.dumps([ranks[0] for ranks in outcomes]))
     return folder
 
@@ -62,7 +59,7 @@ def outcomes(folder):
 
 def test_a_stopped_comparison_says_so_and_goes_on(folder):
     stopped, done, again, *others = outcomes(folder)
-    assert [job.code for job in (stopped, done, again, *others)] == [75, 0, 0, 0, 0, 0], (stopped, done, others)
+    assert [job.code for job in (stopped, done, again, *others)] == [75, 0, 0, 0, 0, 0, 0], (stopped, done, others)
     assert stopped.stdout.splitlines()[-1] == "stopped early; the same command goes on from there"
     assert "1 of 4 runs are finished already" in done.stdout
     assert [line.split("]")[0] for line in done.stdout.splitlines() if line.startswith("[")] == ["[1/3", "[2/3", "[3/3"]
@@ -115,6 +112,14 @@ def test_each_split_of_a_table_is_trained_and_tested(folder):
     assert row["scores"]["rmse"]["each"] == pytest.approx(rmse)
     assert max(rmse) < 60  # learnt: the standard deviation of y is 100
     assert {"nll", "crps", "coverage_90", "coverage_95"} < set(row["scores"])
+
+
+def test_a_run_is_compared_with_the_probabilities_in_the_file_of_another(folder):
+    runs = folder / "compared", folder / "study/runs/mlp_point_seed0"
+    ours, theirs = (np.load(run / records.PREDICTIVE)["probs_NC"].astype(float) for run in runs)
+    found = running.read_json(folder / "compared", records.UNCERTAINTY)["reference"]
+    assert found["agreement"] == np.mean(ours.argmax(1) == theirs.argmax(1)) < 1
+    assert found["total_variation"] == pytest.approx(np.abs(ours - theirs).sum(1).mean() / 2, rel=1e-5)
 
 
 @running.needs_horovodrun
