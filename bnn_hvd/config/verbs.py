@@ -314,6 +314,7 @@ class CompareConfig(StudyConfig):
     splits: str = flag(
         "", "study", "splits of data sets that come with them (uci), a,b or all: each row is trained on each of them"
     )
+    leave_out: str = flag("", "study", "methods to leave out on a data set or a network, as hmc.cifar10,hmc.resnet20")
     settings: str = flag(
         "", "study", "folder of flagfiles, each with the flags of what it is named after: a method (vi.cfg), a network "
         "or a data set, or a method on one of these (vi.mnist.cfg); flags of the command line go before them",

@@ -66,19 +66,30 @@ def runs(config: CompareConfig) -> list[Run]:
     if config.budget and (given := set(LENGTH) & set(config.given)):
         raise UserError(f"--budget and --{given.pop()} both say how long to train: give one of them")
     settings = Settings(config.settings, config.given.get("data_dir", ""))
-    entries = [
-        Entry(dataset, network, "")
-        for dataset in lists.words(config.datasets) or [""]
-        for network in lists.words(config.networks) or [""]
-    ]
     found: dict[str, Run] = {}
-    for entry in entries:
-        for repeat in repeats(config, settings, entry):
-            for method in lists.words(config.methods) or [""]:
-                for run in _chain(config, settings, entry._replace(method=method), repeat):
+    for entries in tables(config):
+        for repeat in repeats(config, settings, entries[0]):
+            for entry in entries:
+                for run in _chain(config, settings, entry, repeat):
                     _add(found, run)
     _check_flags(config, settings, list(found.values()))
     return list(found.values())
+
+
+def tables(config: CompareConfig) -> list[list[Entry]]:
+    """Return the rows of the table of each data set and network, without those of --leave_out.
+
+    Raises:
+      UserError: --leave_out names none of them.
+    """
+    asked = [lists.words(words) or [""] for words in (config.datasets, config.networks, config.methods)]
+    every = [[Entry(dataset, network, m) for m in asked[2]] for dataset in asked[0] for network in asked[1]]
+    out = lists.words(config.leave_out)
+    for word in out:
+        if not any(word in row.pairs for rows in every for row in rows):
+            raise UserError(f"--leave_out={word} is no row of the table: give METHOD.DATASET or METHOD.NETWORK")
+    kept = [[row for row in rows if not set(out) & set(row.pairs)] for rows in every]
+    return [rows for rows in kept if rows]
 
 
 def repeats(config: CompareConfig, settings: Settings, entry: Entry) -> list[Repeat]:

@@ -27,6 +27,12 @@ class Entry(NamedTuple):
     def name(self) -> str:
         return "_".join(filter(None, map(registry.short_name, self)))
 
+    @property
+    def pairs(self) -> list[str]:
+        """The names of the method on this network, and on this data set."""
+        dataset, network, method = map(registry.short_name, self)
+        return [f"{method}.{network}", f"{method}.{dataset}"]
+
 
 class Settings:
     """The flagfiles of --settings; place: --data_dir of the command line."""
@@ -44,8 +50,7 @@ class Settings:
 
     def files_of_method(self, entry: Entry) -> list[Path]:
         """Return those of the files that are named after the method."""
-        dataset, network, method = map(registry.short_name, entry)
-        return self._there(method, f"{method}.{network}", f"{method}.{dataset}")
+        return self._there(registry.short_name(entry.method), *entry.pairs)
 
     def flags(self, entry: Entry) -> Values:
         """Return the flags that the words of a row stand for; an empty word stands for none.

@@ -99,6 +99,15 @@ def test_parts_are_disjoint_and_complete_and_keep_chains_together():
             rows.part_of(found, part)
 
 
+def test_a_method_may_be_left_out_on_a_network_or_a_data_set():
+    found = compared(methods="point,vi", networks="fc,mlp", datasets="digits", seeds="0", leave_out="vi.fc")
+    assert [run.entry[1:] for run in found] == [("fc", "point"), ("mlp", "point"), ("mlp", "vi")]
+    found = compared(methods="point,vi", networks="fc", datasets="digits", seeds="0", leave_out="vi.digits")
+    assert [run.entry.method for run in found] == ["point"]
+    with pytest.raises(UserError, match=r"--leave_out=vi\.conv is no row"):
+        compared(methods="point,vi", networks="fc", seeds="0", leave_out="vi.conv")
+
+
 def test_a_run_for_each_split_of_the_data(tmp_path):
     path = tmp_path / "set.npz"
     np.savez(path, x=np.zeros([9, 2]), y=np.zeros(9), **{f"test_index_{k}": [k] for k in range(3)})
