@@ -1,12 +1,16 @@
 """Which runs a comparison has, with which flags. Nothing is trained."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
+import running
 
-from bnn_hvd import config
+from bnn_hvd import cli, config
 from bnn_hvd.config import CompareConfig
 from bnn_hvd.errors import UserError
 from bnn_hvd.studies.comparison import rows
+from bnn_hvd.studies.comparison.settings import Settings
 
 
 def compared(**flags):
@@ -122,6 +126,25 @@ def test_a_run_for_each_split_of_the_data(tmp_path):
     ]  # fmt: skip
     with pytest.raises(UserError, match="--splits=3: small has 3, from 0 on"):
         compared(**flags, splits="3")
+
+
+def test_every_flagfile_of_the_repository_is_of_a_row_and_has_flags_that_are_used(tmp_path, monkeypatch):
+    """`rows.runs` refuses flags that are not used."""
+    monkeypatch.chdir(running.REPOSITORY)
+    used: set[Path] = set()
+    for name in ("compare_uci", "compare_mnist", "compare_cifar10"):
+        words = [f"--flagfile=configs/{name}.cfg", f"--data_dir={tmp_path}"]
+        study = cli.parse(CompareConfig, words)
+        if study.splits:
+            for dataset in study.datasets.split(","):
+                np.savez(tmp_path / f"{dataset}.npz", x=np.zeros([9, 2]), y=np.zeros(9), test_index_0=[1])
+        found = rows.runs(study)
+        left_out = study.leave_out.count(".")
+        seeds = len(study.seeds.split(","))
+        assert len(found) == seeds * len(study.datasets.split(",")) * len(study.methods.split(",")) - left_out
+        settings = Settings(study.settings, "")
+        used |= {path for run in found for path in settings.files(run.entry)}
+    assert used == set(Path("configs").glob("compare_*/*.cfg"))
 
 
 @pytest.mark.parametrize(
