@@ -45,6 +45,7 @@ VERBS = {
     "prepare_data": Verb(config.PrepareDataConfig, "bnn_hvd.data.download:main"),
     "exact": Verb(config.ExactConfig, "bnn_hvd.prediction.exact:main", word="data_dir"),
     "scale": Verb(config.ScaleConfig, "bnn_hvd.studies.scaling:main"),
+    "compare": Verb(config.CompareConfig, "bnn_hvd.studies.comparison.command:main"),
     "churn": Verb(config.ChurnConfig, "bnn_hvd.studies.churn.command:main"),
     "job": Verb(config.JobConfig, "bnn_hvd.jobs:main", word="scheduler"),
 }

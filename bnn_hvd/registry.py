@@ -124,6 +124,10 @@ DATASETS = {
         "bnn_hvd.data.table:table", "your own .csv (with a header), .parquet or .npz of columns",
         "bnn_hvd.data.table:TableOptions",
     ),
+    "uci": Row(
+        "bnn_hvd.data.uci:uci", "a table with its train-test splits: an .npz of x, y, test_index_0, ..., or the folder "
+        "of a UCI set as it was published", "bnn_hvd.data.uci:UciOptions",
+    ),
     "synthetic_ratings": Row(
         "bnn_hvd.data.ratings:synthetic_ratings", "implicit ratings of --num_users x --num_items, from known factors",
         "bnn_hvd.data.ratings:SyntheticRatingsOptions",

@@ -33,10 +33,11 @@ LIGHT = {
     "distributed.": "environment launcher particles",
     "data.": "arrays augment binaries checks columns description download formats gravitational_waves inputs labels "
     "movielens new_data own own_arrays places ratings shards sine sources split standardize stored table table_files "
-    "waveforms",
+    "uci waveforms",
     "training.": "pace plan rank_times schedules stopping",
     "prediction.": "exact_posterior other_data reference statistics",
-    "studies.": "launch runs scaling text_table churn.measures pruning.masks",
+    "studies.": "launch runs scaling text_table churn.measures pruning.masks comparison.settings comparison.rows "
+    "comparison.columns comparison.collect comparison.tables",
 }
 ONLY_IN = {
     "horovod": ["bnn_hvd.distributed.cluster"],

@@ -5,13 +5,14 @@ marks the flags that define a run: a run can be continued only with the same val
 """
 
 from bnn_hvd.config.choices import default_options
-from bnn_hvd.config.flagfile import expand, from_flagfile, to_flagfile
+from bnn_hvd.config.flagfile import expand, from_flagfile, read_flagfile, to_flagfile
 from bnn_hvd.config.flags import Fields, flag, sections
 from bnn_hvd.config.resolution import differences, fill, resolve, resolve_used
 from bnn_hvd.config.train import TrainConfig, compose, to_flags, train_flags
 from bnn_hvd.config.usage import with_own_default, without_use
 from bnn_hvd.config.verbs import (
     ChurnConfig,
+    CompareConfig,
     ExactConfig,
     JobConfig,
     PlotConfig,
@@ -21,11 +22,13 @@ from bnn_hvd.config.verbs import (
     ScaleConfig,
     StudyConfig,
     flags_of,
+    flags_of_runs,
     make,
 )
 
 __all__ = [
     "ChurnConfig",
+    "CompareConfig",
     "ExactConfig",
     "Fields",
     "JobConfig",
@@ -43,8 +46,10 @@ __all__ = [
     "fill",
     "flag",
     "flags_of",
+    "flags_of_runs",
     "from_flagfile",
     "make",
+    "read_flagfile",
     "resolve",
     "resolve_used",
     "sections",

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from bnn_hvd import registry
-from bnn_hvd.config.flags import shown
+from bnn_hvd.config.flags import Fields, shown
 from bnn_hvd.config.options import Values
 from bnn_hvd.config.train import TrainConfig, to_flags, train_flags
 from bnn_hvd.errors import UserError
@@ -35,6 +35,28 @@ def from_flagfile(text: str, path: Path) -> Values:
         return {name: parse(fields[name].type, value) for name, value in pairs.items()}
     except ValueError as error:
         raise UserError(f"{path} is damaged ({error}): copy it again") from None
+
+
+def read_flagfile(path: Path, fields: Fields) -> Values:
+    """Return the flags in a flagfile, by name, and in those that it includes.
+
+    fields: the flags that it may have.
+
+    Raises:
+      UserError: it can't be read, has another flag, or a value of the wrong type.
+    """
+    found: Values = {}
+    for word in expand([f"--flagfile={path}"]):
+        name, equals, text = word.lstrip("-").partition("=")
+        if not equals and name not in fields and name.startswith("no"):
+            name, equals, text = name[2:], "=", "false"  # absl's way to say no
+        if not word.startswith("-") or name not in fields:
+            raise UserError(f"{path}: {word!r} is no flag of a run: remove the line, or see `train --help`")
+        try:
+            found[name] = parse(fields[name].type, text if equals else "true")
+        except ValueError:
+            raise UserError(f"{path}: {word} must be a number: correct the line") from None
+    return found
 
 
 def parse(kind: Any, text: str) -> Any:

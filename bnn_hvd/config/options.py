@@ -70,7 +70,12 @@ class MethodOptions(Options):
     takes_batch_norm: ClassVar[bool] = False  # its draws share one set of running means and variances
     single_draw: ClassVar[bool] = False  # without particles, every draw is the same network
     has_scales: ClassVar[bool] = False  # its parameters are [log scale, loc, deterministic weights]
+    fitted: ClassVar[bool] = False  # to the run of --init_from, by one pass over the data
     prunable: ClassVar[bool] = False  # a draw needs `params` and no slots, so that a weight of 0 stays 0
+
+    def evaluations(self, num_particles: int) -> int:
+        """Return the gradient evaluations per training example of an epoch."""
+        return max(1, num_particles)
 
     @property
     def rank_groups(self) -> int:

@@ -11,15 +11,21 @@ from bnn_hvd.config.train import TrainConfig, train_flags
 
 
 def flags_of(config_type: type) -> Fields:
-    """Return the flags of a verb; a study has those of `train` too, some with defaults of its own."""
+    """Return the flags of a verb; a study has those of its runs too, some with defaults of its own."""
     if config_type is TrainConfig:
         return train_flags()
     own = fields_of(config_type)
-    if not issubclass(config_type, StudyConfig):
-        return own
-    return own | {
-        name: _with_default(field, config_type.run_defaults.get(name, field.default))
-        for name, field in train_flags().items() if name not in own
+    return own | flags_of_runs(config_type) if issubclass(config_type, StudyConfig) else own
+
+
+def flags_of_runs(study: type["StudyConfig"]) -> Fields:
+    """Return the flags of the runs of a study: of their training, and of their prediction if the study makes one."""
+    own, of_predict = fields_of(study), fields_of(PredictConfig)  # type: ignore[arg-type] # as in choices.py
+    defaults = study.run_defaults | study.predict_defaults
+    fields = train_flags() | {name: of_predict[name] for name in study.predict_defaults}
+    return {
+        name: _with_default(field, defaults.get(name, field.default))
+        for name, field in fields.items() if name not in own
     }  # fmt: skip
 
 
@@ -96,7 +102,10 @@ class PredictConfig:
         ".npy, a folder of images (docs/data.md)",
     )  # fmt: skip
     reference: str = flag(
-        "", "data", "run directory of a reference posterior (hmc) to compare with, predicted on the same data"
+        "",
+        "data",
+        "run directory of a reference posterior (hmc) to compare with, predicted on the same data; or a file of "
+        "class probabilities, .npz or .csv, with the index of each row's example (docs/hmc.md)",
     )
     exact: str = flag(
         "", "data", "file that `exact` wrote: compare the predictions with exact posteriors of the same events"
@@ -203,12 +212,14 @@ class JobConfig:
 
 @dataclasses.dataclass(frozen=True)
 class StudyConfig:
-    """The flags of `train` for the runs of a study.
+    """The flags of the runs of a study: those of `train`, and the flags of `predict` in predict_defaults.
 
-    train: the value of each; given: those that the user gave. run_defaults: defaults of the study's own.
+    train: the value of each; given: those that the user gave. run_defaults, predict_defaults: defaults of the study's
+    own.
     """
 
     run_defaults: ClassVar[Values] = {}
+    predict_defaults: ClassVar[Values] = {}
 
     train: Values = dataclasses.field(default_factory=dict)
     given: Values = dataclasses.field(default_factory=dict)
@@ -288,4 +299,42 @@ class ChurnConfig(StudyConfig):
     ranks_per_node: int = flag(
         0, "study", "ranks per node of an allocation; 0: as the batch system places them", minimum=0
     )
+    format: str = flag("png", "study", "file format of the figures", choices=("png", "pdf", "svg"))
+
+
+@dataclasses.dataclass(frozen=True)
+class CompareConfig(StudyConfig):
+    """Train methods on networks and data sets with several seeds, predict, and write a table and figures of the scores.
+
+    It takes the flags of `train` for its runs.
+    """
+
+    run_defaults: ClassVar[Values] = {"eval_every_epochs": 0}
+    predict_defaults: ClassVar[Values] = {"num_draws": 64, "check_draws": 0, "ood_data_dir": ""}
+
+    run: str = flag("", "study", "directory of the study (required); a study that stopped goes on")
+    methods: str = flag(
+        "", "study", "rows of the table, a,b: names of methods, or of flagfiles in --settings (default: --method)"
+    )
+    networks: str = flag("", "study", "networks, a,b, as --methods (default: --architecture)")
+    datasets: str = flag("", "study", "data sets, a,b, as --methods (default: --dataset)")
+    seeds: str = flag(
+        "", "study", "seeds, a,b: each row is trained with each of them (default: 0,1,2; with --splits: 0)"
+    )
+    splits: str = flag(
+        "", "study", "splits of data sets that come with them (uci), a,b or all: each row is trained on each of them"
+    )
+    leave_out: str = flag("", "study", "methods to leave out on a data set or a network, as hmc.cifar10,hmc.resnet20")
+    settings: str = flag(
+        "", "study", "folder of flagfiles, each with the flags of what it is named after: a method (vi.cfg), a network "
+        "or a data set, or a method on one of these (vi.mnist.cfg); flags of the command line go before them",
+    )  # fmt: skip
+    budget: int = flag(
+        0, "study", "give every method so many gradient evaluations per training example, in place of --epochs: those "
+        "of all particles and leapfrog steps count; 0: no budget", minimum=0,
+    )  # fmt: skip
+    part: str = flag(
+        "", "study", "make only this part of the runs, as 2/8, the second of eight: for the jobs of an array, which "
+        "share --run",
+    )  # fmt: skip
     format: str = flag("png", "study", "file format of the figures", choices=("png", "pdf", "svg"))

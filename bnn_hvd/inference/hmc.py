@@ -80,6 +80,10 @@ class HmcOptions(MethodOptions):
         minimum=0, identity=False,
     )  # fmt: skip
 
+    def evaluations(self, num_particles: int) -> int:
+        """Return the leapfrog steps of a trajectory, which is an epoch, of all chains."""
+        return self.hmc_leapfrog_steps * num_particles
+
     @property
     def rank_groups(self) -> int:
         return self.chain_groups

@@ -32,6 +32,7 @@ class LaplaceOptions(MethodOptions):
     """Flags of laplace."""
 
     takes = MINI_BATCHES | GRADIENT | {"kl_weight", "init_from"}
+    fitted = True
 
     laplace_structure: str = flag(
         "full", "--method=laplace", "curvature of the last layer: the full matrix, or a Kronecker product",

@@ -98,12 +98,17 @@ def measures(found: dict[str, np.ndarray], labels_N: np.ndarray) -> dict[str, An
 
 
 def compare(found: Found, reference: Found) -> dict[str, float]:
-    """Return how far the predictive distribution and its epistemic part (in nats) are from a reference's."""
-    return {
+    """Return how far the predictive distribution and its epistemic part (in nats) are from a reference's.
+
+    A reference of probabilities alone has no epistemic part.
+    """
+    compared = {
         "agreement": fidelity.agreement(found["probs_NC"], reference["probs_NC"]),
         "total_variation": fidelity.total_variation(found["probs_NC"], reference["probs_NC"]),
-        **fidelity.compare_epistemic(found["mutual_information_N"], reference["mutual_information_N"]),
     }
+    if "mutual_information_N" in reference:
+        compared |= fidelity.compare_epistemic(found["mutual_information_N"], reference["mutual_information_N"])
+    return compared
 
 
 def uncertainties(found: Found) -> Found:

@@ -5,11 +5,15 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from bnn_hvd import registry, seeds
 from bnn_hvd.config import PredictConfig, TrainConfig
 from bnn_hvd.data import own
+from bnn_hvd.data.arrays import Arrays as DataArrays
 from bnn_hvd.data.description import Description
 from bnn_hvd.data.fingerprint import Fingerprint
+from bnn_hvd.data.stored import Inputs
 from bnn_hvd.distributed import cluster, machine
 from bnn_hvd.distributed.cluster import Cluster, Solo
 from bnn_hvd.errors import UserError
@@ -22,7 +26,7 @@ from bnn_hvd.prediction.other_data import load_like
 from bnn_hvd.prediction.place import Origin, choose_folder
 from bnn_hvd.prediction.posterior_check import PosteriorCheck, check_lines
 from bnn_hvd.prediction.predictor import Found, Predictor
-from bnn_hvd.prediction.reference import read_exact, read_reference, reference_lines
+from bnn_hvd.prediction.reference import read_exact, read_probs, read_reference, reference_lines
 from bnn_hvd.run import checkpoint, records, rundir
 from bnn_hvd.run.checkpoint import Arrays
 from bnn_hvd.run.heartbeat import Heartbeat
@@ -36,10 +40,16 @@ KINDS: dict[type[Target], ModuleType] = {
 
 
 class Predicted(NamedTuple):
-    """What `predict` wrote: the content of uncertainty.json, and the lines that the command line prints."""
+    """What `predict` wrote: the content of uncertainty.json, and the lines that the command line prints.
+
+    predictor, x, y: what predicted, and the examples and targets that it predicted.
+    """
 
     report: dict[str, Any]
     lines: list[str]
+    predictor: Predictor
+    x: Inputs
+    y: np.ndarray
 
 
 def main(config: PredictConfig) -> int:
@@ -65,7 +75,7 @@ def predict(config: PredictConfig) -> Predicted:
     folder = choose_folder(config, known, fingerprint)
     kind = KINDS[type(known.target)]
     exact = read_exact(Path(config.exact), arrays) if config.exact else None
-    reference = read_reference(Path(config.reference), fingerprint.test, kind.COMPARED) if config.reference else None
+    reference = find_reference(config, arrays, fingerprint.test, kind) if config.reference else None
 
     ranks = cluster.connect()
     threads = machine.set_up(config.threads, ranks)
@@ -113,7 +123,7 @@ def predict(config: PredictConfig) -> Predicted:
         lines = [*kind.text(report), *calibration.lines(report, calibrating.note)]
         lines += closing_lines(config.run, folder, origin, report)
     ranks.barrier()
-    return Predicted(report, lines)
+    return Predicted(report, lines, predictor, arrays.x_test, arrays.y_test)
 
 
 def closing_lines(run: str, folder: Path, origin: Origin, report: dict[str, Any]) -> list[str]:
@@ -152,6 +162,20 @@ def say_progress(config: PredictConfig, predictor: Predictor, num_examples: int)
     print(f"predict: {num_examples:,} examples with {draws} draws of {config.run}; ranks: {size}", flush=True)
     heartbeat = Heartbeat(lambda text: print(text, flush=True))
     predictor.on_progress = lambda done, total: heartbeat.beat(f"{done / total:.0%} of this pass over the data")
+
+
+def find_reference(config: PredictConfig, arrays: DataArrays, fingerprint: str, kind: ModuleType) -> Found:
+    """Return the arrays to compare with, of another run or of a file of probabilities.
+
+    Raises:
+      UserError: they are of other examples, or of another kind of target.
+    """
+    path = Path(config.reference)
+    if not path.is_file():
+        return read_reference(path, fingerprint, kind.COMPARED)
+    if kind is not classes:
+        raise UserError(f"--reference={path} is a file, of class probabilities, and this run predicts real values")
+    return read_probs(path, rows.places(arrays)["row_N"], arrays.class_names)
 
 
 def read_description(run: Path) -> Description:

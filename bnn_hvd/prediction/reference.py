@@ -1,10 +1,14 @@
-"""Predictions of another run for the same examples, to compare with: `predict --reference`."""
+"""Predictions of another run, or from a file, for the same examples, to compare with: `predict --reference`.
+
+Legend: N examples, M rows of a file, C classes.
+"""
 
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from bnn_hvd.data import formats, table_files
 from bnn_hvd.data.arrays import Arrays
 from bnn_hvd.errors import UserError
 from bnn_hvd.run import records
@@ -31,6 +35,66 @@ def read_reference(run: Path, fingerprint: str, names: tuple[str, ...]) -> dict[
             if "origin_fingerprint" in arrays and arrays["origin_fingerprint"] == fingerprint:
                 return {name: arrays[name] for name in names}
     raise UserError(f"--reference={run} predicted other examples: predict both runs on the same --data_dir")
+
+
+def read_probs(file: Path, row_N: np.ndarray, class_names: tuple[str, ...]) -> dict[str, np.ndarray]:
+    """Return the class probabilities that a file has for some examples, probs_NC.
+
+    file: an .npz of `probs` [M, C] and `index` [M]; or a .csv with a header, of a column `index` (or `row`) and the
+      probabilities: in columns p_<class>, as in predictions.csv, else in all others, in the order of the classes.
+      The index of a row says which example it is of: one of row_N.
+
+    Raises:
+      UserError: there is no index, an example is missing, or these are no probabilities of these classes.
+    """
+    index_M, probs_MC = (_read_npz if file.suffix.lower() == ".npz" else _read_csv)(file, class_names)
+    if probs_MC.ndim != 2 or probs_MC.shape[1] != len(class_names) or index_M.shape != (len(probs_MC),):
+        raise UserError(
+            f"--reference={file} has probabilities {list(probs_MC.shape)} and an index {list(index_M.shape)}: it must "
+            f"have {len(class_names)} probabilities and one index in each row"
+        )
+    if not ((probs_MC >= 0).all() and np.allclose(probs_MC.sum(axis=1), 1, atol=1e-3)):
+        raise UserError(
+            f"--reference={file} has rows that are no probabilities: none may be negative, and their sum is 1"
+        )
+    order_M = np.argsort(index_M, kind="stable")
+    sorted_M = index_M[order_M]
+    if (sorted_M[1:] == sorted_M[:-1]).any():
+        raise UserError(f"--reference={file} has an index twice: it must have one row for each example")
+    place_N = np.searchsorted(sorted_M, row_N).clip(max=len(sorted_M) - 1)
+    if (missing_N := sorted_M[place_N] != row_N).any():
+        raise UserError(
+            f"--reference={file} has no row with the index {row_N[missing_N][0]}, as of {missing_N.sum()} of the "
+            f"{len(row_N)} predicted examples: its index must be their place in the data, from 0"
+        )
+    return {"probs_NC": probs_MC[order_M[place_N]]}
+
+
+def _read_npz(file: Path, class_names: tuple[str, ...]) -> tuple[np.ndarray, np.ndarray]:
+    """Return index [M] and probs [M, C]."""
+    found, others = formats.read_some(file, ("probs", "index"))
+    if missing := [name for name in ("probs", "index") if name not in found]:
+        raise UserError(_no_index(file, missing[0], [*found, *others]))
+    return found["index"], found["probs"].astype(np.float64)
+
+
+def _read_csv(file: Path, class_names: tuple[str, ...]) -> tuple[np.ndarray, np.ndarray]:
+    cells = table_files.read(file)
+    key = next((name for name in ("index", "row") if name in cells), "")
+    if not key:
+        raise UserError(_no_index(file, "column index in a header", list(cells)))
+    named = [f"p_{name}" for name in class_names]
+    columns = named if set(named) <= set(cells) else [name for name in cells if name != key]
+    if wrong := [name for name in [key, *columns] if cells[name].dtype.kind not in "if"]:
+        raise UserError(f"--reference={file}: column {wrong[0]!r} holds words: give an index and probabilities")
+    return cells[key], np.column_stack([cells[name] for name in columns])
+
+
+def _no_index(file: Path, what: str, there: list[str]) -> str:
+    return (
+        f"--reference={file} has no {what}, but {', '.join(there[:5]) or 'nothing'}: it needs the probabilities and "
+        "the index of each row's example (docs/hmc.md)"
+    )
 
 
 def read_exact(file: Path, arrays: Arrays) -> dict[str, np.ndarray]:

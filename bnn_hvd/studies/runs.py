@@ -15,6 +15,7 @@ from bnn_hvd.run import records, rundir
 from bnn_hvd.studies import launch
 
 RUNS = "runs"
+MAY_DIFFER = ("data_dir", "stage_dir", "max_runtime_s")  # of a finished run and what a study asks for
 Study = ScaleConfig | ChurnConfig
 
 
@@ -125,7 +126,7 @@ def finished(job: Job) -> bool:
     differing = [
         f"--{name}: {there.get(name)} there, {value} here"
         for name, value in here.items()
-        if name not in ("data_dir", "stage_dir") and there.get(name) != value
+        if name not in MAY_DIFFER and there.get(name) != value
     ]
     if differing:
         raise UserError(f"{path} belongs to another study ({'; '.join(differing)}): give another --run")

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from bnn_hvd import cli, config
-from bnn_hvd.config import ChurnConfig, ScaleConfig, TrainConfig
+from bnn_hvd.config import ChurnConfig, CompareConfig, ScaleConfig, TrainConfig
 from bnn_hvd.config.choices import CHOICES
 from bnn_hvd.errors import UserError
 from bnn_hvd.studies.churn import regimes
@@ -131,7 +131,8 @@ def test_the_help_says_who_does_not_use_a_flag():
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
 def test_the_flagfiles_give_only_flags_that_are_used(path):
-    kind = ChurnConfig if "churn" in path.stem else TrainConfig
+    kinds = {"churn": ChurnConfig, "compare": CompareConfig}
+    kind = next((kind for word, kind in kinds.items() if word in path.stem), TrainConfig)
     assert cli.parse(kind, [f"--flagfile={path}"])
 
 

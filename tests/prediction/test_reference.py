@@ -7,7 +7,7 @@ from bnn_hvd.config import PredictConfig, make
 from bnn_hvd.errors import UserError
 from bnn_hvd.prediction import classes, reals
 from bnn_hvd.prediction.predict import check_kind
-from bnn_hvd.prediction.reference import read_reference, reference_lines
+from bnn_hvd.prediction.reference import read_probs, read_reference, reference_lines
 from bnn_hvd.run import records
 from bnn_hvd.targets import Classes, ImplicitRatings, RealValues, RealVectors
 
@@ -46,6 +46,57 @@ def test_a_reference_must_have_predicted_the_same_kind_of_target(tmp_path):
         read_reference(tmp_path, "abc", classes.COMPARED)
 
 
+def probs_file(folder, name, index_M, probs_MC, heads="index,a,b,c"):
+    if name.endswith(".npz"):
+        np.savez(folder / name, probs=probs_MC, index=index_M)
+    else:
+        lines = [",".join(map(str, [i, *row])) for i, row in zip(index_M, probs_MC.tolist(), strict=True)]
+        (folder / name).write_text("\n".join([heads, *lines]))
+    return folder / name
+
+
+def test_the_rows_of_a_file_are_found_by_their_index(tmp_path):
+    """The examples 4, 9 and 2 are predicted; the file has four, in an order of its own."""
+    index_M, rows = np.array([9, 4, 7, 2]), np.array([1, 0, 3, 2])
+    probs_MC = np.stack([P[1], P[0], np.full(3, 1 / 3), P[2]])
+    for name, heads in (("a.npz", ""), ("a.csv", "index,a,b,c"), ("b.csv", "row,x,y,z")):
+        found = read_probs(probs_file(tmp_path, name, index_M, probs_MC, heads), np.array([4, 9, 2]), ("a", "b", "c"))
+        np.testing.assert_allclose(found["probs_NC"], P)
+    again = probs_file(tmp_path, "c.npz", index_M[rows], probs_MC[rows])
+    np.testing.assert_allclose(read_probs(again, np.array([4, 9, 2]), ("a", "b", "c"))["probs_NC"], P)
+
+
+def test_columns_with_the_names_of_classes_are_found_by_these(tmp_path):
+    """As in predictions.csv, which has other columns too."""
+    file = probs_file(
+        tmp_path, "a.csv", np.arange(3), np.hstack([P[:, [2, 0, 1]], 7 * P[:, :1]]), "row,p_c,p_a,p_b,total"
+    )
+    np.testing.assert_allclose(read_probs(file, np.arange(3), ("a", "b", "c"))["probs_NC"], P)
+
+
+@pytest.mark.parametrize("name", ["a.npz", "a.csv"])
+def test_a_file_that_is_no_reference_is_refused(tmp_path, name):
+    def refused(index_M, probs_MC, row_N=(0, 1, 2), classes=("a", "b", "c"), heads="index,a,b,c"):
+        file = probs_file(tmp_path, name, np.asarray(index_M), probs_MC, heads)
+        with pytest.raises(UserError) as error:
+            read_probs(file, np.array(row_N), classes)
+        return str(error.value)
+
+    assert "has no row with the index 5, as of 1 of the 2" in refused([0, 1, 2], P, row_N=[1, 5])
+    assert "has an index twice" in refused([0, 1, 1], P)
+    assert "no probabilities" in refused([0, 1, 2], P - 0.1)
+    assert "no probabilities" in refused([0, 1, 2], np.log(P + 0.1))
+    assert "4 probabilities and one index" in refused([0, 1, 2], P, classes=tuple("abcd"))
+    if name == "a.csv":
+        assert "no column index in a header" in refused([0, 1, 2], P, heads="i,a,b,c")
+
+
+def test_a_file_without_an_index_is_refused(tmp_path):
+    np.savez(tmp_path / "a.npz", probs=P)
+    with pytest.raises(UserError, match="has no index, but probs: it needs"):
+        read_probs(tmp_path / "a.npz", np.arange(3), ("a", "b", "c"))
+
+
 def test_ratings_have_no_reference():
     config = make(PredictConfig, run="runs/a", reference="runs/b")
     with pytest.raises(UserError, match=r"--reference .* not of ratings"):
@@ -70,6 +121,11 @@ def test_classes_are_compared_by_their_mutual_information():
         "agreement": 1 / 3, "total_variation": (0.6 + 0.0 + 1.0) / 3, "epistemic_ratio": 1.0,
         "epistemic_rank_correlation": 0.5, "epistemic_mean_abs_difference": 0.4 / 3,
     })  # fmt: skip
+
+
+def test_a_reference_of_probabilities_alone_has_no_epistemic_part():
+    found = {"probs_NC": P[:, ::-1], "mutual_information_N": np.array([0.0, 0.4, 0.2])}
+    assert set(classes.compare(found, {"probs_NC": P})) == {"agreement", "total_variation"}
 
 
 def test_regressions_are_compared_by_their_epistemic_variance():

@@ -1,0 +1,44 @@
+"""The columns of a comparison's tables. A new score of uncertainty.json is one more line here."""
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+HIGHER, LOWER, NEITHER = 1, -1, 0
+
+
+class Column(NamedTuple):
+    """A score of a run.
+
+    head: of the table. place: the names that lead to it in uncertainty.json, as `ood.auroc_entropy`. better: which
+    values are. drawn: whether the figures have a panel of it.
+    """
+
+    head: str
+    place: str
+    better: int
+    drawn: bool = False
+
+
+# In this order; a table has those that its runs have.
+COLUMNS = (
+    Column("accuracy", "accuracy", HIGHER, drawn=True),
+    Column("RMSE", "rmse", LOWER, drawn=True),
+    Column("NLL", "nll", LOWER, drawn=True),
+    Column("Brier", "brier", LOWER),
+    Column("ECE", "ece", LOWER, drawn=True),
+    Column("CRPS", "crps", LOWER, drawn=True),
+    Column("calibration error", "calibration_error", LOWER),
+    Column("coverage of 90 %", "coverage_90", NEITHER),
+    Column("coverage of 95 %", "coverage_95", NEITHER, drawn=True),
+    Column("OOD AUROC (entropy)", "ood.auroc_entropy", HIGHER, drawn=True),
+    Column("OOD AUROC (mutual information)", "ood.auroc_mutual_information", HIGHER),
+    Column("OOD AUROC (epistemic)", "ood.auroc_epistemic", HIGHER, drawn=True),
+)
+
+
+def value(report: Mapping[str, Any], place: str) -> float | None:
+    """Return the number at a place of uncertainty.json, None if there is none."""
+    found: Any = report
+    for name in place.split("."):
+        found = found.get(name) if isinstance(found, Mapping) else None
+    return float(found) if isinstance(found, int | float) else None
