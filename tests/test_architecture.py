@@ -30,7 +30,7 @@ FLOOR_OF = {name: floor for floor, names in enumerate(FLOORS) for name in names.
 # The modules that do not import TensorFlow, so that their import takes milliseconds.
 LIGHT = {
     "": "errors seeds registry targets legacy config run metrics plots jobs api.run api.predictions api.train",
-    "distributed.": "environment launcher particles",
+    "distributed.": "environment launcher particles settings",
     "data.": "arrays augment binaries checks columns description download formats gravitational_waves inputs labels "
     "movielens new_data own own_arrays places ratings shards sine sources split standardize stored table table_files "
     "uci waveforms",

@@ -12,7 +12,6 @@ Horovod's name is that of the operation, which is equal on every rank.
 import dataclasses
 import functools
 import hashlib
-import os
 import socket
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -20,7 +19,7 @@ from typing import Any, Protocol, TypeVar, cast
 
 import numpy as np
 
-from bnn_hvd.distributed import collectives, cores, launcher, objects
+from bnn_hvd.distributed import collectives, cores, launcher, objects, settings
 from bnn_hvd.distributed.collectives import Collective
 from bnn_hvd.distributed.cores import Place
 from bnn_hvd.errors import TrainingError, UserError
@@ -310,7 +309,7 @@ def connect(options: Communication = DEFAULTS) -> Cluster:
     """
     if not launcher.started_by_launcher() or launcher.world_size() == 1:
         return Solo(gradient_blocks=options.gradient_blocks)
-    _set_horovod_variables(options)
+    settings.apply(options.timeline, options.fusion_mb)
     import horovod.tensorflow as hvd
 
     hvd.init(process_sets="dynamic" if options.groups else None)
@@ -321,19 +320,6 @@ def connect(options: Communication = DEFAULTS) -> Cluster:
             "against another one. Put the launcher's mpicxx on PATH, remove .venv, and run `make install`"
         )
     return Hvd(hvd, options.compression, gradient_blocks=options.gradient_blocks)
-
-
-def _set_horovod_variables(options: Communication) -> None:
-    """Set the environment variables that Horovod and MPI read when they start; those of the user win."""
-    # Measured (docs/log.md): coordination costs more than the gradients, and Horovod's thread, waiting inside
-    # MPI, takes the core of its own rank unless it yields.
-    os.environ.setdefault("HOROVOD_CYCLE_TIME", "0.5")  # ms
-    os.environ.setdefault("OMPI_MCA_mpi_yield_when_idle", "1")
-    if options.fusion_mb >= 0:  # the flag wins
-        os.environ["HOROVOD_FUSION_THRESHOLD"] = str(int(options.fusion_mb * 2**20))
-    if options.timeline:
-        options.timeline.parent.mkdir(parents=True, exist_ok=True)
-        os.environ.setdefault("HOROVOD_TIMELINE", str(options.timeline))
 
 
 def _mpi_size() -> int:

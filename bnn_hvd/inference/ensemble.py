@@ -53,6 +53,9 @@ class Ensemble(Method):
     def num_reduced(self) -> int:
         return self._base.num_reduced()
 
+    def num_allreduces(self) -> int:
+        return self._base.num_allreduces()
+
     def num_draws(self, requested: int) -> int:
         """Return a multiple of the number of members: at least `requested`, unless fewer draws differ."""
         each = self._base.num_draws(-(-requested // len(self.members)))

@@ -235,7 +235,10 @@ class Hmc(Method):
         self.ring.write(state.slots, draws, state.step)
 
     def num_reduced(self) -> int:
-        return (self.leapfrog_steps + 1) * self.network.num_parameters
+        return self.num_allreduces() * self.network.num_parameters
+
+    def num_allreduces(self) -> int:
+        return self.leapfrog_steps + 1
 
     def num_draws(self, requested: int) -> int:
         return min(requested, self.ring.rows)  # of each chain

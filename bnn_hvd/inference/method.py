@@ -125,6 +125,10 @@ class Method(Protocol):
     def num_reduced(self) -> int:
         """Return how many numbers a rank contributes to the all-reduces of a step, per member, scalars left out."""
 
+    def num_allreduces(self) -> int:
+        """Return in how many all-reduces, one after the other, a rank contributes them."""
+        return 1
+
     def num_draws(self, requested: int) -> int:
         """Return how many draws to make for `requested`: 1 where all are equal, the same number for each member."""
         return requested

@@ -129,9 +129,9 @@ def assumptions(rows: Rows, predictions: Rows, link: str) -> str:
     per_node, strong = max(1, first.ranks // first.nodes), len({row.global_batch_size for row in measured}) == 1
     batch = f"global batch {measured[0].global_batch_size:,}" if strong else f"batch {measured[0].batch_size} per rank"
     return (
-        f"assumes: ring all-reduce ({first.model}: {1e-6 * measured[-1].gradient_bytes:.2g} MB), {link}; {batch};\n"
+        f"assumes: all-reduce ({first.model}: {1e-6 * measured[-1].reduced_bytes_per_step:.2g} MB), {link}; {batch};\n"
         f"{_one_or_range([per_node], 'rank')} per node; computation from the measured steps; "
-        f"coordination and waiting as on {_one_or_range([first.ranks], 'rank')}"
+        f"waiting as on {_one_or_range([first.ranks], 'rank')}"
     )
 
 

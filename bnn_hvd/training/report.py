@@ -113,17 +113,23 @@ def summary(task: Task, state: State, progress: Progress, scores: dict[str, Any]
         "step_ms_median": float(np.median(step_ms)) if step_ms else None,
         "examples_per_s": progress.timed_examples / progress.train_wall_s if progress.train_wall_s else None,
         "allreduce_bytes_per_step": bytes_per_step(task),
+        "reduced_bytes_per_step": reduced_bytes(task),
+        "allreduces_per_step": task.method.num_allreduces(),
         "weights_sha256": hashlib.sha256(state.params.numpy().tobytes()).hexdigest(),
         "test": scores,
     }
 
 
 def bytes_per_step(task: Task) -> int:
-    """Return the bytes that each rank hands to the all-reduces of a step: for one particle, or for all its chains."""
-    config, plan = task.config, task.plan
-    chains = config.method.num_particles // config.method.options.rank_groups if plan.full_batch else 1
-    each = COMPRESSIONS[config.machine.compression].dtype.size
-    return each * chains * task.method.num_reduced() if plan.size > 1 else 0
+    """Return the bytes that each rank hands to the all-reduces of a step; 0 if no other rank trains the same."""
+    return reduced_bytes(task) if task.plan.size > 1 else 0
+
+
+def reduced_bytes(task: Task) -> int:
+    """Return the bytes that a step sums over the data, for one particle, or for all chains of a rank."""
+    config = task.config
+    chains = config.method.num_particles // config.method.options.rank_groups if task.plan.full_batch else 1
+    return COMPRESSIONS[config.machine.compression].dtype.size * chains * task.method.num_reduced()
 
 
 def plan_text(task: Task) -> str:

@@ -4,6 +4,7 @@ import subprocess
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+import psutil
 import running
 from testbed import Host, Testbed
 
@@ -22,6 +23,11 @@ def start(bed: Testbed, run: Path, *flags: str, hosts: Sequence[Host] = (), stal
     log, hosts = run.with_suffix(".log"), hosts or bed.hosts[:2]
     words = [*TRAIN, f"--run={run}", f"--stall_timeout_s={stall_s}", *flags]
     return bed.start(*words, hosts=hosts, log=log, **QUICK | options)
+
+
+def rank_on(host: Host) -> psutil.Process:
+    """Return the process of the rank on a host: it is the one that computes."""
+    return max(host.server_children(), key=lambda process: sum(process.cpu_times()[:2]))
 
 
 def output(run: Path) -> str:

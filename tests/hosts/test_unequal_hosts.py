@@ -98,17 +98,12 @@ def test_a_disk_without_room_for_a_copy_of_the_data(bed):
     assert "(rank 1 on h1)" in error
 
 
-def rank_on(host):
-    """Return the process of the rank on a host: it is the one that computes."""
-    return max(host.server_children(), key=lambda process: sum(process.cpu_times()[:2]))
-
-
 def test_a_slow_host_is_named(bed):
     """A CPU quota of an eighth: the rank runs 10 ms, then stands still for 70."""
     run, done = bed.folder / "slow", threading.Event()
     job = jobs.start(bed, run, "--model=CNN_conv", "--straggler_factor=1.15", stall_s=600)
     jobs.until(job, jobs.past(run, 10))
-    slow = rank_on(bed.hosts[1])
+    slow = jobs.rank_on(bed.hosts[1])
 
     def throttle():
         try:

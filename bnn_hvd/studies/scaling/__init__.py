@@ -42,7 +42,7 @@ def main(config: ScaleConfig) -> int:
             return EXIT_INTERRUPTED
         paths = [job.config.folder for job in todo]
     if config.particles:
-        particles.report(Path(config.run), collect.read_all(paths), config.format.lower())
+        particles.report(Path(config.run), collect.read_all(paths), config.format.lower(), link)
     else:
         report(Path(config.run), collect.read_all(paths), config, link)
     return 0

@@ -31,11 +31,15 @@ class Run:
     num_weights: int
     num_parameters: int
     allreduce_bytes_per_step: int
+    reduced_bytes_per_step: int  # the same, and on one rank what more of them would send
+    allreduces_per_step: int
     train_wall_s: float
     examples_per_s: float
     communication_ms: float
     step_ms: tuple[float, ...]  # by rank; of rank 0 alone if the others were not gathered
     compute_ms: tuple[float, ...]  # likewise
+    eval_s: float | None  # the last evaluation; the first one may compile
+    rank_groups: int  # of chains, whose ranks share the data of each step; 0: mini-batches
 
 
 @dataclasses.dataclass(frozen=True)
@@ -62,17 +66,17 @@ class Row:
     communication_ms: float  # the all-reduce, and the wait for slower ranks
     communication_share: float  # of the step; communication and computation do not overlap
     allreduce_bytes_per_step: int
+    reduced_bytes_per_step: int  # the same, and on one rank what more of them would send
+    allreduces_per_step: int
+    eval_s: float | None  # an evaluation; None if a run had none
     examples_per_s: float
     speed_up: float  # in examples per second, against the fewest ranks
     efficiency: float  # speed-up / (ranks / fewest ranks)
 
-    @property
-    def gradient_bytes(self) -> int:
-        """Bytes that a rank hands to the all-reduce in a step; on one rank, those it would hand over uncompressed."""
-        return self.allreduce_bytes_per_step or 4 * self.num_parameters
 
-
-FROM_ELSEWHERE = {"path", "data", "length", "nodes", "step_ms", "compute_ms", "communication_ms"}  # not of summary.json
+FROM_ELSEWHERE = {  # not of summary.json
+    "path", "data", "length", "nodes", "step_ms", "compute_ms", "communication_ms", "eval_s", "rank_groups"
+}  # fmt: skip
 
 
 def read(path: Path) -> Run | None:
@@ -96,6 +100,8 @@ def read(path: Path) -> Run | None:
         data=f"{summary['dataset']}, {summary['num_train']:,} examples",
         length=f"{config.run.steps} steps" if config.run.steps else f"{config.run.epochs} epochs",
         nodes=summary.get("nodes") or _nodes(path),
+        eval_s=_eval_s(path),
+        rank_groups=config.method.options.rank_groups,
         **_times(path, summary),
         **{name: summary[name] for name in same - {"nodes", "communication_ms"}},
     )
@@ -112,6 +118,11 @@ def _times(path: Path, summary: dict[str, Any]) -> dict[str, Any]:
     steps = sum(row["steps"] for row in calls)
     step, communication = (1e3 * sum(row[key] for row in calls) / steps for key in ("seconds", "communication_s"))
     return {"step_ms": (step,), "compute_ms": (step - communication,), "communication_ms": communication}
+
+
+def _eval_s(path: Path) -> float | None:
+    found = [row["seconds"] for row in records.read_jsonl(path / records.TIMINGS) if row["phase"] == "eval"]
+    return found[-1] if found else None
 
 
 def _nodes(path: Path) -> int:
@@ -194,7 +205,11 @@ def _row(group: Sequence[Run], base_examples_per_s: float, base_ranks: int) -> R
     speed_up = float(np.median([run.examples_per_s for run in group])) / base_examples_per_s
     step_ms = [time for run in group for time in run.step_ms]
     communication_ms = float(np.median([run.communication_ms for run in group]))
-    kept = ("model", "ranks", "nodes", "threads", "batch_size", "global_batch_size", "num_parameters")
+    evaluations = [run.eval_s for run in group if run.eval_s is not None]
+    kept = (
+        "model", "ranks", "nodes", "threads", "batch_size", "global_batch_size", "num_parameters",
+        "allreduce_bytes_per_step", "reduced_bytes_per_step", "allreduces_per_step",
+    )  # fmt: skip
     return Row(
         **{name: getattr(first, name) for name in kept},
         repeats=len(group),
@@ -203,7 +218,7 @@ def _row(group: Sequence[Run], base_examples_per_s: float, base_ranks: int) -> R
         **_spread("compute_ms", [time for run in group for time in run.compute_ms]),
         communication_ms=communication_ms,
         communication_share=communication_ms / float(np.median(step_ms)),
-        allreduce_bytes_per_step=first.allreduce_bytes_per_step,
+        eval_s=float(np.median(evaluations)) if evaluations else None,
         examples_per_s=speed_up * base_examples_per_s,
         speed_up=speed_up,
         efficiency=speed_up * base_ranks / first.ranks,

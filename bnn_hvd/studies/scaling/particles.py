@@ -16,7 +16,8 @@ from bnn_hvd.plots import style
 from bnn_hvd.run import records
 from bnn_hvd.studies import launch
 from bnn_hvd.studies.runs import Job, check_used, run_flags
-from bnn_hvd.studies.scaling import collect
+from bnn_hvd.studies.scaling import collect, predict_particles
+from bnn_hvd.studies.scaling.model import Link
 
 
 @dataclasses.dataclass(frozen=True)
@@ -91,10 +92,12 @@ def table(rows: Sequence[Row]) -> str:
     return "\n".join(lines)
 
 
-def report(folder: Path, runs: Sequence[collect.Run], kind: str) -> None:
-    """Write particles.csv, particles.json and the figure; print the table and the figure's path."""
+def report(folder: Path, runs: Sequence[collect.Run], kind: str, link: Link | None) -> None:
+    """Write particles.csv, particles.json, with a link prediction.csv, and the figure; print the table and its path."""
     found = rows(runs)
     records.make_study_directory(folder)
+    if link:
+        records.write_text(folder / "prediction.csv", collect.as_csv(predict_particles.predict(runs, link)))
     records.write_text(folder / "particles.json", collect.as_json(found))
     records.write_text(folder / "particles.csv", collect.as_csv(found))
     print(table(found))

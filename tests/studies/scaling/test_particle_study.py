@@ -8,7 +8,8 @@ from test_study import write_run
 
 from bnn_hvd.config import ScaleConfig, make
 from bnn_hvd.errors import UserError
-from bnn_hvd.studies.scaling import collect, particles
+from bnn_hvd.studies.scaling import collect, particles, predict_particles
+from bnn_hvd.studies.scaling.model import Link
 
 
 def jobs(**flags):
@@ -49,6 +50,41 @@ def test_an_epoch_is_as_many_steps_as_the_data_have_batches(tmp_path):
     assert [two.epoch_s, two.epoch_s_min, two.epoch_s_max] == pytest.approx([steps * t / 1e3 for t in (11, 10, 14)])
     assert eight.epoch_s == pytest.approx(steps * 0.025)
     assert f"{25 / 11:.2f}" in particles.table([two, eight])
+
+
+LINK = Link(1e-6, 1e-9, "test")
+
+
+def test_particles_first_fill_the_ranks_and_then_share_them(tmp_path):
+    """4 particles of 3 ms each and 1 ms in all: from 8 ranks on, 2 and more ranks share the steps of each."""
+    times = {2: (7.0, 2), 4: (13.0, 4)}
+    runs = [run(tmp_path, f"{count}", 1, count, step_ms) for count, (step_ms, _) in times.items()]
+    found = predict_particles.predict(collect.read_all(runs), LINK)
+    four = {one.ranks: one for one in found if one.particles == 4}
+    assert list(four) == [1, 2, 4, 8, 16, 32, 64]  # with more, a rank would have no whole batch of 1,437 examples
+    assert [four[ranks].compute_ms for ranks in four] == pytest.approx([13, 7, 4, 4, 4, 4, 4])
+    two_share = 0.5 + 1e-3 * (2 + 1 + 4)  # a cycle and two exchanges; then 1 µs and 4,000 bytes
+    assert [four[ranks].communication_ms for ranks in (1, 4, 8)] == pytest.approx([0, 0, two_share])
+    assert four[4].epoch_s == pytest.approx(1437 // 64 * 0.004)
+    assert four[8].epoch_s == pytest.approx(1437 // 128 * (0.004 + 1e-3 * two_share))
+    assert four[2].efficiency == pytest.approx(13 / (2 * 7))
+
+
+def test_all_ranks_share_all_chains(tmp_path):
+    """A trajectory of 5 gradients, whose all-reduces have 1,000 bytes each."""
+    sizes = {"reduced_bytes_per_step": 5000, "allreduces_per_step": 5}
+    path = run(tmp_path, "a", 1, 2, 80.0, config={"model": "", "architecture": "linear", "method": "hmc"}, **sizes)
+    found = {one.ranks: one for one in predict_particles.predict(collect.read_all([path]), LINK)}
+    assert list(found)[-1] == 1024
+    assert found[4].compute_ms == pytest.approx(20)
+    assert found[4].communication_ms == pytest.approx(5 * (0.5 + 1e-3 * (4 + min(2 + 2, 4 + 1.5))))
+    assert found[4].epoch_s == pytest.approx(1e-3 * found[4].step_ms)
+
+
+def test_with_a_link_the_report_has_the_prediction(tmp_path, capsys):
+    runs = collect.read_all([run(tmp_path, "a", 1, 2, 10.0)])
+    particles.report(tmp_path / "study", runs, "png", LINK)
+    assert (tmp_path / "study" / "prediction.csv").read_text().startswith("model,particles,ranks,")
 
 
 @pytest.mark.parametrize(

@@ -7,34 +7,45 @@ from pathlib import Path
 
 import pytest
 
-from bnn_hvd import cli, config
+from bnn_hvd import cli
+from bnn_hvd import config as flags
 from bnn_hvd.config import ScaleConfig, TrainConfig, make
 from bnn_hvd.errors import UserError
 from bnn_hvd.run import records
 from bnn_hvd.studies import runs
 from bnn_hvd.studies.scaling import collect, predict
 from bnn_hvd.studies.scaling import jobs as scale_jobs
-from bnn_hvd.studies.scaling.model import Link, ring_s
+from bnn_hvd.studies.scaling.model import CYCLE_S, Link
 
 WEIGHTS = 1000
 LINK = Link(1e-6, 1e-9, "test")
 
 
 def write_run(
-    path: Path, ranks=1, step_ms=(10.0,), communication_ms=0.0, model="CNN_conv", batch_size=None, steps=101, **more
+    path: Path,
+    ranks=1,
+    step_ms=(10.0,),
+    communication_ms=0.0,
+    model="CNN_conv",
+    batch_size=None,
+    steps=101,
+    config=None,
+    **more,
 ):
     """Write the files of a training run with a global batch of 64 by default; its first step is not timed."""
     batch_size = batch_size or 64 // ranks
     path.mkdir(parents=True)
-    train = config.resolve(model=model, steps=steps, batch_size=batch_size, run=str(path))
-    (path / records.CONFIG).write_text(config.to_flagfile(train))
+    chosen = config or {"model": model, "batch_size": batch_size}
+    train = flags.resolve(**chosen, steps=steps, run=str(path))
+    (path / records.CONFIG).write_text(flags.to_flagfile(train))
     wall_s = 1e-3 * (steps - 1) * max(step_ms)
     summary = {
         "status": "done", "model": model, "dataset": "digits", "num_train": 1437, "num_parameters": WEIGHTS,
         "num_particles": 0, "num_weights": WEIGHTS,
         "ranks": ranks, "threads": 1, "batch_size": batch_size, "global_batch_size": ranks * batch_size,
         "train_wall_s": wall_s, "examples_per_s": (steps - 1) * ranks * batch_size / wall_s,
-        "allreduce_bytes_per_step": 4 * WEIGHTS * (ranks > 1), "nodes": 1, "hosts": ["here"] * ranks,
+        "allreduce_bytes_per_step": 4 * WEIGHTS * (ranks > 1), "reduced_bytes_per_step": 4 * WEIGHTS,
+        "allreduces_per_step": 1, "nodes": 1, "hosts": ["here"] * ranks,
         "step_ms_by_rank": list(step_ms), "communication_ms": communication_ms,
         "compute_ms_by_rank": [time - communication_ms for time in step_ms], **more,
     }  # fmt: skip
@@ -69,12 +80,13 @@ def test_rows(tmp_path):
     assert two.allreduce_bytes_per_step == 4000
 
 
-def test_a_prediction_counts_the_bytes_that_were_sent(tmp_path):
-    """Compressed gradients have half the bytes; one rank sends nothing, and counts as uncompressed."""
-    paths = [write_run(tmp_path / "1"), write_run(tmp_path / "2", 2, allreduce_bytes_per_step=2 * WEIGHTS)]
+def test_a_prediction_counts_the_bytes_that_are_sent(tmp_path):
+    """Compressed gradients have half the bytes, ivon sends two vectors; one rank says what more ranks would send."""
+    sent = {"allreduce_bytes_per_step": 8 * WEIGHTS, "reduced_bytes_per_step": 8 * WEIGHTS}
+    paths = [write_run(tmp_path / "1", reduced_bytes_per_step=8 * WEIGHTS), write_run(tmp_path / "2", 2, **sent)]
     one, two = rows_of(paths)
     found = [predict.step_model(rows, "strong", LINK).num_bytes for rows in ([one], [one, two])]
-    assert found == [4 * WEIGHTS, 2 * WEIGHTS]
+    assert found == [8 * WEIGHTS] * 2
     uncompressed = write_run(tmp_path / "3", 2)
     with pytest.raises(UserError, match="differ in allreduce_bytes_per_step"):
         rows_of([*paths, uncompressed])
@@ -141,8 +153,10 @@ def test_strong_prediction_goes_on_from_what_was_measured(tmp_path):
     assert predictions[0].step_ms == pytest.approx(6.1)  # the time of the slower rank
     assert predictions[0].speed_up == pytest.approx(rows[-1].speed_up)
     fixed, per_example = 1.0, 9 / 64  # 10 ms with 64 examples, 5.5 with 32
-    rest_ms = 0.6 - 1e3 * float(ring_s(2, 4 * WEIGHTS, *LINK[:2]))
-    last_ms = fixed + per_example + rest_ms + 1e3 * float(ring_s(64, 4 * WEIGHTS, *LINK[:2]))
+    # Two ranks exchange 4,000 bytes once, for 1 + 4 µs; 64 exchange 2 * 63/64 * 4,000 in 12 messages. Before it, two
+    # exchanges of 1 or 6 messages in a cycle of 0.5 ms.
+    rest_ms = 0.6 - 1e-3 * (5 + 500 + 2)
+    last_ms = fixed + per_example + rest_ms + 1e-3 * (12 + 7.875 + 500 + 12)
     assert predictions[-1].step_ms == pytest.approx(last_ms)
     assert predictions[-1].speed_up == pytest.approx(10 / last_ms)
 
@@ -152,13 +166,35 @@ def test_weak_prediction_to_1024_nodes(tmp_path):
     predictions = predict.predict(rows_of([write_run(tmp_path / "1", batch_size=64), two]), "weak", LINK)
     assert predictions[-1].nodes == predictions[-1].ranks == 1024
     assert {each.batch_size for each in predictions} == {64}
-    assert predictions[-1].step_ms == pytest.approx(10.4 + 0.6 + 2 * 1022 * 1e-3, abs=0.01)  # the last term: latencies
+    assert predictions[-1].step_ms == pytest.approx(10.4 + 0.6 + 1e-3 * (19 + 4 + 18), abs=1e-4)  # latencies, bytes
     assert predictions[-1].efficiency == pytest.approx(10 / predictions[-1].step_ms)
 
 
 def test_without_a_network_and_waiting_weak_scaling_is_ideal(tmp_path):
     rows = rows_of([write_run(tmp_path / "1", batch_size=64)])
-    assert predict.predict(rows, "weak", Link(0, 0, ""))[-1].efficiency == pytest.approx(1)
+    efficiency = predict.predict(rows, "weak", Link(0, 0, ""))[-1].efficiency
+    assert efficiency == pytest.approx(10 / (10 + 1e3 * CYCLE_S))  # the ranks still have to agree what to reduce
+
+
+def test_ranks_share_an_evaluation(tmp_path):
+    """1 s that every rank takes, and 8 s that they share; of one number of ranks, all is shared."""
+    paths = [write_run(tmp_path / f"{ranks}", ranks) for ranks in (1, 2, 4)]
+    for path, seconds in zip(paths, (9.0, 5.0, 3.0), strict=True):
+        rows = [{"phase": "eval", "seconds": 100.0, "step": 1}, {"phase": "eval", "seconds": seconds, "step": 2}]
+        records.append_jsonl(path / records.TIMINGS, *rows)
+    found = predict.predict(rows_of(paths), "strong", LINK)
+    assert [each.eval_s for each in found[:3]] == pytest.approx([3.0, 2.0, 1.5])
+    alone = predict.predict(rows_of(paths[:1]), "strong", LINK)
+    assert [each.eval_s for each in alone[:3]] == pytest.approx([9.0, 4.5, 2.25])
+    without = predict.predict(rows_of([write_run(tmp_path / "none")]), "strong", LINK)
+    assert {each.eval_s for each in without} == {None}
+
+
+def test_every_all_reduce_of_a_step_waits_for_its_own_messages(tmp_path):
+    """A trajectory of hmc has an all-reduce per leapfrog step: ten of 400 bytes, where one of 4,000 costs less."""
+    runs = [write_run(tmp_path / "1", allreduces_per_step=10)]
+    two = predict.predict(rows_of(runs), "strong", LINK)[1]
+    assert two.communication_ms == pytest.approx(10 * (0.5 + 1e-3 * (2 + 1 + 0.4)))
 
 
 def test_nodes_keep_their_ranks_in_the_prediction(tmp_path):
@@ -243,7 +279,7 @@ def test_the_learning_rate_goes_with_the_global_batch(mode, batches):
 
 def test_flags_of_train_reach_the_runs():
     job = jobs(models="CNN_FC", ranks="2", epochs=3, learning_rate=0.01, horovod_timeline=True)[0]
-    text = config.to_flagfile(job.config)
+    text = flags.to_flagfile(job.config)
     again = cli.parse(TrainConfig, text.split())
     assert again == job.config
     assert (again.run.epochs, again.schedule.learning_rate, again.network.model) == (3, 0.01, "CNN_FC")
@@ -263,7 +299,7 @@ def test_a_finished_run_is_known_and_one_of_another_study_refused(tmp_path):
     (job,) = jobs(run=str(tmp_path), models="CNN_FC", ranks="1", repeats=1, steps=5)
     assert not runs.finished(job)
     write_run(job.config.folder, model="CNN_FC", steps=5)
-    (job.config.folder / records.CONFIG).write_text(config.to_flagfile(job.config))
+    (job.config.folder / records.CONFIG).write_text(flags.to_flagfile(job.config))
     assert runs.finished(job)
     with pytest.raises(UserError, match="--steps: 5 there, 6 here"):
         runs.finished(job._replace(config=job.config.replace(steps=6)))
