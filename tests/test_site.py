@@ -21,7 +21,8 @@ def test_the_page_of_a_verb_has_every_flag_of_its_help(verb):
     names = re.findall(r"^  --(\w+)", cli.help_text(verb), re.MULTILINE)
     assert names
     for name in names:
-        assert f"### `--{name}` {{ #{name} }}\n" in page or f"- [`--{name}`](train.md#{name})" in page, name
+        of_run = rf"- \[`--{name}`\]\((train|predict)\.md#{name}\)"
+        assert f"### `--{name}` {{ #{name} }}\n" in page or re.search(of_run, page), name
     for name in re.findall(r"\(train\.md#(\w+)\)", page):
         assert f"{{ #{name} }}" in FLAG_PAGES["flags/train.md"], name
 

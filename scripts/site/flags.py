@@ -46,8 +46,8 @@ def page(verb: str) -> str:
         title = f"`{section}`" if section.startswith("--") else _capital(section)
         text += f"\n## {title}\n" + "".join(entry(name, field) for name, field in fields.items())
     if runs := {name: field for name, field in flags.items() if name not in own}:
-        text += "\n## Flags of the runs\n\nThe runs of the study take these flags of [train](train.md):\n\n"
-        text += "".join(f"- [`--{name}`](train.md#{name}){_changed(name, field)}\n" for name, field in runs.items())
+        text += "\n## Flags of the runs\n\nThe runs of the study take these flags:\n\n"
+        text += "".join(f"- {_of_run(name, field)}\n" for name, field in runs.items())
     return text
 
 
@@ -85,9 +85,12 @@ def _choices(choices: Any) -> Iterator[str]:
         yield f"One of {_listed(choices)}."
 
 
-def _changed(name: str, field: dataclasses.Field) -> str:
-    usual = config.flags_of(config.TrainConfig)[name].default
-    return "" if field.default == usual else f", here by default `{shown(field.default)}`"
+def _of_run(name: str, field: dataclasses.Field) -> str:
+    """Return the link to a flag of `train` or `predict`, and its default where a study has another."""
+    verb = next(verb for verb in ("train", "predict") if name in config.flags_of(VERBS[verb].config_type))
+    usual = config.flags_of(VERBS[verb].config_type)[name].default
+    changed = "" if field.default == usual else f", here by default `{shown(field.default)}`"
+    return f"[`--{name}`]({verb}.md#{name}){changed}"
 
 
 def _listed(names: Iterable[str]) -> str:
