@@ -38,6 +38,10 @@ class DataConfig:
         choices=("crop", "flip", "crop_flip"), by=("data", "method"),
     )  # fmt: skip
     batch_size: int = flag(64, "data", "examples per step and rank", minimum=1, by=("method",))
+    accumulate_steps: int = flag(
+        1, "data", "micro-batches of --batch_size examples that make one step of a rank: their gradients are averaged "
+        "before the ranks exchange them, once", minimum=1, by=("method",), without="gradient_blocks",
+    )  # fmt: skip
     likelihood: str = flag(
         "", "data", "likelihood of the targets (default: categorical for classes, gaussian for real targets, bernoulli "
         "for implicit ratings)",
@@ -52,3 +56,8 @@ class DataConfig:
         by=("data",),
     )  # fmt: skip
     options: Any = None
+
+    @property
+    def examples_per_rank(self) -> int:
+        """The examples that a rank has in each step of training in mini-batches."""
+        return self.batch_size * self.accumulate_steps

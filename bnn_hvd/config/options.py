@@ -28,7 +28,7 @@ OPTIMIZER = frozenset({"optimizer", "momentum", "nudge_step"})
 TEMPERING = frozenset({"kl_weight", "kl_warmup_epochs"})
 PARTICLES = frozenset({"num_particles", "allow_uneven"})
 BAYESIAN = frozenset({"bayesian_layers", "bayesian_biases"})
-GRADIENT = frozenset({"compression", "gradient_blocks"})
+GRADIENT = frozenset({"compression", "gradient_blocks", "accumulate_steps"})
 FILES = frozenset({"data_dir", "stage_dir"})
 REAL_TARGETS = frozenset({"standardize_targets", "noise_scale"})
 

@@ -20,12 +20,14 @@ CALL_BYTES = 1 << 26  # of inputs that one call of the loop gets from files; as 
 class Batch(NamedTuple):
     """One rank's part of a step's batch: x [N, ...] float32, y [N] int32 or float32, or ratings [N, I] int8.
 
-    has_members: x and y have the axis M before N; each member has a batch of its own.
+    has_members: x and y have the axis M before N; each member has a batch of its own. micro_batches: into how many
+    parts of equal size the batch is cut, to be computed one after the other.
     """
 
     x: tf.Tensor
     y: tf.Tensor
     has_members: bool = False
+    micro_batches: int = 1
 
     def every(self, count: int, first: tf.Tensor) -> "Batch":
         """Return the examples first, first + count, ...; count divides N."""

@@ -6,7 +6,7 @@ import tensorflow as tf
 
 from bnn_hvd.data.pipeline import Batch
 from bnn_hvd.distributed.cluster import Cluster
-from bnn_hvd.inference import clock, compression, gradient_blocks
+from bnn_hvd.inference import clock, compression, gradient_blocks, micro_batches
 from bnn_hvd.inference.controls import Controls
 from bnn_hvd.inference.method import Picked, Scalars, State
 from bnn_hvd.inference.optimizers import Optimizer
@@ -80,11 +80,11 @@ def over_batch(
 ) -> tuple[list[tf.Tensor], Scalars]:
     """Return the averages over the global batch of what `part(batch, controls)` returns: tensors, and scalars.
 
-    This rank's part of the batch is one call of `part`, or with --gradient_blocks several (gradient_blocks.py). The
-    scalars are those that `descend` returns.
+    This rank's part of the batch is one call of `part`, or several: with --accumulate_steps (micro_batches.py) or
+    --gradient_blocks (gradient_blocks.py). The scalars are those that `descend` returns.
     """
     if not cluster.gradient_blocks:
-        return averaged(cluster, *part(batch, controls))
+        return averaged(cluster, *micro_batches.mean(batch, controls, part))
     mine = gradient_blocks.sums(cluster, batch, controls, part)
     everyone, communication_s = clock.timed(
         cluster, [mine.sum_1V], lambda values: cluster.join(values, "gradient_blocks")

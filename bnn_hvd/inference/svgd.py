@@ -26,7 +26,7 @@ TINY = 1e-30
 class SvgdOptions(MethodOptions):
     """Facts of svgd; it has no flags of its own."""
 
-    takes = MethodOptions.takes - {"noise_seed", "gradient_blocks", "member_batches"}
+    takes = MethodOptions.takes - {"noise_seed", "gradient_blocks", "accumulate_steps", "member_batches"}
     needs_particles = True
     interacting = True
     prunable = True

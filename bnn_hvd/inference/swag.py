@@ -160,7 +160,7 @@ def collection(config: TrainConfig, num_train: int, ranks: int) -> tuple[int, in
     By default, iterates are collected in the second half of the training, once per epoch.
     """
     options = config.method.options_as(SwagOptions)
-    epoch = max(num_train // (config.data.batch_size * ranks), 1)
+    epoch = max(num_train // (config.data.examples_per_rank * ranks), 1)
     half = (config.run.steps or (config.run.epochs or 0) * epoch) // 2
     start = half if options.swag_start_steps is None else options.swag_start_steps
     return max(start, 1), options.swag_every_steps or epoch

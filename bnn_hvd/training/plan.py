@@ -69,7 +69,8 @@ class Plan:
         if self.num_train < self.global_batch_size:
             raise UserError(
                 f"{self.num_train} training examples are fewer than {self.size} ranks x batch size "
-                f"{self.config.data.batch_size}: lower --batch_size to at most {self.num_train // self.size}"
+                f"{self.config.data.examples_per_rank}: lower --batch_size to at most "
+                f"{self.num_train // (self.size * self.config.data.accumulate_steps)}"
             )
         blocks = self.config.machine.gradient_blocks
         if blocks and (blocks % self.size or self.global_batch_size % blocks):
@@ -91,7 +92,7 @@ class Plan:
     @property
     def batch_shape(self) -> tuple[int, ...]:
         """How many examples this rank chooses for each step: (B,), or (M, B); B is 0 in full-batch training."""
-        chosen = 0 if self.full_batch else self.config.data.batch_size
+        chosen = 0 if self.full_batch else self.config.data.examples_per_rank
         return (len(self._orders), chosen) if self.own_batches else (chosen,)
 
     @property
@@ -106,7 +107,7 @@ class Plan:
 
     @property
     def global_batch_size(self) -> int:
-        return self.num_train if self.full_batch else self.config.data.batch_size * self.size
+        return self.num_train if self.full_batch else self.config.data.examples_per_rank * self.size
 
     @property
     def steps_per_epoch(self) -> int:
@@ -178,7 +179,12 @@ class Plan:
             return np.zeros([steps, 0], np.int32), augment.NOTHING
         what = self.config.run.root_seed("shuffle"), progress.epoch, self.num_train, self._orders
         index = shards.batches(
-            shards.epoch_permutations(*what), progress.offset, steps, self.config.data.batch_size, self.rank, self.size
+            shards.epoch_permutations(*what),
+            progress.offset,
+            steps,
+            self.config.data.examples_per_rank,
+            self.rank,
+            self.size,
         )
         member = slice(None) if self.own_batches else 0
         how = self.config.data.augment

@@ -102,7 +102,7 @@ def summary(task: Task, state: State, progress: Progress, scores: dict[str, Any]
         "num_weights": task.method.network.num_parameters,
         "ranks": task.ranks.size,
         "threads": task.threads,
-        "batch_size": config.data.batch_size,
+        "batch_size": config.data.examples_per_rank,
         "global_batch_size": plan.global_batch_size,
         "steps": progress.step,
         "epochs": plan.fractional_epoch(progress),

@@ -168,7 +168,8 @@ def make_loop(task: Task) -> Loop:
         examples = StoredExamples(x, y, known.standardizer, augmented, plan.batch_shape)
     else:
         examples = Examples(x, y, known.standardizer, augmented, fresh_noise)
-    return compile_loop(task.step, task.state, examples, plan.batch_shape, task.ranks)
+    micro_batches = config.data.accumulate_steps
+    return compile_loop(task.step, task.state, examples, plan.batch_shape, task.ranks, micro_batches)
 
 
 def make_evaluate(task: Task, gathered: GatheredState, logbook: Logbook) -> Callable[[Progress], Scores]:

@@ -45,7 +45,8 @@ CHANGES: dict[str, dict[str, Any]] = {
     "nudge_step": {"nudge_step": 1},
     "kl_weight": {"kl_weight": 0.2}, "kl_warmup_epochs": {"kl_warmup_epochs": 4.0}, "init_seed": {"init_seed": 5},
     "noise_seed": {"noise_seed": 5}, "compression": {"compression": "fp16"},
-    "gradient_blocks": {"gradient_blocks": 4}, "bayesian_layers": {"bayesian_layers": "all"},
+    "gradient_blocks": {"gradient_blocks": 4}, "accumulate_steps": {"accumulate_steps": 2},
+    "bayesian_layers": {"bayesian_layers": "all"},
     "bayesian_biases": {"bayesian_biases": True}, "num_particles": {"num_particles": 3},
     "member_batches": {"num_particles": 3, "member_batches": "own"},
 }  # fmt: skip
@@ -101,7 +102,7 @@ def outcome(config: TrainConfig) -> bytes:
             crops = tf.constant(call.augmentation[0]) if config.data.augment else None
             batch = Examples(X, Y, RAW).take(tf.constant(call.examples[0]), crops)
         controls = Controls(*(tf.constant(part[0]) for part in call[1:6]))
-        step(state, Batch(*batch), controls)
+        step(state, Batch(*batch)._replace(micro_batches=config.data.accumulate_steps), controls)
     outputs = method.draw(state, draws([0, 1]))((tf.cast(X[:5], tf.float32) - 128) / 64)
     return b"".join(variable.numpy().tobytes() for variable in state.variables) + outputs.numpy().tobytes()
 

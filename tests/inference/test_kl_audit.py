@@ -49,11 +49,12 @@ def make(kind=VI, forward=one_layer, cluster=None, likelihood=CATEGORICAL, estim
     return method, method.init(seeds.seed(0, "init"))
 
 
-def step(method, state, x=X, y=Y, learning_rate=0.0, kl_weight=1.0, seed=0) -> dict[str, float]:
+def step(method, state, x=X, y=Y, learning_rate=0.0, kl_weight=1.0, seed=0, micro_batches=1) -> dict[str, float]:
     controls = Controls(
         tf.constant(seeds.seed(0, "noise", 0, seed)), tf.constant(learning_rate), tf.constant(kl_weight)
     )
-    scalars = method.step(state, Batch(tf.constant(x), tf.constant(y)), controls)
+    batch = Batch(tf.constant(x), tf.constant(y), micro_batches=micro_batches)
+    scalars = method.step(state, batch, controls)
     return {name: float(value) for name, value in scalars.items()}
 
 
@@ -92,6 +93,14 @@ def test_the_nll_is_per_example_in_nats():
 def test_the_penalty_does_not_change_with_the_batch_size(kind, penalty, estimator, batch_size):
     method, state = make(kind, estimator=estimator)
     found = step(method, state, X[:batch_size], Y[:batch_size])
+    assert found["loss"] - found["nll"] == pytest.approx(penalty(method, state) / NUM_TRAIN, rel=1e-4)
+
+
+@pytest.mark.parametrize("micro_batches", [2, 8])
+@pytest.mark.parametrize(("kind", "penalty", "estimator"), PENALTIES)
+def test_the_penalty_is_counted_once_in_several_micro_batches(kind, penalty, estimator, micro_batches):
+    method, state = make(kind, estimator=estimator)
+    found = step(method, state, micro_batches=micro_batches)
     assert found["loss"] - found["nll"] == pytest.approx(penalty(method, state) / NUM_TRAIN, rel=1e-4)
 
 
@@ -202,3 +211,33 @@ def test_ranks_with_noise_of_their_own_keep_equal_weights_and_report_the_mean_lo
         assert len({row["loss_here"] for row in rows}) == 4  # each rank has its own data and noise
         assert {row["loss"] for row in rows} == {rows[0]["loss"]}
         assert rows[0]["loss"] == pytest.approx(np.mean([row["loss_here"] for row in rows]), rel=1e-5)
+
+
+@pytest.mark.parametrize("size", [1, 2])
+@pytest.mark.parametrize("micro_batches", [2, 4])
+def test_micro_batches_make_the_step_of_their_whole_batch_with_one_exchange(monkeypatch, micro_batches, size):
+    """Without noise. On two ranks each has half of the batch, and the gradient is averaged over the ranks once."""
+    method, whole = make(Point, hidden_layer)
+    scalars = step(method, whole, learning_rate=0.5)
+
+    def on_rank(cluster):
+        exchanges, mean = [], cluster.mean
+        monkeypatch.setattr(cluster, "mean", lambda tensors, name: exchanges.append(name) or mean(tensors, name))
+        method, state = make(Point, hidden_layer, cluster=cluster)
+        mine = slice(cluster.rank, None, size)
+        found = step(method, state, X[mine], Y[mine], learning_rate=0.5, micro_batches=micro_batches)
+        return state.params.numpy(), found, len(exchanges)
+
+    for params, found, exchanges in run_ranks(size, on_rank):
+        np.testing.assert_allclose(params, whole.params, rtol=1e-5, atol=1e-6)
+        assert found["loss"] == pytest.approx(scalars["loss"], rel=1e-5)
+        assert exchanges == (size > 1)
+
+
+@pytest.mark.parametrize("estimator", ESTIMATORS)
+def test_each_micro_batch_has_noise_of_its_own(estimator):
+    """Four equal micro-batches with the same noise would have the loss of one of them."""
+    method, state = make(estimator=estimator)
+    alone = step(method, state, X[:8], Y[:8])
+    found = step(method, state, np.repeat(X[:8], 4, 0), np.repeat(Y[:8], 4, 0), micro_batches=4)
+    assert abs(found["nll"] - alone["nll"]) > 1e-3

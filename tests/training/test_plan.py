@@ -42,6 +42,18 @@ def test_calls_end_at_the_epoch():
     assert ends(make_plan(), 5) == [5, 10, 12, 17, 22, 24, 29, 34, 36]
 
 
+@pytest.mark.parametrize("size", [1, 2])
+def test_accumulated_steps_have_the_examples_of_one_larger_batch(size):
+    for rank in range(size):
+        several, one = (
+            make_plan(rank=rank, size=size, **changes)
+            for changes in ({"batch_size": 2, "accumulate_steps": 3}, {"batch_size": 6})
+        )
+        for (_, call, after), (_, expected, same) in zip(course(several, 5), course(one, 5), strict=True):
+            np.testing.assert_array_equal(call.examples, expected.examples)
+            assert after == same
+
+
 def test_calls_end_at_checkpoints():
     plan = make_plan(checkpoint_every_steps=9)
     assert ends(plan, 100) == [9, 12, 18, 24, 27, 36]
