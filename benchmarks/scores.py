@@ -20,7 +20,12 @@ MODELS = (
     "BNN_FC_flip", "BNN_FC_nonflip", "BNN_conv_flip", "BNN_conv_nonflip", "CNN_FC", "CNN_conv", "CIFAR10_BNN_model"
 )  # fmt: skip
 METHODS = ("point", "vi", "ivon", "mc_dropout", "swag", "laplace", "ensemble", "multiswag", "svgd")
-PRUNED = (*MNIST, "--model=BNN_conv_flip", "--epochs=5")
+PRUNED = (
+    *MNIST,
+    "--architecture=conv",
+    "--method=vi",
+    "--epochs=5",
+)  # BNN_conv_flip, if its output layer has no scales
 QUALITY = ("accuracy", "nll", "ece")
 
 
@@ -103,7 +108,7 @@ PARTS = {
                 ("prune", "--num_draws=20", "--fractions=0.9,0.95", "--scope=global"), ranks=2),
         ),
         QUALITY,
-        "BNN_conv_flip on MNIST, five epochs on two ranks of one thread, 20 draws.",
+        "conv by vi (flipout) on MNIST, five epochs on two ranks of one thread, 20 draws.",
     ),
 }  # fmt: skip
 

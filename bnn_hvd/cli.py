@@ -155,7 +155,7 @@ def help_text(name: str) -> str:
     """Return the help text of a verb: what it does, then its flags by section, with their defaults."""
     verb = VERBS[name]
     lines = [
-        f"python -m bnn_hvd {name} --flags     {verb.config_type.__doc__}",
+        f"python -m bnn_hvd {name} --flags     {inspect.getdoc(verb.config_type)}",
         "",
         "verbs: " + ", ".join(VERBS) + "; `<verb> --help` for the flags of each.",
         "--flagfile=FILE reads flags from a file, one per line (see configs/).",

@@ -399,3 +399,10 @@ def test_a_reader_that_goes_away_is_no_error():
     job.stdout.close()
     assert job.stderr.read() == b""
     assert job.wait() == 0
+
+
+@pytest.mark.parametrize("verb", cli.VERBS)
+def test_the_help_of_a_verb_begins_with_what_it_does(verb):
+    lines = cli.help_text(verb).partition("\nverbs: ")[0].splitlines()
+    assert lines[0].startswith(f"python -m bnn_hvd {verb} --flags     ")
+    assert lines == [line.strip() for line in lines]  # without the indentation of the code

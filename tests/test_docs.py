@@ -11,7 +11,7 @@ from bnn_hvd import cli, config
 REPOSITORY = Path(__file__).parents[1]
 PAGES = sorted([*REPOSITORY.glob("*.md"), *REPOSITORY.glob("docs/*.md"), *REPOSITORY.glob("*/README.md")])
 LINK = re.compile(r"\]\(([^)\s]+)\)")
-OTHER_PROGRAMS = {"array", "flagfile", "help", "gloo", "mca"}  # flags of absl, horovodrun and mpirun
+OTHER_PROGRAMS = {"flagfile", "help", "gloo", "mca", "array"}  # flags of absl, horovodrun, mpirun, sbatch
 FLAG_PAGES = [page for page in PAGES if page.parent in (REPOSITORY, REPOSITORY / "docs")]
 HISTORY = ("CHANGELOG.md", "log.md", "legacy_flags.md")  # pages with flags of other times and programs
 

@@ -21,10 +21,9 @@ def test_the_page_of_a_verb_has_every_flag_of_its_help(verb):
     names = re.findall(r"^  --(\w+)", cli.help_text(verb), re.MULTILINE)
     assert names
     for name in names:
-        of_run = rf"- \[`--{name}`\]\((train|predict)\.md#{name}\)"
-        assert f"### `--{name}` {{ #{name} }}\n" in page or re.search(of_run, page), name
-    for name in re.findall(r"\(train\.md#(\w+)\)", page):
-        assert f"{{ #{name} }}" in FLAG_PAGES["flags/train.md"], name
+        assert f"### `--{name}` {{ #{name} }}\n" in page or f"- [`--{name}`](" in page, name
+    for linked, name in re.findall(r"\((\w+\.md)#(\w+)\)", page):
+        assert f"{{ #{name} }}" in FLAG_PAGES[f"flags/{linked}"], name
 
 
 def test_a_flag_has_its_default_its_choices_and_what_does_not_use_it():
@@ -42,6 +41,7 @@ def test_a_study_says_which_of_its_defaults_for_the_runs_are_its_own():
     page = FLAG_PAGES["flags/churn.md"]
     assert "- [`--optimizer`](train.md#optimizer), here by default `sgd`\n" in page
     assert "- [`--learning_rate`](train.md#learning_rate)\n" in page
+    assert "- [`--num_draws`](predict.md#num_draws), here by default `64`\n" in FLAG_PAGES["flags/compare.md"]
 
 
 def test_a_help_text_is_shown_as_it_is():

@@ -54,6 +54,11 @@ def test_a_figure_that_is_the_value_of_a_cell_is_its_output():
     assert [len(cell["outputs"]) for cell in cells] == [1, 1, 0]
 
 
+def test_outputs_do_not_tell_where_the_notebook_ran():
+    cells = load_execute().execute(notebook("from pathlib import Path\nprint(Path('runs').absolute())"))["cells"]
+    assert cells[0]["outputs"][0]["text"] == ["runs\n"]
+
+
 def test_a_failing_cell_is_an_error():
     with pytest.raises(AssertionError):
         load_execute().execute(notebook("assert 1 > 2"))

@@ -61,8 +61,8 @@ def outputs(source: str, where: str, names: dict[str, Any]) -> list[dict[str, An
         error.add_note(f"{where} had printed:\n{printed.getvalue()}")
         raise
     found: list[dict[str, Any]] = []
-    if printed.getvalue():
-        text = printed.getvalue().splitlines(keepends=True)
+    if shown := printed.getvalue().replace(f"{Path.cwd()}/", ""):  # the same wherever it runs
+        text = shown.splitlines(keepends=True)
         found.append({"output_type": "stream", "name": "stdout", "text": text})
     figures = [plt.figure(number) for number in plt.get_fignums()]
     for figure in [*figures, *([last] if isinstance(last, Figure) and last not in figures else [])]:
