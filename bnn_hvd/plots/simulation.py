@@ -30,8 +30,8 @@ def simulation(run: Path, found: Sequence[Any], mode: str) -> Figure:
     panels[1].set_title("time to the end, or to the accuracy", loc="left")
     panels[1].legend()
     lines = (
-        ("young_s", "Young", style.GREY, ":"), ("daly_s", "Daly", style.ORANGE, "-"),
-        ("best_s", "simulated", style.BLUE, "--"),
+        ("daly_s", "Daly", style.ORANGE, "-"), ("best_s", "simulated", style.BLUE, "--"),
+        ("young_s", "Young", style.BLACK, ":"),
     )  # fmt: skip
     for name, label, colour, line in lines:
         panels[2].plot(ranks, [getattr(one, name) / 60 for one in ended], line, color=colour, label=label)
@@ -57,4 +57,4 @@ def _shares(axes: Axes, found: Sequence[Any]) -> None:
         [one.ranks for one in found], [part / total for part in parts.values()], labels=list(parts), colors=colours
     )
     axes.set(xscale="log", xlabel="ranks", ylabel="share of the node hours", ylim=(0, 1))
-    axes.legend(loc="lower left")
+    axes.legend(loc="lower left", frameon=True, facecolor="white", framealpha=0.85)

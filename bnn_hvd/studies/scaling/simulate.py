@@ -19,6 +19,7 @@ STEPS, REPLICAS = 2000, 200
 FACTORS = np.geomspace(0.25, 4.0, 33)  # of Daly's interval: those that are simulated
 NEVER = 100.0  # times the work: a run that is expected to take longer does not end
 TOO_LONG = 3.0  # times the shortest expected time: intervals that are not simulated
+FAILURES = 50  # of each replica, that choose between the intervals
 MOST_FAILURES = 500  # that are simulated, of the first part of a longer run
 
 
@@ -92,7 +93,9 @@ def one(work: Work, spread: stragglers.Spread, costs: Costs, seed: int) -> Simul
     waiting_ms = (slowest - 1) * work.compute_ms
     step_ms = work.compute_ms + waiting_ms + work.communication_ms
     work_s = 1e-3 * step_ms * work.steps
-    best_s, outcome = best_interval(work_s, costs, seed)
+    ends = failures.expected_s(work_s, failures.daly(costs), costs) < NEVER * work_s
+    best_s = min(work_s, best_interval(costs, seed)) if ends else failures.daly(costs)
+    outcome = replicas(work_s, best_s, costs, seed) if ends else (np.array(math.inf), np.array(math.inf))
     wall_s, count = (float(values.mean()) for values in outcome)
     checkpoints_s = math.ceil(work_s / best_s - 1e-9) * costs.checkpoint_s
     node_hours = work.nodes / 3600
@@ -105,17 +108,22 @@ def one(work: Work, spread: stragglers.Spread, costs: Costs, seed: int) -> Simul
     )  # fmt: skip
 
 
-def best_interval(work_s: float, costs: Costs, seed: int) -> tuple[float, failures.Outcome]:
-    """Return the interval between checkpoints with the shortest mean time of a run, and the runs with it."""
-    intervals = np.unique(np.minimum(FACTORS * failures.daly(costs), work_s))
-    expected = np.array([failures.expected_s(work_s, float(each), costs) for each in intervals])
-    if expected.min() > NEVER * work_s:
-        return float(intervals[expected.argmin()]), failures.Outcome(np.array([math.inf]), np.array([math.inf]))
+def best_interval(costs: Costs, seed: int) -> float:
+    """Return the interval between checkpoints with the shortest mean time, over a stretch of many failures."""
+    intervals = FACTORS * failures.daly(costs)
+    stretch_s = FAILURES * costs.mtbf_s
+    expected = np.array([failures.expected_s(stretch_s, float(each), costs) for each in intervals])
     hopeful = intervals[expected <= TOO_LONG * expected.min()]
-    part = min(1.0, MOST_FAILURES * costs.mtbf_s / expected.min())
-    outcome = failures.simulate(part * work_s, np.minimum(hopeful, part * work_s), costs, REPLICAS, seed)
-    best = int(outcome.wall_s.mean(1).argmin())
-    return float(hopeful[best]), failures.Outcome(*(values[best] / part for values in outcome))
+    wall_s = failures.simulate(stretch_s, hopeful, costs, REPLICAS, seed).wall_s
+    return float(hopeful[wall_s.mean(1).argmin()])
+
+
+def replicas(work_s: float, interval_s: float, costs: Costs, seed: int) -> failures.Outcome:
+    """Return replicas of a run with this interval, [1, R]: of the first part of one with very many failures."""
+    expected = failures.expected_s(work_s, interval_s, costs)
+    part = min(1.0, MOST_FAILURES * costs.mtbf_s / expected)
+    outcome = failures.simulate(part * work_s, np.array([min(interval_s, part * work_s)]), costs, REPLICAS, seed)
+    return failures.Outcome(*(values / part for values in outcome))
 
 
 def counts(start: int) -> list[int]:
