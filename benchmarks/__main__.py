@@ -21,9 +21,11 @@ PARTS = {
     "startup": "seconds from the command to the first step, and to the end of --help",
 }
 
-ASKED = {
-    "fidelity": "Distance from Hamiltonian Monte Carlo",
-    "verdicts": "Wrong verdicts on convergence",
+ASKED = {  # parts that are not among those of no PART
+    "fidelity": "Distance from Hamiltonian Monte Carlo, not timed",
+    "verdicts": "Wrong verdicts on convergence, not timed",
+    "network": "steps over slow networks between hosts of namespaces beside the prediction of `scale`; needs root",
+    "extrapolation": "what `scale` says of 8 to 1,024 nodes, and `scale --simulate` of 10,000",
 }
 
 
@@ -53,8 +55,8 @@ def measure(part: str, options: argparse.Namespace) -> report.Report:
 
 
 def parse() -> argparse.Namespace:
-    titles = {name: part.title for name, part in scores.PARTS.items()} | ASKED
-    asked = {name: f"{title}, not timed; only when asked for" for name, title in titles.items()}
+    titles = {name: f"{part.title}, not timed" for name, part in scores.PARTS.items()} | ASKED
+    asked = {name: f"{title}; only when asked for" for name, title in titles.items()}
     parts = "\n".join(f"  {name:22} {what}" for name, what in (PARTS | asked).items())
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks", formatter_class=argparse.RawDescriptionHelpFormatter,

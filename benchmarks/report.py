@@ -106,7 +106,7 @@ def _cell(value: Any) -> str:
 def table_of_bars(bars: Iterable[Bar]) -> str:
     def limit(bar: Bar) -> str:
         bounds = {"at most": bar.at_most, "at least": bar.at_least}
-        return "".join(f"{word} {bound:g}" for word, bound in bounds.items() if bound is not None)
+        return ", ".join(f"{word} {bound:g}" for word, bound in bounds.items() if bound is not None)
 
     def met(bar: Bar) -> str:
         return ("yes" if bar.met else "**no**") if limit(bar) else ""

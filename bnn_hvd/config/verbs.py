@@ -261,6 +261,26 @@ class ScaleConfig(StudyConfig):
     alpha_us: float = flag(0.0, "prediction", "latency of a message, in microseconds", minimum=0)
     beta_gb_per_s: float = flag(0.0, "prediction", "bandwidth of a message, in GB/s", minimum=0)
 
+    simulate: bool = flag(
+        False, "simulation", "simulate a run on up to 10,000 ranks: stragglers (train the runs with "
+        "--steps_per_call=1), failures, checkpoints",
+    )  # fmt: skip
+    simulated_steps: int = flag(
+        0, "simulation", "steps of the simulated run on the fewest ranks; under weak scaling, more ranks share its "
+        "examples; 0: as many as were trained", minimum=0,
+    )  # fmt: skip
+    accuracy: float = flag(
+        0.0, "simulation", "simulate until this test accuracy, at which the trained runs arrived in the same part of "
+        "their steps; 0: to the end", minimum=0, below=1,
+    )  # fmt: skip
+    node_mtbf_h: float = flag(43800.0, "simulation", "mean hours between two failures of a node", minimum=1e-3)
+    restart_s: float = flag(
+        120.0, "simulation", "seconds from a failure to the next step of the restarted job", minimum=0
+    )
+    checkpoint_s: float = flag(
+        0.0, "simulation", "seconds of a checkpoint; 0: as measured in the runs", minimum=0
+    )  # fmt: skip
+
 
 @dataclasses.dataclass(frozen=True)
 class ChurnConfig(StudyConfig):

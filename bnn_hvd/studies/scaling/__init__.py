@@ -1,7 +1,8 @@
 """`scale`: the time of training on different numbers of ranks, and a prediction for more. Needs no TensorFlow.
 
 `jobs` lists the runs, `bnn_hvd.studies.runs` trains them, `collect` reads their directories, `model` and `predict`
-extrapolate to more ranks, `bnn_hvd.plots.scaling` draws. `particles` is the study of the number of particles.
+extrapolate to more ranks, `simulate` adds stragglers and failures, `bnn_hvd.plots` draws. `particles` is the study of
+the number of particles.
 """
 
 import functools
@@ -12,10 +13,11 @@ from pathlib import Path
 from bnn_hvd.config import ScaleConfig
 from bnn_hvd.errors import EXIT_INTERRUPTED, UserError
 from bnn_hvd.plots import scaling as figures
+from bnn_hvd.plots import simulation as simulation_figures
 from bnn_hvd.plots import style
 from bnn_hvd.run import records
 from bnn_hvd.studies import runs as study_runs
-from bnn_hvd.studies.scaling import collect, jobs, model, particles, predict
+from bnn_hvd.studies.scaling import collect, jobs, model, particles, predict, simulate
 from bnn_hvd.studies.scaling.collect import Row
 from bnn_hvd.studies.scaling.model import Link
 from bnn_hvd.studies.scaling.predict import Prediction
@@ -30,6 +32,11 @@ def main(config: ScaleConfig) -> int:
     if not config.run:
         raise UserError("--run is required: the directory of the study")
     link = link_of(config)  # before hours of training
+    if config.simulate and (config.particles or not link):
+        raise UserError(
+            "--simulate is of runs without --particles, and needs a network: --allreduce=FILE, --interconnect=NAME, or "
+            "--alpha_us and --beta_gb_per_s"
+        )
     if config.runs:
         paths = [Path(path) for path in sorted(glob.glob(config.runs))]
     else:
@@ -83,6 +90,25 @@ def report(folder: Path, runs: Sequence[collect.Run], config: ScaleConfig, link:
     print(collect.table(rows))
     print(caption + (f"; predicted for {link}" if link else ""))
     draw(folder, by_model, predictions, caption, link, config.format.lower())
+    if link and config.simulate:
+        simulation(folder, by_model, runs, mode, link, config)
+
+
+def simulation(
+    folder: Path, rows: dict[str, list[Row]], runs: Sequence[collect.Run], mode: str, link: Link, config: ScaleConfig
+) -> None:
+    """Simulate every model; write simulation.csv and its figures; print the table."""
+    found = {
+        name: simulate.simulate(mine, [run for run in runs if run.model == name], mode, link, config)
+        for name, mine in rows.items()
+    }
+    everything = [one for mine in found.values() for one in mine]
+    records.write_text(folder / "simulation.csv", collect.as_csv(everything))
+    print(simulate.table(everything))
+    for name, mine in found.items():
+        path = folder / f"simulation_{name}.{config.format.lower()}"
+        style.draw(functools.partial(simulation_figures.simulation, folder, mine, mode), path)
+        print(path)
 
 
 def draw(

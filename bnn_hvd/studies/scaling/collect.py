@@ -27,6 +27,7 @@ class Run:
     batch_size: int
     global_batch_size: int
     num_train: int
+    steps: int
     num_particles: int
     num_weights: int
     num_parameters: int

@@ -41,7 +41,7 @@ def write_run(
     wall_s = 1e-3 * (steps - 1) * max(step_ms)
     summary = {
         "status": "done", "model": model, "dataset": "digits", "num_train": 1437, "num_parameters": WEIGHTS,
-        "num_particles": 0, "num_weights": WEIGHTS,
+        "steps": steps, "num_particles": 0, "num_weights": WEIGHTS,
         "ranks": ranks, "threads": 1, "batch_size": batch_size, "global_batch_size": ranks * batch_size,
         "train_wall_s": wall_s, "examples_per_s": (steps - 1) * ranks * batch_size / wall_s,
         "allreduce_bytes_per_step": 4 * WEIGHTS * (ranks > 1), "reduced_bytes_per_step": 4 * WEIGHTS,
