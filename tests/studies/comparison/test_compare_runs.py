@@ -11,7 +11,14 @@ from bnn_hvd.run import records
 
 LENGTH = ("--epochs=8", "--batch_size=64", "--hidden=16", "--num_blocks=1", "--learning_rate=0.01")
 SLOW = ("--steps_per_call=1", "--checkpoint_every_steps=5", "--keep=100", "--threads=1")
-COMPARE = ("compare", *LENGTH, *SLOW, "--networks=mlp", "--methods=point,swag", "--num_draws=20")
+COMPARE = (
+    "compare", *LENGTH, *SLOW, "--networks=mlp", "--methods=point,swag", "--num_draws=20", "--coverage=0.9",
+    "--calibrate=temperature",
+)  # fmt: skip
+# Scores whose place in uncertainty.json is in parts that `predict` writes for these flags.
+PLACES = {"adaptive_ece", "conformal.thr.coverage", "conformal.raps.mean_size", "calibrated.after.nll"} | {
+    f"selective.max_prob.{name}" for name in ("aurc", "coverage_at_risk")
+}
 
 
 def write_table(folder):
@@ -82,6 +89,7 @@ def test_the_rows_are_means_over_the_seeds_of_what_predict_wrote(folder):
     for method, row in rows.items():
         reports = [running.read_json(study / "runs" / f"mlp_{method}_seed{k}", records.UNCERTAINTY) for k in (0, 1)]
         assert [report["num_draws"] for report in reports] == [20 if method == "swag" else 1] * 2
+        assert set(row["scores"]) > PLACES
         for score in ("accuracy", "nll", "ece"):
             each = [report[score] for report in reports]
             assert row["scores"][score]["each"] == each
