@@ -9,7 +9,7 @@ import running
 
 from bnn_hvd.run import records
 
-LENGTH = ("--epochs=8", "--batch_size=64", "--hidden=16", "--num_blocks=1", "--learning_rate=0.01")
+LENGTH = ("--epochs=4", "--batch_size=64", "--hidden=16", "--num_blocks=1", "--learning_rate=0.01")
 SLOW = ("--steps_per_call=1", "--checkpoint_every_steps=5", "--keep=100", "--threads=1")
 COMPARE = (
     "compare", *LENGTH, *SLOW, "--networks=mlp", "--methods=point,swag", "--num_draws=20", "--coverage=0.9",
@@ -55,6 +55,7 @@ def folder(tmp_path_factory):
         ],
         [
             "compare", *LENGTH, "--networks=mlp", "--method=point", "--datasets=uci", "--splits=all", "--threads=1",
+            "--epochs=40",
             f"--data_dir={write_table(folder)}", f"--run={folder / 'splits'}",
         ],
     ]  # fmt: skip
@@ -140,7 +141,7 @@ def test_two_ranks_train_each_run_together_and_a_failed_one_does_not_stop_the_ot
     (tmp_path / "bad.cfg").write_text("--method=point\n--learning_rate=1e30\n--optimizer=sgd\n")
     (tmp_path / "ensemble.cfg").write_text("--num_particles=2\n")
     words = [*COMPARE, "--steps=6", "--seeds=0", f"--settings={tmp_path}", f"--run={tmp_path / 'study'}"]
-    words = [word for word in words if word not in ("--epochs=8", "--learning_rate=0.01")]
+    words = [word for word in words if word not in ("--epochs=4", "--learning_rate=0.01")]
     (job,) = running.several(tmp_path / "job", [*words, "--methods=point,bad,ensemble,laplace"], ranks=2)
     assert [rank.code for rank in job] == [1, 1], job
     assert "1 of 4 runs failed; the first: mlp_bad_seed0" in job[0].stderr
