@@ -37,7 +37,7 @@ LIGHT = {
     "training.": "pace plan rank_times schedules stopping",
     "prediction.": "exact_posterior other_data reference statistics",
     "studies.": "launch runs scaling text_table churn.measures pruning.masks comparison.settings comparison.rows "
-    "comparison.columns comparison.collect comparison.tables",
+    "comparison.columns comparison.collect comparison.tables comparison.child",
 }
 ONLY_IN = {
     "horovod": ["bnn_hvd.distributed.cluster"],

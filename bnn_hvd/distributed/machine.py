@@ -20,6 +20,19 @@ def choose_threads(requested: int, cluster: Cluster) -> int:
     return requested or cores.threads(cores.here(), places)
 
 
+def has_computed() -> bool:
+    """Return whether this process has computed with TensorFlow: its threads would be missing in a fork of it."""
+    import tensorflow as tf
+
+    threads = tf.config.threading.get_inter_op_parallelism_threads()
+    try:
+        tf.config.threading.set_inter_op_parallelism_threads(threads + 1)
+    except RuntimeError:
+        return True
+    tf.config.threading.set_inter_op_parallelism_threads(threads)
+    return False
+
+
 def _start_xla_quietly() -> None:
     """Compile a trivial function with stderr closed: the first use of XLA prints lines that no log level stops."""
     import tensorflow as tf
