@@ -113,6 +113,10 @@ class PredictConfig:
     ood_data_dir: str = flag(
         "", "data", "out-of-distribution data (same format); uncertainty should tell its test part from the run's"
     )
+    corrupt: str = flag(
+        "", "data", "score these images corrupted, too: noise, blur, contrast, brightness, rotation, translation, "
+        "pixelation, jpeg at a level from 1 to 5, as noise:3,blur:1 (without a level: at all five), or all",
+    )  # fmt: skip
     threads: int = flag(0, "machine", "threads per rank; 0: cores of the host / ranks on it", minimum=0)
 
 

@@ -21,7 +21,7 @@ from bnn_hvd.inference.build import build_method
 from bnn_hvd.metrics import pareto
 from bnn_hvd.models import own as own_network
 from bnn_hvd.models.build import build_network
-from bnn_hvd.prediction import calibration, classes, ratings, reals, rows, vectors
+from bnn_hvd.prediction import calibration, classes, ratings, reals, rows, shift, vectors
 from bnn_hvd.prediction.other_data import load_like
 from bnn_hvd.prediction.place import Origin, choose_folder
 from bnn_hvd.prediction.posterior_check import PosteriorCheck, check_lines
@@ -72,6 +72,8 @@ def predict(config: PredictConfig) -> Predicted:
     arrays = load_like(trained, known, config.data_dir)
     ood = load_like(trained, known, config.ood_data_dir, same_classes=False) if config.ood_data_dir else None
     fingerprint = Fingerprint.of(arrays) if config.data_dir else known.fingerprint
+    if config.corrupt:
+        shift.check(config, known.target, known.example_shape, arrays.y_test)
     folder = choose_folder(config, known, fingerprint)
     kind = KINDS[type(known.target)]
     exact = read_exact(Path(config.exact), arrays) if config.exact else None
@@ -96,6 +98,9 @@ def predict(config: PredictConfig) -> Predicted:
         found, arrays.y_test, config, lambda levels: reals.quantiles(predictor, arrays.x_test, num_draws, levels)
     )
     found, report = found | more, report | measured
+    if config.corrupt:
+        more, measured = shift.predict(predictor, arrays, config, found, calibrated)
+        found, report = found | more, report | measured
     recommended = report.pop(records.RECOMMENDATIONS, None)
     predict_wall_s = watch.elapsed_s()
     report |= origin.report() | {
@@ -120,7 +125,7 @@ def predict(config: PredictConfig) -> Predicted:
         write(folder, found | origin.arrays(), report, recommended)
         if calibrated and calibrating.asked:
             calibration.write(run, calibrated)
-        lines = [*kind.text(report), *calibration.lines(report, calibrating.note)]
+        lines = [*kind.text(report), *calibration.lines(report, calibrating.note), *shift.lines(report)]
         lines += closing_lines(config.run, folder, origin, report)
     ranks.barrier()
     return Predicted(report, lines, predictor, arrays.x_test, arrays.y_test)

@@ -6,6 +6,7 @@ import running
 from sklearn.datasets import load_digits
 
 import bnn_hvd
+from bnn_hvd.data import corruptions
 from bnn_hvd.errors import UserError
 from bnn_hvd.metrics import classification, regression
 from bnn_hvd.metrics.regression import Mixture
@@ -169,6 +170,34 @@ def test_calibrated_probabilities_are_those_of_predict(digits):
     again = digits.evaluate(num_draws=DRAWS, check_draws=0)
     assert again["calibrated"] == report
     assert "conformal" in again  # the calibration that was made before is kept
+
+
+def test_scores_of_corrupted_images_are_those_of_their_predictions(digits):
+    """Of images that are corrupted first, and predicted then; the thresholds are those of the clean images."""
+    report = digits.evaluate(num_draws=DRAWS, check_draws=0, coverage=0.8, corrupt="noise:2,rotation:5")
+    clean, noise, rotation = report["corrupted"]
+    assert [(row["name"], row["level"]) for row in report["corrupted"]] == [("clean", 0), ("noise", 2), ("rotation", 5)]
+    assert all(clean[name] == report[name] for name in ("accuracy", "nll", "ece"))
+    assert clean["coverage_aps"] == report["conformal"]["aps"]["coverage"]
+    images, found = X[..., None], predictive(digits)
+    labels_N, scored_N = found["labels_N"], found["conformal_scored_N"]
+    for row in (noise, rotation):
+        ends = corruptions.value_range(images)
+        p = digits.predict(corruptions.corrupted(images, row["name"], row["level"], ends)[:], num_draws=DRAWS)
+        assert row["nll"] == classification.nll(p.mean, labels_N)
+        assert row["ece"] == classification.ece(p.mean, labels_N)
+        covered_N = p.conformal_sets("thr")[np.arange(len(X)), labels_N]
+        assert row["coverage_thr"] == covered_N[scored_N].mean()
+    assert rotation["accuracy"] < noise["accuracy"] <= clean["accuracy"] + 0.03
+    np.testing.assert_array_equal(found["corrupted_nll_K"], [row["nll"] for row in report["corrupted"]])
+    assert digits.plot("corrupted").get_suptitle() == "Corrupted images: digits"
+
+
+def test_only_labelled_images_are_corrupted(digits, sine):
+    with pytest.raises(UserError, match=r"--corrupt is for images .* examples of \[1\]: leave it out"):
+        sine.evaluate(num_draws=DRAWS, check_draws=0, corrupt="noise")
+    with pytest.raises(UserError, match="unknown corruption in --corrupt 'fog'"):
+        digits.evaluate(corrupt="fog")
 
 
 def test_calibrated_quantiles_are_those_of_predict(sine):
