@@ -131,15 +131,15 @@ class Calibrating:
 
 def plan(
     config: PredictConfig, trained: TrainConfig, known: Description, arrays: Arrays, fingerprint: Fingerprint,
-    step: int, num_draws: int,
+    step: int, num_draws: int, kept: Calibration | None,
 ) -> Calibrating:  # fmt: skip
-    """Return how a prediction is calibrated.
+    """Return how a prediction is calibrated. kept: the calibration of the run, equal on all ranks.
 
     Raises:
       UserError: a calibration is asked for on examples without labels, on too few of them, or on training examples.
     """
     here = Calibration(step, num_draws, trained.run.seed, fingerprint.test, 0)
-    kept, nothing_N = read(Path(config.run)), np.zeros(len(arrays.x_test), bool)
+    nothing_N = np.zeros(len(arrays.x_test), bool)
     if not (config.coverage or config.calibrate):
         if not kept:
             return Calibrating(None, nothing_N, asked=False)

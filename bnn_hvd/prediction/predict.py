@@ -89,7 +89,8 @@ def predict(config: PredictConfig) -> Predicted:
     if ranks.is_root:
         say_progress(config, predictor, len(arrays.x_test))
     num_draws = predictor.method.num_draws(config.num_draws)
-    calibrating = calibration.plan(config, trained, known, arrays, fingerprint, progress.step, num_draws)
+    kept = ranks.broadcast(calibration.read(run))  # a file system may show an older file on another host
+    calibrating = calibration.plan(config, trained, known, arrays, fingerprint, progress.step, num_draws, kept)
     config = calibrating.config(config)
     watch = Stopwatch()
     found, report = kind.predict(predictor, arrays, config)

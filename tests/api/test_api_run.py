@@ -130,6 +130,9 @@ def test_conformal_sets_are_those_of_predict(digits):
     p, found = digits.predict(X, num_draws=DRAWS), predictive(digits)
     for score in ("thr", "aps", "raps"):
         np.testing.assert_array_equal(p.conformal_sets(score), found[f"conformal_{score}_NC"])
+    first = (digits.path / "predictions.csv").read_text().splitlines()
+    row = dict(zip(first[0].split(","), first[1].split(","), strict=True))
+    assert row["set_aps"] == "|".join(map(str, np.flatnonzero(p.conformal_sets("aps")[0])))
     scored_N = ~found["calibration_part_N"]
     covered_N = p.conformal_sets()[np.arange(len(X)), found["labels_N"]]
     assert report["conformal"]["raps"]["coverage"] == covered_N[scored_N].mean()
@@ -211,6 +214,23 @@ def test_calibrated_quantiles_are_those_of_predict(sine):
     assert below == np.mean(found["calibrated_pit_N"][scored_N] <= 0.9)
     assert report["after"]["calibration_error"] == regression.calibration_error(found["calibrated_pit_N"][scored_N])
     assert report["after"]["calibration_error"] < report["before"]["calibration_error"]
+
+
+def test_what_the_run_keeps_is_applied_to_data_without_labels(sine, tmp_path):
+    """Intervals and recalibrated quantiles, as arrays and as columns of predictions.csv."""
+    np.save(tmp_path / "new.npy", np.linspace(-1, 1, 7, dtype=np.float32)[:, None])
+    sine.evaluate(num_draws=DRAWS, check_draws=0, coverage=0.7, calibrate="quantiles")
+    flags = {"data_dir": str(tmp_path / "new.npy"), "out": str(tmp_path / "out"), "quantiles": "0.1,0.9"}
+    report = sine.evaluate(num_draws=DRAWS, check_draws=0, **flags)
+    assert report["conformal"]["num_scored"] == report["calibrated"]["num_scored"] == 0
+    with np.load(tmp_path / "out" / "predictive.npz") as found:
+        p = sine.predict(np.load(tmp_path / "new.npy"), num_draws=DRAWS)
+        np.testing.assert_array_equal(found["conformal_cqr_NB"], p.conformal_intervals("cqr"))
+        np.testing.assert_array_equal(found["calibrated_quantiles_QN"][0], p.calibrated_quantile(0.1))
+    names, first, *_ = (tmp_path / "out" / "predictions.csv").read_text().splitlines()
+    row = dict(zip(names.split(","), first.split(","), strict=True))
+    assert float(row["low_cqr"]) == pytest.approx(p.conformal_intervals("cqr")[0, 0], rel=1e-6)
+    assert float(row["high_scaled"]) == pytest.approx(p.conformal_intervals("scaled")[0, 1], rel=1e-6)
 
 
 @pytest.mark.parametrize(

@@ -39,7 +39,7 @@ def planned(run, data: Arrays, step: int = STEP, draws: int = DRAWS, **flags) ->
     trained: TrainConfig = config.resolve(dataset="digits", run=str(run))
     known = SimpleNamespace(fingerprint=Fingerprint.of(arrays()))
     asked: PredictConfig = config.make(PredictConfig, run=str(run), **flags)
-    plan = calibration.plan(asked, trained, known, data, Fingerprint.of(data), step, draws)
+    plan = calibration.plan(asked, trained, known, data, Fingerprint.of(data), step, draws, calibration.read(run))
     return plan, plan.config(asked)
 
 
