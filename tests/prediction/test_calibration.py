@@ -10,6 +10,7 @@ from bnn_hvd import config
 from bnn_hvd.config import PredictConfig, TrainConfig
 from bnn_hvd.data.arrays import Arrays
 from bnn_hvd.data.fingerprint import Fingerprint
+from bnn_hvd.data.stored import StoredArray
 from bnn_hvd.errors import UserError
 from bnn_hvd.metrics import conformal, regression
 from bnn_hvd.metrics.regression import Mixture
@@ -97,6 +98,9 @@ def test_examples_of_the_training_part_do_not_calibrate(tmp_path):
     ):
         with pytest.raises(UserError, match=r"trained on the examples to calibrate on.*--data_dir"):
             planned(tmp_path, data, coverage=0.9)
+    stored = dataclasses.replace(arrays(X[:COUNT], Y[:COUNT]), x_test=StoredArray([X[:100], X[100:COUNT]]))
+    with pytest.raises(UserError, match="trained on"):
+        planned(tmp_path, stored, coverage=0.9)
     few = np.where(mostly[:, None], X[COUNT:], X[:COUNT]), np.where(mostly, Y[COUNT:], Y[:COUNT])
     assert planned(tmp_path, arrays(*few), coverage=0.9)[0].asked
 
