@@ -84,7 +84,7 @@ class PredictConfig:
         "mean and standard deviation of a real target", choices=("chosen", "all"),
     )  # fmt: skip
     coverage: float = flag(
-        0.0, "calibration", "conformal prediction: sets of classes, or intervals of a real target, that hold the truth "
+        0.0, "calibration", "conformal prediction: sets of classes, or intervals of real targets, that hold the truth "
         "with this probability, as 0.9; a half of the labelled examples calibrates them, and the run keeps that "
         "(docs/calibration.md); 0: as the run keeps it", minimum=0, below=1,
     )  # fmt: skip

@@ -197,8 +197,8 @@ def check_kind(config: PredictConfig, target: Target) -> None:
         raise UserError("--exact is for gravitational waves, and this run is on other data: leave it out")
     if config.keep_draws == "all" and isinstance(target, RealVectors):
         raise UserError("--keep_draws=all is for classes and for one real target, not for several: leave it out")
-    if config.coverage and not isinstance(target, Classes | RealValues):
-        raise UserError(f"--coverage is for classes and for one real target, and this run has {target}: leave it out")
+    if config.coverage and isinstance(target, ImplicitRatings):
+        raise UserError(f"--coverage is for classes and for real targets, and this run has {target}: leave it out")
     fitting: dict[str, type[Target]] = {"temperature": Classes, "quantiles": RealValues}
     if config.calibrate and not isinstance(target, fitting[registry.known(fitting, config.calibrate)]):
         raise UserError(
