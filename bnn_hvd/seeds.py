@@ -13,6 +13,7 @@ The streams:
 | augment | --shuffle_seed | yes: crops and flips belong to the example                  | epoch, [1] |
 | strain  | --shuffle_seed | yes: the noise that is added belongs to the example         | epoch      |
 | sets    | --seed         | yes: conformal sets of classes are random at their edge     | -          |
+| corrupt | 0              | yes: all runs are compared on the same corrupted images     | kind, example |
 
 [1]: with --member_batches=own also the member, but for member 0.
 
@@ -29,7 +30,7 @@ import numpy as np
 
 BLOCK = 1 << 32  # distance of the seeds of two gradient blocks: more than any number of a layer or a purpose
 # The index is hashed: append new ones at the end.
-STREAMS = ("init", "shuffle", "noise", "draw", "chain", "augment", "strain", "sets")
+STREAMS = ("init", "shuffle", "noise", "draw", "chain", "augment", "strain", "sets", "corrupt")
 
 
 def seed(root: int, stream: str, *index: int) -> np.ndarray:

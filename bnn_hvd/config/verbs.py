@@ -84,7 +84,7 @@ class PredictConfig:
         "mean and standard deviation of a real target", choices=("chosen", "all"),
     )  # fmt: skip
     coverage: float = flag(
-        0.0, "calibration", "conformal prediction: sets of classes, or intervals of a real target, that hold the truth "
+        0.0, "calibration", "conformal prediction: sets of classes, or intervals of real targets, that hold the truth "
         "with this probability, as 0.9; a half of the labelled examples calibrates them, and the run keeps that "
         "(docs/calibration.md); 0: as the run keeps it", minimum=0, below=1,
     )  # fmt: skip
@@ -113,6 +113,10 @@ class PredictConfig:
     ood_data_dir: str = flag(
         "", "data", "out-of-distribution data (same format); uncertainty should tell its test part from the run's"
     )
+    corrupt: str = flag(
+        "", "data", "score these images corrupted, too: noise, blur, contrast, brightness, rotation, translation, "
+        "pixelation, jpeg at a level from 1 to 5, as noise:3,blur:1 (without a level: at all five), or all",
+    )  # fmt: skip
     threads: int = flag(0, "machine", "threads per rank; 0: cores of the host / ranks on it", minimum=0)
 
 

@@ -24,6 +24,7 @@ from bnn_hvd.plots import (
     recommendations,
     regression,
     selective,
+    shift,
     style,
     training,
 )
@@ -58,6 +59,7 @@ FIGURES = {
         selective.out_of_distribution, records.PREDICTIVE, "predict", "ood_predictive_entropy_M"
     ),
     "conformal": Row(conformal.conformal, records.PREDICTIVE, "predict", "conformal_scored_N"),
+    "corrupted": Row(shift.corrupted, records.PREDICTIVE, "predict", "corrupted_level_K"),
     "curve": Row(regression.curve, records.PREDICTIVE, "predict", "grid_x_G"),
     "particles": Row(regression.particles, records.PREDICTIVE, "predict", "grid_x_G"),
     "predictions": Row(regression.predictions, records.PREDICTIVE, "predict", "mean_N"),

@@ -6,6 +6,7 @@ later `predict` applies it. Legend: N predicted examples.
 """
 
 import dataclasses
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -131,15 +132,15 @@ class Calibrating:
 
 def plan(
     config: PredictConfig, trained: TrainConfig, known: Description, arrays: Arrays, fingerprint: Fingerprint,
-    step: int, num_draws: int,
+    step: int, num_draws: int, kept: Calibration | None,
 ) -> Calibrating:  # fmt: skip
-    """Return how a prediction is calibrated.
+    """Return how a prediction is calibrated. kept: the calibration of the run, equal on all ranks.
 
     Raises:
       UserError: a calibration is asked for on examples without labels, on too few of them, or on training examples.
     """
     here = Calibration(step, num_draws, trained.run.seed, fingerprint.test, 0)
-    kept, nothing_N = read(Path(config.run)), np.zeros(len(arrays.x_test), bool)
+    nothing_N = np.zeros(len(arrays.x_test), bool)
     if not (config.coverage or config.calibrate):
         if not kept:
             return Calibrating(None, nothing_N, asked=False)
@@ -203,14 +204,15 @@ def fraction_in(train: tuple[Inputs, np.ndarray] | None, x: Inputs, y: np.ndarra
     """Return which fraction of some examples is, with its targets, in the training part."""
     if train is None:
         return 0.0
-    wanted = {_key(x[n : n + 1], y[n]) for n in np.flatnonzero(part_N).tolist()}
-    blocks = train[0].blocks() if isinstance(train[0], StoredArray) else [train[0]]
-    rows = (row for block in blocks for row in block)
-    return len({key for pair in zip(rows, train[1], strict=True) if (key := _key(*pair)) in wanted}) / len(wanted)
+    wanted = {key for key, inside in zip(_keys(x, y), part_N, strict=True) if inside}
+    return len(wanted.intersection(_keys(*train))) / len(wanted)
 
 
-def _key(example: np.ndarray, target: np.ndarray) -> int:
-    return hash((example.tobytes(), target.tobytes()))
+def _keys(x: Inputs, y: np.ndarray) -> Iterator[int]:
+    """Yield a number for each example with its target, equal for equal ones."""
+    blocks = x.blocks() if isinstance(x, StoredArray) else [x]
+    examples = (example for block in blocks for example in block)
+    return (hash((example.tobytes(), target.tobytes())) for example, target in zip(examples, y, strict=True))
 
 
 def read(run: Path) -> Calibration | None:

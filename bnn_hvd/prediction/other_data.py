@@ -46,7 +46,7 @@ def _check_unchanged(arrays: Arrays, known: Description, source: str) -> None:
 
 def _check_size(arrays: Arrays, known: Description, source: str) -> None:
     """Raise UserError for another number of users or items: each has parameters of its own."""
-    target = arrays.target()
+    target = arrays.target(standardize=False)  # the training part may be empty
     if not (isinstance(target, ImplicitRatings) and isinstance(known.target, ImplicitRatings)):
         return
     here, there = (len(arrays.x_train), target.num_items), (known.num_train, known.target.num_items)

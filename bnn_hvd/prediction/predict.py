@@ -21,7 +21,7 @@ from bnn_hvd.inference.build import build_method
 from bnn_hvd.metrics import pareto
 from bnn_hvd.models import own as own_network
 from bnn_hvd.models.build import build_network
-from bnn_hvd.prediction import calibration, classes, ratings, reals, rows, vectors
+from bnn_hvd.prediction import calibration, classes, ratings, reals, rows, shift, vectors
 from bnn_hvd.prediction.other_data import load_like
 from bnn_hvd.prediction.place import Origin, choose_folder
 from bnn_hvd.prediction.posterior_check import PosteriorCheck, check_lines
@@ -72,6 +72,8 @@ def predict(config: PredictConfig) -> Predicted:
     arrays = load_like(trained, known, config.data_dir)
     ood = load_like(trained, known, config.ood_data_dir, same_classes=False) if config.ood_data_dir else None
     fingerprint = Fingerprint.of(arrays) if config.data_dir else known.fingerprint
+    if config.corrupt:
+        shift.check(config, known.target, known.example_shape, arrays.y_test)
     folder = choose_folder(config, known, fingerprint)
     kind = KINDS[type(known.target)]
     exact = read_exact(Path(config.exact), arrays) if config.exact else None
@@ -87,7 +89,8 @@ def predict(config: PredictConfig) -> Predicted:
     if ranks.is_root:
         say_progress(config, predictor, len(arrays.x_test))
     num_draws = predictor.method.num_draws(config.num_draws)
-    calibrating = calibration.plan(config, trained, known, arrays, fingerprint, progress.step, num_draws)
+    kept = ranks.broadcast(calibration.read(run))  # a file system may show an older file on another host
+    calibrating = calibration.plan(config, trained, known, arrays, fingerprint, progress.step, num_draws, kept)
     config = calibrating.config(config)
     watch = Stopwatch()
     found, report = kind.predict(predictor, arrays, config)
@@ -96,6 +99,9 @@ def predict(config: PredictConfig) -> Predicted:
         found, arrays.y_test, config, lambda levels: reals.quantiles(predictor, arrays.x_test, num_draws, levels)
     )
     found, report = found | more, report | measured
+    if config.corrupt:
+        more, measured = shift.predict(predictor, arrays, config, found, calibrated)
+        found, report = found | more, report | measured
     recommended = report.pop(records.RECOMMENDATIONS, None)
     predict_wall_s = watch.elapsed_s()
     report |= origin.report() | {
@@ -120,7 +126,7 @@ def predict(config: PredictConfig) -> Predicted:
         write(folder, found | origin.arrays(), report, recommended)
         if calibrated and calibrating.asked:
             calibration.write(run, calibrated)
-        lines = [*kind.text(report), *calibration.lines(report, calibrating.note)]
+        lines = [*kind.text(report), *calibration.lines(report, calibrating.note), *shift.lines(report)]
         lines += closing_lines(config.run, folder, origin, report)
     ranks.barrier()
     return Predicted(report, lines, predictor, arrays.x_test, arrays.y_test)
@@ -191,8 +197,8 @@ def check_kind(config: PredictConfig, target: Target) -> None:
         raise UserError("--exact is for gravitational waves, and this run is on other data: leave it out")
     if config.keep_draws == "all" and isinstance(target, RealVectors):
         raise UserError("--keep_draws=all is for classes and for one real target, not for several: leave it out")
-    if config.coverage and not isinstance(target, Classes | RealValues):
-        raise UserError(f"--coverage is for classes and for one real target, and this run has {target}: leave it out")
+    if config.coverage and isinstance(target, ImplicitRatings):
+        raise UserError(f"--coverage is for classes and for real targets, and this run has {target}: leave it out")
     fitting: dict[str, type[Target]] = {"temperature": Classes, "quantiles": RealValues}
     if config.calibrate and not isinstance(target, fitting[registry.known(fitting, config.calibrate)]):
         raise UserError(

@@ -45,11 +45,10 @@ def mapped(found: Found, scored_N: np.ndarray, map_K: np.ndarray, levels: list[f
     asked = calibration.predicted_level(np.array(levels), map_K)
     after = calibration.predicted_level(central, map_K)
     found_QN = quantiles(np.concatenate([asked, central, after]))  # at once: it is a pass over all draws
-    pit_N = calibration.observed_level(found["pit_N"], map_K)
     arrays: Found = {"calibrated_quantiles_QN": found_QN[: len(levels)]} if levels else {}
     report: dict[str, Any] = {"num_scored": int(scored_N.sum())}
     if scored_N.any():
-        arrays["calibrated_pit_N"] = pit_N
+        arrays["calibrated_pit_N"] = pit_N = calibration.observed_level(found["pit_N"], map_K)
         report["before"] = _measures(found["pit_N"][scored_N], found_QN[len(levels) : -2, scored_N])
         report["after"] = _measures(pit_N[scored_N], found_QN[-2:, scored_N])
     return arrays, report

@@ -62,20 +62,25 @@ def _of_classes(found: Found) -> dict[str, Any]:
 
 def _of_reals(found: Found) -> dict[str, Any]:
     quantiles = zip(found.get("quantiles_Q", ()), found.get("quantiles_QN", ()), strict=True)
-    intervals = {
-        f"{side}_{array.split('_')[1]}": found[array][:, b]
-        for array in found if array.endswith("_NB") for b, side in enumerate(("low", "high"))
-    }  # fmt: skip
     levels = {f"quantile_{level:g}": values_N for level, values_N in quantiles}
-    return {"prediction": found["mean_N"]} | levels | intervals
+    return {"prediction": found["mean_N"]} | levels | _intervals(found)
 
 
 def _of_vectors(found: Found) -> dict[str, Any]:
     """Return the columns of each target: its prediction, standard deviations and label."""
     parts = {"prediction": "mean_ND", **{f"{part}_std": f"{part}_std_ND" for part in STD_PARTS}, "label": "y_ND"}
-    return {
+    each = {
         f"{part}_{name}": found[key][:, d]
         for d, name in enumerate(found["target_names"]) for part, key in parts.items() if key in found
+    }  # fmt: skip
+    return each | _intervals(found)
+
+
+def _intervals(found: Found) -> dict[str, Any]:
+    """Return the ends of the conformal intervals."""
+    return {
+        f"{side}_{array.removeprefix('conformal_').removesuffix('_NB')}": found[array][:, b]
+        for array in found if array.endswith("_NB") for b, side in enumerate(("low", "high"))
     }  # fmt: skip
 
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from bnn_hvd.config import PredictConfig
 from bnn_hvd.data.arrays import Arrays
-from bnn_hvd.metrics import detection, fidelity, normal_mixtures, regression
+from bnn_hvd.metrics import conformal, detection, fidelity, normal_mixtures, regression
 from bnn_hvd.metrics.normal_mixtures import Mixtures
 from bnn_hvd.prediction import statistics
 from bnn_hvd.prediction.predictor import Found, Predictor, Result
@@ -38,6 +38,10 @@ def predict(predictor: Predictor, arrays: Arrays, config: PredictConfig) -> Resu
             columns = range(arrays.y_test.shape[1])
             each = [regression.quantiles(draws.column(d), wanted.quantiles) for d in columns]
             named[statistics.key("quantiles", "ND")] = np.stack(each, axis=-1)
+        if config.coverage:
+            levels = conformal.central_levels(config.coverage)
+            each = [regression.quantiles(draws.column(d), levels).T for d in range(arrays.y_test.shape[1])]
+            named["central_quantiles_NBD"] = np.stack(each, axis=-1)
         # Blocks are joined along their first axis, which is that of the examples.
         named = {name: np.moveaxis(v, 0, 1) if name.endswith("QND") else v for name, v in named.items()}
         return normal_mixtures.score_examples(draws, arrays.y_test[at], at.start) | named

@@ -6,6 +6,7 @@ import running
 from sklearn.datasets import load_digits
 
 import bnn_hvd
+from bnn_hvd.data import corruptions
 from bnn_hvd.errors import UserError
 from bnn_hvd.metrics import classification, regression
 from bnn_hvd.metrics.regression import Mixture
@@ -129,6 +130,9 @@ def test_conformal_sets_are_those_of_predict(digits):
     p, found = digits.predict(X, num_draws=DRAWS), predictive(digits)
     for score in ("thr", "aps", "raps"):
         np.testing.assert_array_equal(p.conformal_sets(score), found[f"conformal_{score}_NC"])
+    first = (digits.path / "predictions.csv").read_text().splitlines()
+    row = dict(zip(first[0].split(","), first[1].split(","), strict=True))
+    assert row["set_aps"] == "|".join(map(str, np.flatnonzero(p.conformal_sets("aps")[0])))
     scored_N = ~found["calibration_part_N"]
     covered_N = p.conformal_sets()[np.arange(len(X)), found["labels_N"]]
     assert report["conformal"]["raps"]["coverage"] == covered_N[scored_N].mean()
@@ -171,6 +175,34 @@ def test_calibrated_probabilities_are_those_of_predict(digits):
     assert "conformal" in again  # the calibration that was made before is kept
 
 
+def test_scores_of_corrupted_images_are_those_of_their_predictions(digits):
+    """Of images that are corrupted first, and predicted then; the thresholds are those of the clean images."""
+    report = digits.evaluate(num_draws=DRAWS, check_draws=0, coverage=0.8, corrupt="noise:2,rotation:5")
+    clean, noise, rotation = report["corrupted"]
+    assert [(row["name"], row["level"]) for row in report["corrupted"]] == [("clean", 0), ("noise", 2), ("rotation", 5)]
+    assert all(clean[name] == report[name] for name in ("accuracy", "nll", "ece"))
+    assert clean["coverage_aps"] == report["conformal"]["aps"]["coverage"]
+    images, found = X[..., None], predictive(digits)
+    labels_N, scored_N = found["labels_N"], found["conformal_scored_N"]
+    for row in (noise, rotation):
+        ends = corruptions.value_range(images)
+        p = digits.predict(corruptions.corrupted(images, row["name"], row["level"], ends)[:], num_draws=DRAWS)
+        assert row["nll"] == classification.nll(p.mean, labels_N)
+        assert row["ece"] == classification.ece(p.mean, labels_N)
+        covered_N = p.conformal_sets("thr")[np.arange(len(X)), labels_N]
+        assert row["coverage_thr"] == covered_N[scored_N].mean()
+    assert rotation["accuracy"] < noise["accuracy"] <= clean["accuracy"] + 0.03
+    np.testing.assert_array_equal(found["corrupted_nll_K"], [row["nll"] for row in report["corrupted"]])
+    assert digits.plot("corrupted").get_suptitle() == "Corrupted images: digits"
+
+
+def test_only_labelled_images_are_corrupted(digits, sine):
+    with pytest.raises(UserError, match=r"--corrupt is for images .* examples of \[1\]: leave it out"):
+        sine.evaluate(num_draws=DRAWS, check_draws=0, corrupt="noise")
+    with pytest.raises(UserError, match="unknown corruption in --corrupt 'fog'"):
+        digits.evaluate(corrupt="fog")
+
+
 def test_calibrated_quantiles_are_those_of_predict(sine):
     flags = {"num_draws": DRAWS, "check_draws": 0, "quantiles": "0.1,0.9"}
     report = sine.evaluate(calibrate="quantiles", **flags)["calibrated"]
@@ -182,6 +214,23 @@ def test_calibrated_quantiles_are_those_of_predict(sine):
     assert below == np.mean(found["calibrated_pit_N"][scored_N] <= 0.9)
     assert report["after"]["calibration_error"] == regression.calibration_error(found["calibrated_pit_N"][scored_N])
     assert report["after"]["calibration_error"] < report["before"]["calibration_error"]
+
+
+def test_what_the_run_keeps_is_applied_to_data_without_labels(sine, tmp_path):
+    """Intervals and recalibrated quantiles, as arrays and as columns of predictions.csv."""
+    np.save(tmp_path / "new.npy", np.linspace(-1, 1, 7, dtype=np.float32)[:, None])
+    sine.evaluate(num_draws=DRAWS, check_draws=0, coverage=0.7, calibrate="quantiles")
+    flags = {"data_dir": str(tmp_path / "new.npy"), "out": str(tmp_path / "out"), "quantiles": "0.1,0.9"}
+    report = sine.evaluate(num_draws=DRAWS, check_draws=0, **flags)
+    assert report["conformal"]["num_scored"] == report["calibrated"]["num_scored"] == 0
+    with np.load(tmp_path / "out" / "predictive.npz") as found:
+        p = sine.predict(np.load(tmp_path / "new.npy"), num_draws=DRAWS)
+        np.testing.assert_array_equal(found["conformal_cqr_NB"], p.conformal_intervals("cqr"))
+        np.testing.assert_array_equal(found["calibrated_quantiles_QN"][0], p.calibrated_quantile(0.1))
+    names, first, *_ = (tmp_path / "out" / "predictions.csv").read_text().splitlines()
+    row = dict(zip(names.split(","), first.split(","), strict=True))
+    assert float(row["low_cqr"]) == pytest.approx(p.conformal_intervals("cqr")[0, 0], rel=1e-6)
+    assert float(row["high_scaled"]) == pytest.approx(p.conformal_intervals("scaled")[0, 1], rel=1e-6)
 
 
 @pytest.mark.parametrize(

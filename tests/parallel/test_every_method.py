@@ -42,6 +42,12 @@ def train(name: str, flags: tuple[str, ...], run: Path) -> list[str]:
     return [*TRAIN, *size, *particles, *flags, *kept, f"--run={run}"]
 
 
+def predict(name: str, run: Path) -> list[str]:
+    """Return the command; corrupted images are shared among ranks as others are, and one method is enough for that."""
+    corrupted = ["--corrupt=noise:1,rotation:2"] if name == "swag" else []
+    return ["predict", f"--run={run}", *PREDICT, *corrupted]
+
+
 def as_in_the_middle(whole: Path, run: Path) -> None:
     """Copy the run `whole` to `run`, as if its job had been killed after MIDDLE steps."""
     shutil.copytree(whole, run)
@@ -61,7 +67,7 @@ def folder(tmp_path_factory) -> Path:
         flags = tuple(
             flag.replace("=point", f"={folder / 'point'}") if "init_from=" in flag else flag for flag in flags
         )
-        whole += [train(name, flags, folder / name), ["predict", f"--run={folder / name}", *PREDICT]]
+        whole += [train(name, flags, folder / name), predict(name, folder / name)]
         parted += [train(name, flags, folder / f"{name}_parted")]
     running.all_succeed(folder / "whole", *whole, ranks=2)
     for name in CASES:
@@ -70,7 +76,7 @@ def folder(tmp_path_factory) -> Path:
     for name in CASES:
         shutil.copy(folder / name / records.PREDICTIVE, folder / f"{name}.npz")
     (folder / "point").rename(folder / "moved")  # the runs that started from it no longer need it
-    alone = [["predict", f"--run={folder / ('moved' if name == 'point' else name)}", *PREDICT] for name in CASES]
+    alone = [predict(name, folder / ("moved" if name == "point" else name)) for name in CASES]
     running.all_succeed(folder / "alone", *alone, ranks=1)
     (folder / "moved").rename(folder / "point")
     return folder

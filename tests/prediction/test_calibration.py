@@ -10,6 +10,7 @@ from bnn_hvd import config
 from bnn_hvd.config import PredictConfig, TrainConfig
 from bnn_hvd.data.arrays import Arrays
 from bnn_hvd.data.fingerprint import Fingerprint
+from bnn_hvd.data.stored import StoredArray
 from bnn_hvd.errors import UserError
 from bnn_hvd.metrics import conformal, regression
 from bnn_hvd.metrics.regression import Mixture
@@ -17,7 +18,7 @@ from bnn_hvd.prediction import calibration
 from bnn_hvd.prediction.calibration import Calibrating
 from bnn_hvd.prediction.predict import check_kind
 from bnn_hvd.run import records
-from bnn_hvd.targets import Classes, ImplicitRatings, RealValues
+from bnn_hvd.targets import Classes, ImplicitRatings, RealValues, RealVectors
 
 RANDOM = np.random.default_rng(0)
 COUNT, STEP, DRAWS = 400, 60, 30
@@ -39,7 +40,7 @@ def planned(run, data: Arrays, step: int = STEP, draws: int = DRAWS, **flags) ->
     trained: TrainConfig = config.resolve(dataset="digits", run=str(run))
     known = SimpleNamespace(fingerprint=Fingerprint.of(arrays()))
     asked: PredictConfig = config.make(PredictConfig, run=str(run), **flags)
-    plan = calibration.plan(asked, trained, known, data, Fingerprint.of(data), step, draws)
+    plan = calibration.plan(asked, trained, known, data, Fingerprint.of(data), step, draws, calibration.read(run))
     return plan, plan.config(asked)
 
 
@@ -97,6 +98,9 @@ def test_examples_of_the_training_part_do_not_calibrate(tmp_path):
     ):
         with pytest.raises(UserError, match=r"trained on the examples to calibrate on.*--data_dir"):
             planned(tmp_path, data, coverage=0.9)
+    stored = dataclasses.replace(arrays(X[:COUNT], Y[:COUNT]), x_test=StoredArray([X[:100], X[100:COUNT]]))
+    with pytest.raises(UserError, match="trained on"):
+        planned(tmp_path, stored, coverage=0.9)
     few = np.where(mostly[:, None], X[COUNT:], X[:COUNT]), np.where(mostly, Y[COUNT:], Y[:COUNT])
     assert planned(tmp_path, arrays(*few), coverage=0.9)[0].asked
 
@@ -111,10 +115,10 @@ def test_too_few_examples_have_no_threshold(tmp_path):
             planned(tmp_path, unlabelled, **flags)
 
 
-def test_coverage_is_for_classes_and_one_real_target():
+def test_which_calibration_is_for_which_target():
     asked = config.make(PredictConfig, run="runs/a", coverage=0.9)
-    check_kind(asked, Classes(3))
-    check_kind(asked, RealValues())
+    for target in (Classes(3), RealValues(), RealVectors(("a", "b"), (0.0, 0.0), (1.0, 1.0))):
+        check_kind(asked, target)
     with pytest.raises(UserError, match="--coverage is for"):
         check_kind(asked, ImplicitRatings(3))
     for calibrate, target, other in (
@@ -152,3 +156,29 @@ def test_intervals_of_a_real_target(tmp_path):
     assert made.thresholds["cqr"] > 0
     assert made.thresholds["scaled"] == pytest.approx(2 * 1.2816, rel=0.2)
     assert any("mean width" in line for line in calibration.lines(report, ""))
+
+
+def test_several_real_targets_have_intervals_each(tmp_path):
+    """Those of each are what they would be if it were the only one."""
+    rng = np.random.default_rng(5)
+    draws = [Mixture(rng.normal(size=[3, COUNT]), rng.uniform(0.5, 1, [3, COUNT])) for _ in range(2)]
+    single = [
+        regression.moments(each) | {"central_quantiles_BN": regression.quantiles(each, conformal.central_levels(0.8))}
+        for each in draws
+    ]
+    y_ND = np.stack([each["mean_N"] + each["total_std_N"] * rng.normal(size=COUNT) for each in single], 1)
+    found = {
+        "mean_ND": np.stack([each["mean_N"] for each in single], 1),
+        "total_std_ND": np.stack([each["total_std_N"] for each in single], 1),
+        "central_quantiles_NBD": np.stack([each["central_quantiles_BN"].T for each in single], -1),
+        "target_names": np.array(["mass", "my_spin"]),
+    }
+    plan, asked = planned(tmp_path, arrays(y=y_ND.astype(np.float32)), coverage=0.8)
+    _, (regions, report) = plan.apply(found, y_ND, asked, no_quantiles)
+    for d, name in enumerate(("mass", "my_spin")):
+        _, (alone, of_one) = plan.apply(single[d], y_ND[:, d], asked, no_quantiles)
+        for score in ("cqr", "scaled"):
+            np.testing.assert_array_equal(regions[f"conformal_{score}_{name}_NB"], alone[f"conformal_{score}_NB"])
+            assert report["conformal"][f"{score}_{name}"] == of_one["conformal"][score]
+    low, high = conformal.likely_coverage(200, 200, 0.8, 1 - 1e-9)
+    assert low <= report["conformal"]["cqr_my_spin"]["coverage"] <= high

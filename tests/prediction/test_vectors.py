@@ -9,7 +9,8 @@ from gw_file import write_gw
 
 from bnn_hvd.config import PlotConfig
 from bnn_hvd.errors import UserError
-from bnn_hvd.metrics import detection, normal_mixtures
+from bnn_hvd.metrics import conformal, detection, normal_mixtures
+from bnn_hvd.plots import draw
 from bnn_hvd.plots import main as plot
 from bnn_hvd.prediction import vectors
 from bnn_hvd.prediction.reference import read_exact
@@ -63,7 +64,7 @@ def folder(tmp_path_factory) -> Path:
         predict["mixture"],
         [*predict["mixture"], f"--data_dir={write_new_rows(folder / 'new.npz')}", f"--out={folder / 'new'}"],
         ["train", *table, *rest[1]],
-        predict["gaussian"],
+        [*predict["gaussian"], "--coverage=0.5"],
         ["train", *gw, *point, "--steps=5", f"--run={folder / 'whole'}"],
         ["train", *gw, *point, "--steps=2", f"--run={folder / 'resumed'}"],
         ["train", *gw, *point, "--steps=5", f"--run={folder / 'resumed'}"],
@@ -103,6 +104,23 @@ def test_columns_are_learnt_in_their_own_units(folder, kind):
         for covariance in found["aleatoric_covariance_NDD"]
     ])  # fmt: skip
     assert (correlation > 0.5) if kind == "mixture" else abs(correlation) < 0.05
+
+
+def test_conformal_intervals_of_each_target(folder):
+    """The covered number is beta-binomial: with probability 1e-9 it is outside of these bounds."""
+    report, found = uncertainty(folder / "gaussian")["conformal"], predictive(folder / "gaussian")
+    low, high = conformal.likely_coverage(report["num_calibration"], report["num_scored"], 0.5, 1 - 1e-9)
+    for d, name in enumerate(("b", "a")):
+        widened = found[f"conformal_cqr_{name}_NB"] - found["central_quantiles_NBD"][..., d]
+        np.testing.assert_allclose(widened, widened[:1] * np.ones([len(widened), 1]), rtol=1e-3)
+        for score in ("cqr", "scaled"):
+            low_N, high_N = found[f"conformal_{score}_{name}_NB"].T
+            covered_N = ((low_N <= found["y_ND"][:, d]) & (found["y_ND"][:, d] <= high_N))[found["conformal_scored_N"]]
+            assert report[f"{score}_{name}"]["coverage"] == covered_N.mean()
+            assert low <= covered_N.mean() <= high
+    assert "low_cqr_b,high_cqr_b" in (folder / "gaussian" / "predictions.csv").read_text().splitlines()[0]
+    titles = [axes.get_title() for axes in draw(folder / "gaussian", "conformal").axes]
+    assert titles[::2] == ["b: coverage of four equal parts", "a: coverage of four equal parts"]
 
 
 def test_rows_without_targets_are_predicted_and_not_scored(folder):
