@@ -1,6 +1,7 @@
 """The predictive distribution of some examples. What needs all draws at once is computed when it is asked for.
 
-Legend: S draws, N examples, C classes, B = 2 bounds of an interval.
+Legend: S draws, N examples, C classes, B = 2 bounds of an interval. Where examples have several labels, as one per
+pixel, the axes of these follow N: [N, C] is then [N, H, W, C].
 """
 
 import functools

@@ -61,7 +61,7 @@ def predict(predictor: Predictor, arrays: Arrays, config: PredictConfig) -> Resu
 
 def score(found: Found, arrays: Arrays) -> Result:
     """Return the arrays that there are, and the scores of the examples with all targets; without any, no scores."""
-    known_N = has_label(arrays.y_test)
+    known_N = has_label(arrays.y_test).all(axis=1)
     if not known_N.any():
         return {name: values for name, values in found.items() if name not in OF_LABELS}, {"num_labelled": 0}
     scored = {name: found[name][known_N] for name in SCORED}
