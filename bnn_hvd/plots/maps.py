@@ -52,18 +52,20 @@ def uncertainty_maps(run: Path) -> Figure:
     grid = figure.subplots(len(heights), 1 + len(columns), squeeze=False, height_ratios=heights)
     grid[0, 0].set_title("input")
     for axes, example, index in zip(grid[:rows, 0], arrays["examples_K"], index_K, strict=True):
-        _draw_input(axes, example)
+        _draw_input(axes, example, lines)
         axes.set_ylabel(f"example {index}", fontsize=8)
     for column, place in zip(columns, grid.T[1:], strict=True):
         place[0].set_title(column.title)
         for axes, values in zip(place[:rows], column.maps_K, strict=True):
             (_draw_line if lines else _draw_map)(axes, values, column)
+            if lines and not column.has_scale and "class_names" in arrays:
+                _name_classes(axes, arrays["class_names"])
         if column.has_scale and not lines:
             figure.colorbar(place[0].images[0], cax=place[rows], orientation="horizontal")
     for axes in grid[rows:].flat:
         axes.set_visible(bool(axes.images or axes.collections))
-    if "class_names" in arrays:
-        _legend(figure, arrays["class_names"], columns[-1 - len(PARTS)], lines)
+    if "class_names" in arrays and not lines:
+        _legend(figure, arrays["class_names"], columns[-1 - len(PARTS)])
     return figure
 
 
@@ -104,15 +106,14 @@ def _class_colours(count: int) -> list[Any]:
     return list(matplotlib.colormaps["turbo"](np.linspace(0.05, 0.95, count)))
 
 
-def _draw_input(axes: Axes, example: np.ndarray) -> None:
-    """Draw an image, or a sequence as lines."""
-    if example.ndim > 3:
-        example = _shown(example[None])[0]
-    if example.ndim == 1 or (example.ndim == 2 and example.shape[1] < example.shape[0]):
-        axes.plot(example, linewidth=0.8)
-        axes.set(yticks=[])
+def _draw_input(axes: Axes, example: np.ndarray, lines: bool) -> None:
+    """Draw an image, or a sequence [T, ...] as lines."""
+    if lines:
+        axes.plot(example.reshape(len(example), -1), linewidth=0.8)
         axes.grid(False)
         return
+    while example.ndim > 3:
+        example = example[len(example) // 2]
     axes.imshow(predictive.to_image(example), cmap="gray", interpolation="nearest")
     _bare(axes)
 
@@ -123,9 +124,15 @@ def _draw_map(axes: Axes, values: np.ndarray, column: Column) -> None:
 
 
 def _draw_line(axes: Axes, values: np.ndarray, column: Column) -> None:
-    axes.plot(values, color=style.BLUE, linewidth=1, drawstyle="default" if column.has_scale else "steps-mid")
-    margin = 0.05 * (column.high - column.low)
-    axes.set_ylim(column.low - margin, column.high + margin)
+    drawstyle, top = ("default", column.high) if column.has_scale else ("steps-mid", column.high - 1)
+    axes.plot(np.where(values > top, np.nan, values), color=style.BLUE, linewidth=1, drawstyle=drawstyle)
+    margin = 0.05 * (top - column.low)
+    axes.set_ylim(column.low - margin, top + margin)
+
+
+def _name_classes(axes: Axes, names: np.ndarray) -> None:
+    if len(names) <= len(CLASS_COLOURS):
+        axes.set_yticks(range(len(names)), [predictive.shorten(name) for name in names])
 
 
 def _bare(axes: Axes) -> None:
@@ -134,8 +141,8 @@ def _bare(axes: Axes) -> None:
     axes.grid(False)
 
 
-def _legend(figure: Figure, names: np.ndarray, classes: Column, lines: bool) -> None:
-    if lines or len(names) > 2 * len(CLASS_COLOURS):
+def _legend(figure: Figure, names: np.ndarray, classes: Column) -> None:
+    if len(names) > 2 * len(CLASS_COLOURS):
         return
     colours = classes.colours.colors
     patches = [

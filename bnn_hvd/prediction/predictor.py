@@ -135,7 +135,7 @@ class Predictor:
         reduce: takes the mixtures of a block of examples [S, n]; where examples have several labels, n counts these.
         """
         found = self.reduce_draws(x, num_draws, lambda draws_SNO, at: reduce(self._mixture(draws_SNO), at), axis=-1)
-        return {name: v.reshape(*v.shape[:-1], len(x), *self.target.label_shape) for name, v in found.items()}
+        return {name: v.reshape(*v.shape[:-1], -1, *self.target.label_shape) for name, v in found.items()}
 
     def reduce_mixtures_of_columns(
         self, x: Inputs, num_draws: int, reduce: Callable[[Mixtures, slice], Found]

@@ -11,7 +11,7 @@ import numpy as np
 from bnn_hvd.config import PredictConfig
 from bnn_hvd.data.arrays import Arrays
 from bnn_hvd.data.stored import Inputs
-from bnn_hvd.metrics import conformal, detection, fidelity, regression, selective
+from bnn_hvd.metrics import classification, conformal, detection, fidelity, regression, selective
 from bnn_hvd.metrics.regression import Mixture
 from bnn_hvd.prediction import statistics
 from bnn_hvd.prediction.predictor import Found, Predictor, Result
