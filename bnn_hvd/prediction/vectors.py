@@ -31,8 +31,7 @@ def predict(predictor: Predictor, arrays: Arrays, config: PredictConfig) -> Resu
     wanted = statistics.Wanted.of(config)
 
     def reduce(draws: Mixtures, at: slice) -> Found:
-        means_SND = np.einsum("snk,snkd->snd", np.exp(draws.log_weight_SNK), draws.mean_SNKD)
-        found = wanted.statistics(means_SND).items()
+        found = wanted.statistics(draws.means_of_draws()).items()
         named = {statistics.key(f"{name}_of_means", "ND"): values for name, values in found}
         if wanted.quantiles:
             columns = range(arrays.y_test.shape[1])
