@@ -138,7 +138,8 @@ class Run:
         seed: of the draws, as in `predict`.
 
         Raises:
-          UserError: the folder has files, the run is on ratings or several real targets, or its draws are masks of dropout.
+          UserError: the folder has files, the run is on ratings or on several real targets, or its draws are masks of
+            dropout.
         """
         from bnn_hvd.api import export
 
