@@ -18,7 +18,7 @@ PRIVATE_MOUNTS := $(if $(filter 0,$(shell id -u)),unshare --mount,)
 INSTALLER := scripts/install.sh
 IN_VENV := $(INSTALLER) run
 
-.PHONY: help install run test test-fast test-schedulers test-hosts soak lint claims docs bench clean distclean
+.PHONY: help install run test test-fast test-schedulers test-hosts test-zoo soak lint claims docs bench clean distclean
 
 help: ## list the goals
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
@@ -45,6 +45,9 @@ test-schedulers: install ## run the tests that need a real Slurm or Balsam; they
 
 test-hosts: install ## run the tests of jobs on several hosts, made of network namespaces; they skip, with the reason, without root
 	$(IN_VENV) python -m pytest -m hosts tests/hosts $(ARGS)
+
+test-zoo: install ## train, resume, predict and export every Keras model of tests/models/keras_zoo.py, on one rank and two
+	$(IN_VENV) python -m pytest -m zoo tests/zoo $(ARGS)
 
 soak: install ## kill training at random moments, 100 times (40 minutes), and compare; as root, disks fill up, too
 	$(IN_VENV) $(PRIVATE_MOUNTS) python tests/soak.py --runs=$(RUNS) --report=runs/soak.md $(ARGS)

@@ -1,6 +1,7 @@
 """Kinds of target: classes, real values in one column or several, and implicit ratings."""
 
 import dataclasses
+import math
 from typing import Any, ClassVar
 
 import numpy as np
@@ -10,12 +11,20 @@ from bnn_hvd.errors import UserError
 
 @dataclasses.dataclass(frozen=True)
 class Target:
-    """A kind of target: the number of outputs that a network needs for it, and its likelihoods."""
+    """A kind of target: the number of outputs that a network needs for it, and its likelihoods.
+
+    label_shape: of the labels of one example; () for one label, (H, W) for one per pixel, (T,) for one per time step.
+    """
 
     likelihoods: ClassVar[tuple[str, ...]]  # the first is the default
+    label_shape: tuple[int, ...] = dataclasses.field(default=(), kw_only=True)
+
+    @property
+    def labels_per_example(self) -> int:
+        return math.prod(self.label_shape)
 
     def num_outputs(self, likelihood: str, components: int = 1) -> int:
-        """Return O, the number of outputs of a network per example; components: of a mixture."""
+        """Return O, the number of outputs of a network per label; components: of a mixture."""
         raise NotImplementedError
 
     def num_noise_scales(self, likelihood: str, noise_scale: float) -> int:
@@ -42,7 +51,7 @@ class Target:
 
 @dataclasses.dataclass(frozen=True)
 class Classes(Target):
-    """A class number, 0 to count - 1; y is int32 [N]."""
+    """A class number, 0 to count - 1, for each label; y is int32 [N, *label_shape]."""
 
     likelihoods = ("categorical",)
     count: int
@@ -51,12 +60,15 @@ class Classes(Target):
         return self.count
 
     def __str__(self) -> str:
-        return f"{self.count} classes"
+        return f"{self.count} classes{_places(self.label_shape)}"
 
 
 @dataclasses.dataclass(frozen=True)
 class RealValues(Target):
-    """A real number; y is float32 [N], learnt as (y - mean) / scale with the moments of the training part."""
+    """A real number for each label; y is float32 [N, *label_shape].
+
+    It is learnt as (y - mean) / scale, with the moments of the training part.
+    """
 
     likelihoods = ("gaussian", "heteroscedastic")
     mean: float = 0.0
@@ -65,7 +77,7 @@ class RealValues(Target):
     @classmethod
     def fitted(cls, y_train: np.ndarray) -> "RealValues":
         """Return the mean and the standard deviation of a training part; a constant target has the scale 1."""
-        return cls(float(np.mean(y_train)), float(np.std(y_train)) or 1.0)
+        return cls(float(np.mean(y_train)), float(np.std(y_train)) or 1.0, label_shape=y_train.shape[1:])
 
     def num_outputs(self, likelihood: str, components: int = 1) -> int:
         return 2 if likelihood == "heteroscedastic" else 1
@@ -74,10 +86,10 @@ class RealValues(Target):
         return int(likelihood == "gaussian" and not noise_scale)
 
     def standardized(self, y: np.ndarray) -> np.ndarray:
-        return y if self == RealValues() else ((y - self.mean) / self.scale).astype(np.float32)
+        return y if (self.mean, self.scale) == (0.0, 1.0) else ((y - self.mean) / self.scale).astype(np.float32)
 
     def __str__(self) -> str:
-        return "real targets"
+        return f"real targets{_places(self.label_shape)}"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -143,29 +155,34 @@ class ImplicitRatings(Target):
 
 
 def has_label(y: np.ndarray) -> np.ndarray:
-    """Return which examples have a label, bool [N]: a class number that is not negative, or real values, none NaN."""
-    if y.dtype.kind == "i":
-        return y >= 0
-    return ~np.isnan(y).any(axis=tuple(range(1, y.ndim)))
+    """Return which labels are there, in the shape of y: class numbers that are not negative, real values not NaN."""
+    return y >= 0 if y.dtype.kind == "i" else ~np.isnan(y)
+
+
+def _places(label_shape: tuple[int, ...]) -> str:
+    return f" at {' x '.join(map(str, label_shape))} places" if label_shape else ""
 
 
 def from_dict(described: dict[str, Any]) -> Target:
     """Return the target from the content of data.json."""
+    label_shape = tuple(described["label_shape"])
     if described["num_classes"]:
-        return Classes(described["num_classes"])
+        return Classes(described["num_classes"], label_shape=label_shape)
     if described["num_items"]:
         return ImplicitRatings(described["num_items"])
     if columns := described["target_columns"]:
         return RealVectors(**{key: tuple(values) for key, values in columns.items()})
-    return RealValues(**described["target_units"])
+    return RealValues(**described["target_units"], label_shape=label_shape)
 
 
 def to_dict(target: Target) -> dict[str, Any]:
     """Return the keys of data.json that describe a target."""
     units = target if isinstance(target, RealValues) else RealValues()
+    columns = ("names", "mean", "scale") if isinstance(target, RealVectors) else ()
     return {
         "num_classes": target.count if isinstance(target, Classes) else 0,
         "num_items": target.num_items if isinstance(target, ImplicitRatings) else 0,
-        "target_units": dataclasses.asdict(units),
-        "target_columns": dataclasses.asdict(target) if isinstance(target, RealVectors) else {},
+        "target_units": {"mean": units.mean, "scale": units.scale},
+        "target_columns": {name: getattr(target, name) for name in columns},
+        "label_shape": list(target.label_shape),
     }

@@ -1,6 +1,6 @@
 """Exports the predictive distribution as a TensorFlow SavedModel.
 
-Legend: S draws, N examples, C classes.
+Legend: S draws, N examples, C classes. Where examples have several labels, the axes of these follow N.
 """
 
 from collections.abc import Callable
@@ -40,7 +40,7 @@ class Exported(tf.Module):
         def predict(x: tf.Tensor) -> dict[str, tf.Tensor]:
             weights = {name: tf.convert_to_tensor(self.drawn[name]) for name in self.names}
             outputs = network.apply(weights, standardize(tf.reshape(x, [-1, *network.given_shape])))
-            with_draws = outputs if len(outputs.shape) == 3 else outputs[None]
+            with_draws = outputs if len(outputs.shape) == 3 + len(target.label_shape) else outputs[None]
             found = parts(tf.cast(likelihood.predictive(with_draws), tf.float64), target, one_draw)
             return {name: tf.cast(value, tf.float32) for name, value in found.items()}
 

@@ -1,6 +1,7 @@
 """The predictive distribution of some examples. What needs all draws at once is computed when it is asked for.
 
-Legend: S draws, N examples, C classes, B = 2 bounds of an interval.
+Legend: S draws, N examples, C classes, D columns of a target, I items, B = 2 bounds of an interval. Where examples have
+several labels, as one per pixel, the axes of these follow N: [N, C] is then [N, H, W, C].
 """
 
 import functools
@@ -11,7 +12,9 @@ import numpy as np
 from bnn_hvd import registry
 from bnn_hvd.data.description import Description
 from bnn_hvd.errors import UserError
-from bnn_hvd.metrics import calibration, conformal, regression
+from bnn_hvd.metrics import calibration, conformal, normal_mixtures, regression
+from bnn_hvd.metrics.normal_mixtures import Mixtures
+from bnn_hvd.targets import RealVectors
 
 if TYPE_CHECKING:
     from bnn_hvd.prediction.calibration import Calibration
@@ -154,6 +157,85 @@ def _calibrated(kept: "Calibration | None", name: str, flag: str) -> "Calibratio
             f"the run keeps no such calibration of so many draws of this seed: run.evaluate({flag}) makes it"
         )
     return kept
+
+
+class VectorPrediction:
+    """The predictive distribution of N targets with D columns: a mixture. All in the units of the columns.
+
+    Attributes:
+      mean: [N, D].
+      total, aleatoric, epistemic: standard deviations [N, D], as of `RealPrediction`, of each column.
+      aleatoric_covariance, epistemic_covariance: of the columns [N, D, D]; their sum is the total covariance.
+      target_names: of the D columns.
+      num_draws: S.
+    """
+
+    def __init__(self, predictor: "Predictor", x: np.ndarray, num_draws: int, known: Description):
+        assert isinstance(known.target, RealVectors), "columns have names"
+        self._predictor, self._x, self.target_names = predictor, x, known.target.names
+        self.num_draws = predictor.method.num_draws(num_draws)
+        found = predictor.reduce_mixtures_of_columns(x, num_draws, lambda draws, _: normal_mixtures.moments(draws))
+        self.mean: np.ndarray = found["mean_ND"]
+        self.total: np.ndarray = found["total_std_ND"]
+        self.aleatoric: np.ndarray = found["aleatoric_std_ND"]
+        self.epistemic: np.ndarray = found["epistemic_std_ND"]
+        self.aleatoric_covariance: np.ndarray = found["aleatoric_covariance_NDD"]
+        self.epistemic_covariance: np.ndarray = found["epistemic_covariance_NDD"]
+
+    @functools.cached_property
+    def draws(self) -> np.ndarray:
+        """The mean of each draw [S, N, D], without the noise."""
+
+        def means(draws: Mixtures, _: slice) -> dict[str, np.ndarray]:
+            return {"means": np.moveaxis(draws.means_of_draws(), 1, 0)}  # blocks are joined along N
+
+        found = self._predictor.reduce_mixtures_of_columns(self._x, self.num_draws, means)
+        return np.moveaxis(found["means"], 0, 1)
+
+    def quantile(self, level: float) -> np.ndarray:
+        """Return a quantile of new observations of each column [N, D], with their noise; level in [0, 1]."""
+        level, columns = _checked(level), range(len(self.target_names))
+
+        def quantiles(draws: Mixtures, _: slice) -> dict[str, np.ndarray]:
+            each = [regression.quantiles(draws.column(d), [level])[0] for d in columns]
+            return {"quantiles": np.stack(each, axis=-1)}
+
+        return self._predictor.reduce_mixtures_of_columns(self._x, self.num_draws, quantiles)["quantiles"]
+
+
+class RatingPrediction:
+    """The predictive distribution of which of I items each of N users has rated, or would rate.
+
+    Attributes:
+      mean: probabilities, averaged over the draws [N, I]; the items are in the order of the data.
+      total, aleatoric, epistemic: uncertainty of each in nats [N, I], as of `ClassPrediction`.
+      num_draws: S.
+    """
+
+    def __init__(self, predictor: "Predictor", users: np.ndarray, num_draws: int, known: Description):
+        from bnn_hvd.prediction import ratings
+
+        if (users < 0).any() or (users >= known.num_train).any() or (users != np.floor(users)).any():
+            raise UserError(f"x must be the numbers of users of the run, 0 to {known.num_train - 1}")
+        self._predictor, self._x = predictor, users
+        self.num_draws = predictor.method.num_draws(num_draws)
+        found = ratings.uncertainties(predictor, users, num_draws)
+        self.mean: np.ndarray = found["probs_NI"]
+        self.total: np.ndarray = found["total_NI"]
+        self.aleatoric: np.ndarray = found["aleatoric_NI"]
+        self.epistemic: np.ndarray = found["epistemic_NI"]
+
+    @functools.cached_property
+    def draws(self) -> np.ndarray:
+        """The probabilities of each draw [S, N, I], float32."""
+        return self._predictor.predict_each_draw(self._x, self.num_draws)
+
+    def quantile(self, level: float) -> np.ndarray:
+        """Return a quantile over the draws of each probability [N, I]; level in [0, 1]."""
+        return np.quantile(self.draws, _checked(level), axis=0)
+
+
+Prediction = ClassPrediction | RealPrediction | VectorPrediction | RatingPrediction
 
 
 def _checked(level: float) -> float:

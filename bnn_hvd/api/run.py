@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from bnn_hvd import config
-from bnn_hvd.api.predictions import ClassPrediction, RealPrediction
+from bnn_hvd.api.predictions import ClassPrediction, Prediction, RatingPrediction, RealPrediction, VectorPrediction
 from bnn_hvd.config import PredictConfig
 from bnn_hvd.data import inputs
 from bnn_hvd.data.description import Description
 from bnn_hvd.distributed import environment
 from bnn_hvd.errors import UserError
 from bnn_hvd.run import checkpoint, records, rundir
-from bnn_hvd.targets import Classes, RealValues
+from bnn_hvd.targets import Classes, ImplicitRatings, RealVectors
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -67,32 +67,28 @@ class Run:
         """The rows of metrics.jsonl, one per logged step or evaluation; `pandas.DataFrame(run.metrics)` takes them."""
         return records.read_jsonl(self.path / records.METRICS)
 
-    def predict(
-        self, x: np.ndarray, num_draws: int = NUM_DRAWS, seed: int | None = None
-    ) -> ClassPrediction | RealPrediction:
+    def predict(self, x: np.ndarray, num_draws: int = NUM_DRAWS, seed: int | None = None) -> Prediction:
         """Return the predictive distribution of examples.
 
         x: [N, ...], raw, as in the data of the run: the run standardises them. Of a run on grey images
-          [N, H, W, 1], also [N, H, W].
+          [N, H, W, 1], also [N, H, W]. Of a run on ratings, the numbers of users [N], in the order of the data.
         num_draws: posterior draws; a method with fewer different ones, as `point` or `svgd`, makes as many as it has.
         seed: of the draws; None: that of the run, with which `predict` of the command line makes the same draws.
 
         Raises:
-          UserError: examples of another shape, or not finite; or the run is on ratings, or on several real targets.
+          UserError: examples of another shape, or not finite; or users that the run does not have.
         """
-        if not isinstance(self._known.target, Classes | RealValues):
-            raise UserError(
-                f"{self.path} predicts {self._known.target}: predict it by `python -m bnn_hvd predict "
-                f"--run={self.path}`"
-            )
         if num_draws < 1:
             raise UserError(f"num_draws={num_draws} must be at least 1")
         x = inputs.like(x, self._known.example_shape, "x")
-        kind = ClassPrediction if isinstance(self._known.target, Classes) else RealPrediction
-        predictor = self._predictor_with(seed)
-        return kind(
-            predictor, x, num_draws, self._known, self._calibration(predictor.method.num_draws(num_draws), seed)
-        )
+        predictor, target = self._predictor_with(seed), self._known.target
+        if isinstance(target, RealVectors):
+            return VectorPrediction(predictor, x, num_draws, self._known)
+        if isinstance(target, ImplicitRatings):
+            return RatingPrediction(predictor, x, num_draws, self._known)
+        kind = ClassPrediction if isinstance(target, Classes) else RealPrediction
+        kept = self._calibration(predictor.method.num_draws(num_draws), seed)
+        return kind(predictor, x, num_draws, self._known, kept)
 
     def weights(self, num_draws: int = NUM_DRAWS, seed: int | None = None) -> dict[str, np.ndarray]:
         """Return posterior draws of the weights by name, as {"conv1/kernel": [S, 5, 5, 1, 64], ...}.
@@ -142,7 +138,8 @@ class Run:
         seed: of the draws, as in `predict`.
 
         Raises:
-          UserError: the folder has files, the run is on ratings, or its draws are masks of dropout.
+          UserError: the folder has files, the run is on ratings or on several real targets, or its draws are masks of
+            dropout.
         """
         from bnn_hvd.api import export
 

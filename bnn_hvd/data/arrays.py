@@ -30,9 +30,9 @@ class Arrays:
 
     x: in memory, or in files (data/stored.py): images [N, H, W, C] or vectors [N, D], uint8 if the file has uint8, else
     float32; for ratings the number of the user [N, 1], int32.
-    y: class numbers [N], int32; real values [N] or [N, D], float32 (num_classes is 0); or implicit ratings [N, I],
-    int8 (data/ratings.py; num_classes is 0). In data to predict, an example without a label has -1 or NaN, and the
-    training part may be empty.
+    y: class numbers [N, *label_shape], int32; real values [N, *label_shape] or [N, D], float32 (num_classes is 0); or
+    implicit ratings [N, I], int8 (data/ratings.py; num_classes is 0). In data to predict, a label that is not there is
+    -1 or NaN, and the training part may be empty.
     target_names: of the D columns of y [N, D].
     rows_test: the place of each example of the test part in the file that it is from, from 0; by default its place in
     the test part. names_test: what they are called, if they have names.
@@ -69,10 +69,10 @@ class Arrays:
     def target(self, standardize: bool = True) -> Target:
         """Return the target; with `standardize`, real values are in the units of the training part."""
         if self.num_classes:
-            return Classes(self.num_classes)
+            return Classes(self.num_classes, label_shape=self.y_train.shape[1:])
         if self.catalogue:
             return ImplicitRatings(len(self.catalogue.titles))
         if self.target_names:
             vectors = RealVectors.fitted(self.target_names, self.y_train)
             return vectors if standardize else RealVectors.unscaled(self.target_names)
-        return RealValues.fitted(self.y_train) if standardize else RealValues()
+        return RealValues.fitted(self.y_train) if standardize else RealValues(label_shape=self.y_train.shape[1:])

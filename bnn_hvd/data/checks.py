@@ -18,28 +18,32 @@ def check(arrays: Arrays, source: str) -> None:
     """
     _check_part("train", arrays.x_train, arrays.y_train, arrays.num_classes, source)
     _check_part("test", arrays.x_test, arrays.y_test, arrays.num_classes, source)
-    for what, train, test in (
-        ("examples of shape", list(arrays.x_train.shape[1:]), list(arrays.x_test.shape[1:])),
-        ("type", arrays.x_train.dtype, arrays.x_test.dtype),  # as a rule, one part is 0..255 and the other 0..1
+    for name, what, train, test in (
+        ("x", "examples of shape", list(arrays.x_train.shape[1:]), list(arrays.x_test.shape[1:])),
+        ("x", "type", arrays.x_train.dtype, arrays.x_test.dtype),  # as a rule, one part is 0..255 and the other 0..1
+        ("y", "labels of shape", list(arrays.y_train.shape[1:]), list(arrays.y_test.shape[1:])),
     ):
         if train != test:
-            raise UserError(f"{source}: x_train has {what} {train} but x_test has {what} {test}: make them the same")
+            raise UserError(
+                f"{source}: {name}_train has {what} {train} but {name}_test has {what} {test}: make them the same"
+            )
 
 
 def notes(arrays: Arrays, source: str) -> tuple[str, ...]:
     """Return what a user may not expect of the labels, a sentence each."""
     if not arrays.num_classes:
         return ()
-    count_C = np.bincount(arrays.y_train, minlength=arrays.num_classes)
+    unit = "label" if arrays.y_train.ndim > 1 else "example"
+    count_C = np.bincount(arrays.y_train.reshape(-1), minlength=arrays.num_classes)
     absent = np.flatnonzero(count_C == 0)
     if absent.size:
         named = ", ".join(arrays.class_names[i] for i in absent[:MOST_NAMED]) + ", ..." * (absent.size > MOST_NAMED)
-        return (f"{source}: no training example has the class {named}: the network can't learn it",)
+        return (f"{source}: no training {unit} has the class {named}: the network can't learn it",)
     least, most = int(count_C.argmin()), int(count_C.argmax())
     if count_C[most] > IMBALANCE * count_C[least]:
         always = float(np.mean(arrays.y_test == most))
         return (
-            f"{source}: the classes are not balanced: {count_C[most]:,} training examples of "
+            f"{source}: the classes are not balanced: {count_C[most]:,} training {unit}s of "
             f"{arrays.class_names[most]}, {count_C[least]:,} of {arrays.class_names[least]}; always to say "
             f"{arrays.class_names[most]} has an accuracy of {always:.2g} on the test part",
         )
@@ -53,7 +57,7 @@ def _check_part(part: str, x: Inputs, y: np.ndarray, num_classes: int, source: s
     if len(x) != len(y):
         raise UserError(f"{source}: x_{part} has {len(x)} examples but y_{part} has {len(y)} labels: make them equal")
     if num_classes and y.min() == UNKNOWN:
-        first = int(np.argmin(y))
+        first = ", ".join(map(str, np.argwhere(y == UNKNOWN)[0]))
         raise UserError(f"{source}: y_{part} has no label for example {first}: remove the examples without one")
     if num_classes and (y.min() < 0 or y.max() >= num_classes):
         wrong = y.min() if y.min() < 0 else y.max()

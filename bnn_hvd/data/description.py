@@ -17,7 +17,7 @@ from bnn_hvd.targets import Target
 class Description:
     """Shapes, counts, names and fingerprint of a data set, its target, and the statistics of its training part.
 
-    class_counts: training examples of each class. columns: the encoding of a table's columns. input_dtype: the type of
+    class_counts: training labels of each class. columns: the encoding of a table's columns. input_dtype: the type of
     the inputs before they are standardised, uint8, float32 or int32. rows_held_out: whether the data came as one part,
     whose rows were split.
     """
@@ -69,4 +69,4 @@ def class_counts(arrays: Arrays) -> tuple[int, ...]:
     """Return the number of training examples of each class, () if the targets are no classes."""
     if not arrays.num_classes:
         return ()
-    return tuple(np.bincount(arrays.y_train, minlength=arrays.num_classes).tolist())
+    return tuple(np.bincount(arrays.y_train.reshape(-1), minlength=arrays.num_classes).tolist())

@@ -18,12 +18,12 @@ MOST_SINGLE = 20  # classes; more of them need two examples each on average
 def class_names(labels: Mapping[str, np.ndarray]) -> tuple[str, ...]:
     """Return the names of the classes that occur, in ascending order, of numbers or else of words.
 
-    labels: of one part each, [N] or [N, 1], by what a message calls them.
+    labels: of one part each, by what a message calls them: [N] or [N, 1], or with further axes, as one per pixel.
 
     Raises:
       UserError: there are none, they are no words and no whole numbers, or so many that they can't be classes.
     """
-    parts = [_column(part, source) for source, part in labels.items()]
+    parts = [_checked(part, source).reshape(-1) for source, part in labels.items()]
     if not any(map(len, parts)):
         raise UserError(f"{next(iter(labels))} is empty: give at least one example")
     if all(part.dtype.kind in "iuf" for part in parts):
@@ -41,7 +41,8 @@ def class_names(labels: Mapping[str, np.ndarray]) -> tuple[str, ...]:
 
 
 def encode(labels: np.ndarray, names: Sequence[str], source: str, strict: bool = True) -> np.ndarray:
-    """Return the class number of each label, int32 [N]; UNKNOWN for an example without one.
+    """Return the class number of each label, int32, in the shape of `labels` without a last axis of 1; UNKNOWN for a
+    label that is not there.
 
     Whole numbers that are no names are class numbers themselves, as in a file beside a data set whose classes have
     names.
@@ -50,7 +51,8 @@ def encode(labels: np.ndarray, names: Sequence[str], source: str, strict: bool =
     Raises:
       UserError: a label is no class.
     """
-    column = _column(labels, source)
+    shaped = _checked(labels, source)
+    column = shaped.reshape(-1)
     words = {str(word) for values in _different([column]) for word in _words(values)}
     number_of = {name: number for number, name in enumerate(names)}
     if not words & number_of.keys():
@@ -65,7 +67,7 @@ def encode(labels: np.ndarray, names: Sequence[str], source: str, strict: bool =
     for part in _chunks(len(column)):
         values, each = np.unique(column[part], return_inverse=True)
         encoded[part] = np.array([number_of.get(str(word), UNKNOWN) for word in _words(values)], np.int32)[each]
-    return encoded
+    return encoded.reshape(shaped.shape)
 
 
 def _different(parts: Sequence[np.ndarray]) -> list[np.ndarray]:
@@ -78,11 +80,16 @@ def _chunks(count: int) -> Iterator[slice]:
     yield from (slice(start, start + CHUNK) for start in range(0, count, CHUNK))
 
 
-def _column(labels: np.ndarray, source: str) -> np.ndarray:
-    """Return labels [N] of numbers or words."""
-    y = labels[:, 0] if labels.ndim == 2 and labels.shape[1] == 1 else labels
-    if y.ndim != 1:
-        raise UserError(f"{source} has the shape {list(y.shape)}: it must be [N], one label per example")
+def _checked(labels: np.ndarray, source: str) -> np.ndarray:
+    """Return labels of numbers or words, without a last axis of 1."""
+    y = labels[..., 0] if labels.ndim > 1 and labels.shape[-1] == 1 else labels
+    if y.ndim < 1:
+        raise UserError(f"{source} is a single label: it must be [N], one for each example")
+    if y.ndim == 2 and _is_one_hot(y):
+        raise UserError(
+            f"{source} has the shape {list(y.shape)} and is one-hot: it must be [N], one label per example, as "
+            "y.argmax(1)"
+        )
     if y.dtype.kind == "S":
         y = np.char.decode(y, "utf-8", "replace")
     if y.dtype.kind not in "biufUO":
@@ -93,6 +100,11 @@ def _column(labels: np.ndarray, source: str) -> np.ndarray:
             "--likelihood=gaussian"
         )
     return y
+
+
+def _is_one_hot(y: np.ndarray) -> bool:
+    """Return whether each row has one 1, and all else is 0."""
+    return y.dtype.kind in "biuf" and y.shape[1] > 1 and bool(np.all((y != 0).sum(1) == 1) and y.max(initial=0) == 1)
 
 
 def _words(labels_N: np.ndarray) -> np.ndarray:

@@ -130,17 +130,18 @@ def _are_bytes(x: np.ndarray) -> bool:
 
 def _labels(y: np.ndarray | None, count: int, known: Description, path: Path, strict: bool) -> np.ndarray:
     """Return the targets of `count` examples; without `y` they are all unknown."""
-    if isinstance(known.target, Classes):
-        if y is None:
-            return np.full(count, labels.UNKNOWN, np.int32)
-        found = labels.encode(y, known.class_names, f"{path}", strict)
-    elif isinstance(known.target, RealVectors):
+    shape = (count, *known.target.label_shape)
+    if isinstance(known.target, RealVectors):
         shape = (count, len(known.target.names))
-        found = np.full(shape, np.nan, np.float32) if y is None else np.asarray(y, np.float32)
-        if found.shape[1:] != shape[1:]:
-            raise UserError(f"{path} has targets of shape {list(found.shape[1:])}, the run {known.target}: give those")
+    if isinstance(known.target, Classes):
+        found = np.full(shape, labels.UNKNOWN) if y is None else labels.encode(y, known.class_names, f"{path}", strict)
+        found = found.astype(np.int32)
     else:
-        found = np.full(count, np.nan, np.float32) if y is None else np.asarray(y).reshape(-1).astype(np.float32)
+        found = np.full(shape, np.nan) if y is None else np.asarray(y)
+        one_more = found.ndim == len(shape) + 1 and found.shape[-1] == 1
+        found = (found[..., 0] if one_more else found).astype(np.float32)
+    if found.shape[1:] != shape[1:]:
+        raise UserError(f"{path} has labels of shape {list(found.shape[1:])}, the run {known.target}: give those")
     if len(found) != count:
         raise UserError(f"{path} has {count} examples but {len(found)} labels: make them equal, or leave them out")
     return found

@@ -117,10 +117,10 @@ def _targets(
 
 
 def _real(y: np.ndarray, source: str) -> np.ndarray:
-    """Return real values float32 [N], from numbers [N] or [N, 1]."""
-    y = y[:, 0] if y.ndim == 2 and y.shape[1] == 1 else y
-    if y.ndim != 1 or y.dtype.kind not in "buif":
-        raise UserError(f"{source} is {y.dtype} {list(y.shape)}: a real target must be numbers [N]")
+    """Return real values float32, from numbers [N], or with further axes; a last axis of 1 is dropped."""
+    y = y[..., 0] if y.ndim > 1 and y.shape[-1] == 1 else y
+    if y.ndim < 1 or y.dtype.kind not in "buif":
+        raise UserError(f"{source} is {y.dtype} {list(y.shape)}: a real target must be numbers [N], or [N, ...]")
     with np.errstate(over="ignore"):  # a float64 beyond float32 becomes infinite, which `checks.check` reports
         return y.astype(np.float32)
 

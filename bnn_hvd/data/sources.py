@@ -100,11 +100,13 @@ def load_configured(config: TrainConfig, data_dir: str = "") -> Arrays:
         arrays = checked(own.read(code, path, options, data.likelihood), data.dataset)
     else:
         arrays = load(data.dataset, path, likelihood=data.likelihood, **dataclasses.asdict(options))
-    if data.likelihood == "gaussian_mixture" and isinstance(arrays.target(), RealValues):
+    if data.likelihood == "gaussian_mixture" and isinstance(arrays.target(), RealValues) and arrays.y_train.ndim == 1:
         arrays = as_column(arrays, getattr(options, "target", ""))
     if data.augment and arrays.x_train.ndim != 4:
         width = arrays.x_train.shape[-1]
         raise UserError(f"--augment crops and flips images, but these are vectors of {width}: leave it out")
+    if data.augment and arrays.target().label_shape:
+        raise UserError("--augment crops and flips images, and not the labels of their pixels: leave it out")
     return arrays
 
 

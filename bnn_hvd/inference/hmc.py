@@ -122,7 +122,8 @@ class Hmc(Method):
     """
 
     def __init__(self, network: Network, likelihood: Likelihood, num_train: int, cluster: Cluster, config: TrainConfig):
-        self.network, self.likelihood, self.num_train = network, likelihood, num_train
+        self.network, self.likelihood = network, likelihood
+        self.num_labels = num_train * likelihood.labels_per_example
         options = config.method.options_as(HmcOptions)
         chains = options.num_chains or 1
         chunk = options.chunk_examples or chunks.chunk_for(network, max(1, chains // options.chain_groups))
@@ -182,14 +183,14 @@ class Hmc(Method):
         change = tf.cast(end.log_likelihood_change, tf.float32)
         log_likelihood = start.log_likelihood + tf.where(accepted, change, 0.0)
         log_posterior = log_likelihood + tf.cast(target.log_prior(q), tf.float32)
-        score = self.likelihood.score_of_mean(start.score / self.num_train)
+        score = self.likelihood.score_of_mean(start.score / self.num_labels)
         row = {
             "log_posterior": log_posterior, self.likelihood.score_name: score, "accept": probability,
             "step_size": step_size, "divergent": tf.cast(divergent, tf.float32),
         }  # fmt: skip
         self._update_step_size(state, probability)
         self._write(state, q, tf.stack([row[name] for name in self.trace], -1))
-        scalars = {"loss": -log_posterior / self.num_train, "nll": -log_likelihood / self.num_train, **row}
+        scalars = {"loss": -log_posterior / self.num_labels, "nll": -log_likelihood / self.num_labels, **row}
         means = {name: tf.reduce_mean(value) for name, value in scalars.items()}
         return {**means, "loss_here": means["loss"], "communication_s": end.communication_s}
 

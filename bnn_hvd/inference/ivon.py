@@ -43,9 +43,9 @@ class IvonOptions(MethodOptions):
 class Ivon(Method):
     """loss = mean_n -log p(y_n | x_n, theta), theta drawn from q = N(mean, sigma^2) for all weights.
 
-    A step minimises E_q[loss] + kl_weight * KL(q || p) / num_train by a natural gradient. With
+    A step minimises E_q[loss] + kl_weight * KL(q || p) / num_labels by a natural gradient. With
 
-        ess = num_train / kl_weight,   delta = 1 / (ess * prior_scale^2),   sigma^2 = 1 / (ess * (hess + delta))
+        ess = num_labels / kl_weight,   delta = 1 / (ess * prior_scale^2),   sigma^2 = 1 / (ess * (hess + delta))
 
     delta is the contribution of the prior, the gradient is that of the data alone, and `hess` estimates the curvature
     per example. ess is the effective sample size: kl_weight < 1 tempers the posterior as if there were more examples. A
@@ -55,7 +55,8 @@ class Ivon(Method):
     """
 
     def __init__(self, network: Network, likelihood: Likelihood, num_train: int, cluster: Cluster, config: TrainConfig):
-        self.network, self.likelihood, self.num_train, self.cluster = network, likelihood, num_train, cluster
+        self.network, self.likelihood, self.cluster = network, likelihood, cluster
+        self.num_labels = num_train * likelihood.labels_per_example
         self.config = config
         options = config.method.options_as(IvonOptions)
         self.prior_scale, self.kl_weight = config.network.prior_scale, config.schedule.kl_weight
@@ -115,7 +116,7 @@ class Ivon(Method):
 
     def _ess_and_delta(self, kl_weight: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """Return the effective sample size, and the prior's precision divided by it."""
-        ess = effective_size(self.num_train, kl_weight)
+        ess = effective_size(self.num_labels, kl_weight)
         return ess, 1.0 / (ess * self.prior_scale**2)
 
     def _sigma(self, hess: tf.Tensor) -> tf.Tensor:

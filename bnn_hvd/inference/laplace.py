@@ -61,7 +61,8 @@ class Laplace(Method):
     """
 
     def __init__(self, network: Network, likelihood: Likelihood, num_train: int, cluster: Cluster, config: TrainConfig):
-        self.network, self.likelihood, self.num_train, self.cluster = network, likelihood, num_train, cluster
+        self.network, self.likelihood, self.cluster = network, likelihood, cluster
+        self.num_labels = num_train * likelihood.labels_per_example
         self.config, self.prior_scale = config, config.network.prior_scale
         self.prior_precision = config.schedule.kl_weight / self.prior_scale**2
         self.full = config.method.options_as(LaplaceOptions).laplace_structure == "full"
@@ -154,7 +155,7 @@ class Laplace(Method):
 
         And the logarithms of the diagonal of L [(D + 1) C].
         """
-        precision = self.num_train * state.slots["full"] + self.prior_precision * tf.eye(eps.shape[1] * eps.shape[2])
+        precision = self.num_labels * state.slots["full"] + self.prior_precision * tf.eye(eps.shape[1] * eps.shape[2])
         flat = tf.reshape(eps, [eps.shape[0], -1])
         factor = tf.linalg.cholesky(precision)
         solved = tf.linalg.triangular_solve(factor, tf.transpose(flat), adjoint=True)
@@ -163,7 +164,7 @@ class Laplace(Method):
     def _kron_draws(self, state: State | Picked, eps: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """As `_full_draws`: in the eigenbasis of the output factor, the precision has one block per eigenvalue."""
         values_C, vectors_CC = tf.linalg.eigh(state.slots["outputs"])
-        blocks = self.num_train * tf.maximum(values_C, 0.0)[:, None, None] * state.slots["inputs"]
+        blocks = self.num_labels * tf.maximum(values_C, 0.0)[:, None, None] * state.slots["inputs"]
         factors = tf.linalg.cholesky(blocks + self.prior_precision * tf.eye(self.inputs))
         solved_CDS = tf.linalg.triangular_solve(factors, tf.transpose(eps, [2, 1, 0]), adjoint=True)
         change = tf.einsum("kds,ck->sdc", solved_CDS, vectors_CC)

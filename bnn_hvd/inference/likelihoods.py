@@ -1,7 +1,8 @@
 """Likelihoods p(y | outputs of a network), in nats. The equations are in docs/maths.md.
 
-Legend: N examples, O outputs, C classes, I items, D columns of a target, K components of a mixture. Outputs are
-[..., N, O], with any axes (members, draws) before N.
+Legend: N examples, O outputs, C classes, I items, D columns of a target, K components of a mixture, L labels of all
+examples. Outputs are [..., N, O], with any axes (members, draws) before N; where an example has several labels,
+[..., N, *label_shape, O].
 """
 
 import math
@@ -22,10 +23,13 @@ class Likelihood(Protocol):
 
     score_name: of the score that training logs.
     log_concave: whether -log p(y | outputs) is convex in the outputs, so that its Hessian has no negative eigenvalue.
+    labels_per_example: independent given the outputs; where it is not 1, N in the methods below are the labels of all
+      examples.
     """
 
     score_name: str = "accuracy"
     log_concave: bool = True
+    labels_per_example: int = 1
 
     def nll(self, outputs: tf.Tensor, y_N: tf.Tensor) -> tf.Tensor:
         """Return -log p(y_n | outputs_n): [..., N, O] -> [..., N]."""
@@ -249,6 +253,38 @@ class IndependentNormals(NormalMixture):
         return tf.zeros_like(mean[..., 0]), mean, log_diagonal, tf.linalg.diag(tf.exp(log_diagonal))
 
 
+class Labels(Likelihood):
+    """A likelihood of examples with labels y [..., N, *label_shape], which are independent given the outputs
+    [..., N, *label_shape, O]. Each label counts as an observation, so `nll` and `score_parts` are [..., L]."""
+
+    def __init__(self, of_one: Likelihood, label_shape: tuple[int, ...]):
+        self.of_one, self.axes, self.labels_per_example = of_one, len(label_shape), math.prod(label_shape)
+        self.score_name, self.log_concave = of_one.score_name, of_one.log_concave
+
+    def nll(self, outputs: tf.Tensor, y: tf.Tensor) -> tf.Tensor:
+        return self.of_one.nll(*self._merged(outputs, y))
+
+    def total_nll(self, outputs: tf.Tensor, y: tf.Tensor) -> tf.Tensor:
+        return self.of_one.total_nll(*self._merged(outputs, y))
+
+    def score_parts(self, outputs: tf.Tensor, y: tf.Tensor) -> tf.Tensor:
+        return self.of_one.score_parts(*self._merged(outputs, y))
+
+    def score_of_mean(self, mean: tf.Tensor) -> tf.Tensor:
+        return self.of_one.score_of_mean(mean)
+
+    def predictive(self, outputs: tf.Tensor) -> tf.Tensor:
+        return self.of_one.predictive(outputs)
+
+    def _merged(self, outputs: tf.Tensor, y: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """Return outputs [..., L, O] and labels [..., L]."""
+        before = outputs.shape[: -2 - self.axes]
+        return (
+            tf.reshape(outputs, [*before, -1, outputs.shape[-1]]),
+            tf.reshape(y, [*y.shape[: -1 - self.axes], -1]),
+        )
+
+
 def below_diagonal(columns: int) -> np.ndarray:
     """Return [D (D - 1) / 2, D^2] of 0 and 1, which puts numbers below the diagonal of a flat [D, D], row by row."""
     places = np.ravel_multi_index(np.tril_indices(columns, -1), (columns, columns))
@@ -257,6 +293,11 @@ def below_diagonal(columns: int) -> np.ndarray:
 
 def make(config: DataConfig, target: Target) -> Likelihood:
     """Return the likelihood that the flags name, or the target's default."""
+    of_one = _of_one_label(config, target)
+    return Labels(of_one, target.label_shape) if target.label_shape else of_one
+
+
+def _of_one_label(config: DataConfig, target: Target) -> Likelihood:
     kind = target.likelihood(config.likelihood, config.noise_scale)
     if isinstance(target, RealVectors):
         if kind == "gaussian_mixture":

@@ -16,11 +16,11 @@ WeightsOf = Callable[[tf.Tensor], dict[str, Any]]
 
 
 class MaximumAPosteriori:
-    """loss = mean_n -log p(y_n | x_n, theta) - kl_weight * log p(theta) / num_train, in nats per example."""
+    """loss = mean_n -log p(y_n | x_n, theta) - kl_weight * log p(theta) / num_labels, in nats per label."""
 
     def __init__(self, network: Network, likelihood: Likelihood, num_train: int, prior_scale: float):
         self.network, self.likelihood = network, likelihood
-        self.num_train, self.prior_scale = num_train, prior_scale
+        self.num_labels, self.prior_scale = num_train * likelihood.labels_per_example, prior_scale
 
     def scalars(
         self, theta: tf.Tensor, batch: Batch, controls: Controls, weights_of: WeightsOf | None = None
@@ -33,5 +33,5 @@ class MaximumAPosteriori:
         weights = self.network.dropout(controls.seed) | (weights_of or self.network.unflatten)(theta)
         outputs, seen = self.network.apply_in_training(weights, batch.x)
         nll = tf.reduce_mean(self.likelihood.nll(outputs, batch.y), -1)
-        loss = nll - controls.kl_weight * log_prior / self.num_train
+        loss = nll - controls.kl_weight * log_prior / self.num_labels
         return {"loss": loss, "nll": nll, **self.likelihood.score(outputs, batch.y), **seen}

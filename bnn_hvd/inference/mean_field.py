@@ -54,10 +54,10 @@ def for_each_member(function: Callable[..., Any], prior_scale: tf.Tensor, *argum
     return [tf.stack(results) for results in zip(*each, strict=True)]
 
 
-def effective_size(num_train: int, kl_weight: tf.Tensor) -> tf.Tensor:
-    """Return the number of examples as which the data count against the prior: the factor from the loss per example to
-    the objective in nats, tempered by kl_weight."""
-    return num_train / tf.maximum(kl_weight, LEAST_KL_WEIGHT)
+def effective_size(num_labels: int, kl_weight: tf.Tensor) -> tf.Tensor:
+    """Return the number of labels as which the data count against the prior: the factor from the loss per label to the
+    objective in nats, tempered by kl_weight."""
+    return num_labels / tf.maximum(kl_weight, LEAST_KL_WEIGHT)
 
 
 def kl_to_prior(loc: tf.Tensor, log_scale: tf.Tensor, prior_scale: float) -> tf.Tensor:

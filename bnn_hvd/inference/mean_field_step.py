@@ -24,14 +24,14 @@ class MeanFieldStep(Optimizer):
     """An update of params = [log scale (B), loc (B), deterministic weights (P - B)], [..., P + B].
 
     loc: by `rule`, times 1 + scale / REFERENCE_SCALE. Deterministic weights: by `rule`. Its slots are [..., P].
-    log scale: by a natural gradient of controls.scale_rate, for a loss per example of `num_train` examples. As long as
+    log scale: by a natural gradient of controls.scale_rate, for a loss per label of `num_labels` labels. As long as
     controls.scale_ceiling is below 1, no scale grows beyond that part (in logarithms) of the way from `init_scale` to
     `prior_scale`.
     """
 
     rule: Adam | SGD
     num_bayesian: int
-    num_train: int
+    num_labels: int
     init_scale: float
     prior_scale: float
     kernels: Mapping[str, slice]  # of the weights with a distribution
@@ -52,7 +52,7 @@ class MeanFieldStep(Optimizer):
         params.assign(tf.concat(new, -1))
         for name, value in new_slots.items():
             slots[name].assign(value)
-        size = effective_size(self.num_train, controls.kl_weight)
+        size = effective_size(self.num_labels, controls.kl_weight)
         return {name: size * pull for name, pull in self._pulls(before, gradient).items()}
 
     def _pulls(self, params: tf.Tensor, gradient: tf.Tensor) -> Scalars:
@@ -70,7 +70,7 @@ class MeanFieldStep(Optimizer):
         """Return the factor of the gradient in the step of the log precision, and the largest log scale."""
         start, end = math.log(self.init_scale), math.log(max(self.init_scale, self.prior_scale))
         ceiling = tf.where(controls.scale_ceiling < 1.0, start + (end - start) * controls.scale_ceiling, math.inf)
-        return controls.scale_rate * effective_size(self.num_train, controls.kl_weight), ceiling
+        return controls.scale_rate * effective_size(self.num_labels, controls.kl_weight), ceiling
 
 
 @noise.compiled

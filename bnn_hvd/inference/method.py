@@ -78,7 +78,9 @@ class Marginals(NamedTuple):
 
 
 class Method(Protocol):
-    """Made from (network, likelihood, num_train, cluster, config). Only `optimizer` may be replaced (checksums.py).
+    """Made from (network, likelihood, num_train, cluster, config). The objective is per label: where examples have
+    several, it counts num_labels = num_train * likelihood.labels_per_example. Only `optimizer` may be replaced
+    (checksums.py).
 
     optimizer: None for a method with its own update rule.
     """

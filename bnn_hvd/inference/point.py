@@ -40,7 +40,7 @@ class DeepEnsembleOptions(PointOptions):
 
 
 class Point(Method):
-    """loss = mean_n -log p(y_n | x_n, theta) - kl_weight * log p(theta) / num_train, in nats (map_loss.py)."""
+    """loss = mean_n -log p(y_n | x_n, theta) - kl_weight * log p(theta) / num_labels, in nats (map_loss.py)."""
 
     optimizer: Optimizer
 

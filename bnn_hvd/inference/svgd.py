@@ -35,8 +35,8 @@ class SvgdOptions(MethodOptions):
 class Svgd(Method):
     """M particles theta [M, P] on this rank, moved along `svgd_direction` of all ranks' particles.
 
-    The score of a particle is the gradient of log p(data, theta), tempered by kl_weight: -num_train times the gradient
-    of the loss of `MaximumAPosteriori`. The optimizer's gradient is -direction / num_train, so that one particle makes
+    The score of a particle is the gradient of log p(data, theta), tempered by kl_weight: -num_labels times the gradient
+    of the loss of `MaximumAPosteriori`. The optimizer's gradient is -direction / num_labels, so that one particle makes
     the same steps as point with the same learning rate.
 
     The state always has the axis of particles. `cluster.mean` averages over the ranks with the same particles, and
@@ -46,7 +46,8 @@ class Svgd(Method):
     optimizer: Optimizer
 
     def __init__(self, network: Network, likelihood: Likelihood, num_train: int, cluster: Cluster, config: TrainConfig):
-        self.network, self.likelihood, self.num_train, self.cluster = network, likelihood, num_train, cluster
+        self.network, self.likelihood, self.cluster = network, likelihood, cluster
+        self.num_labels = num_train * likelihood.labels_per_example
         self.num_particles = config.method.num_particles
         self.objective = MaximumAPosteriori(network, likelihood, num_train, config.network.prior_scale)
         self.optimizer = optimizers.make(config.schedule, network.num_noise_scales)
@@ -59,8 +60,8 @@ class Svgd(Method):
         theta = tf.convert_to_tensor(state.params)
         gradient, scalars = gradient_of(lambda theta: self.objective.scalars(theta, batch, controls), theta)
         (gradient,), scalars = averaged(self.cluster, [gradient], scalars)
-        direction = self._direction(theta, -self.num_train * gradient)
-        self.optimizer.apply(state.params, state.slots, -direction / self.num_train, controls, state.step)
+        direction = self._direction(theta, -self.num_labels * gradient)
+        self.optimizer.apply(state.params, state.slots, -direction / self.num_labels, controls, state.step)
         state.step.assign_add(1)
         return scalars
 

@@ -85,7 +85,7 @@ class VIOptions(MethodOptions):
 
 
 class VI(Method):
-    """loss = mean_n -log p(y_n | x_n, w) + kl_weight * KL(q || p) / num_train, in nats per example.
+    """loss = mean_n -log p(y_n | x_n, w) + kl_weight * KL(q || p) / num_labels, in nats per label.
 
     q(w) = N(loc, scale^2) for the Bayesian weights; the others are deterministic, without a prior. The flat parameter
     vector is [log scale (B), loc (B), deterministic weights (P - B)]: P + B numbers.
@@ -98,7 +98,8 @@ class VI(Method):
     optimizer: Optimizer
 
     def __init__(self, network: Network, likelihood: Likelihood, num_train: int, cluster: Cluster, config: TrainConfig):
-        self.network, self.likelihood, self.num_train, self.cluster = network, likelihood, num_train, cluster
+        self.network, self.likelihood, self.cluster = network, likelihood, cluster
+        self.num_labels = num_train * likelihood.labels_per_example
         options = config.method.options_as(VIOptions)
         self.prior_scale, self.estimator = config.network.prior_scale, options.estimator
         if network.is_keras and self.estimator == "local_reparam":
@@ -111,7 +112,7 @@ class VI(Method):
         rule = MeanFieldStep(
             optimizers.rule(config.schedule),
             network.num_bayesian,
-            num_train,
+            self.num_labels,
             self.init_scale,
             self.prior_scale,
             network.kernels(network.bayesian),
@@ -139,7 +140,7 @@ class VI(Method):
             weights |= self.network.dropout(controls.seed)
             outputs, seen = self.network.apply_in_training(weights, batch.x)
             nll = tf.reduce_mean(self.likelihood.nll(outputs, batch.y), -1)
-            loss = nll + controls.kl_weight * kl / self.num_train
+            loss = nll + controls.kl_weight * kl / self.num_labels
             return {"loss": loss, "nll": nll, "kl": kl, **self.likelihood.score(outputs, batch.y), **seen}
 
         return descend(state, batch, controls, loss_of, self.optimizer, self.cluster)

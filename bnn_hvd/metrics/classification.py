@@ -4,7 +4,8 @@ Total uncertainty, the entropy of the mean over posterior draws, is the sum of t
 al. 2018): aleatoric, the mean of the draws' entropies, which is noise in the data, and epistemic, the
 mutual information of label and weights, which is disagreement between the draws. All in nats.
 
-Shapes: N examples, C classes, B bins, K chosen examples. Everything is computed in float64.
+Shapes: N examples, C classes, B bins, K chosen examples. Everything is computed in float64. Where examples have several
+labels, as one per pixel, each counts as an example.
 """
 
 from typing import NamedTuple
@@ -85,7 +86,11 @@ def entropy(probs: np.ndarray) -> np.ndarray:
 
 
 def summary(probs_NC: np.ndarray, labels_N: np.ndarray) -> dict[str, float]:
-    """Return the scores that every evaluation reports, by name; top-5 accuracy with more than five classes only."""
+    """Return the scores that every evaluation reports, by name; top-5 accuracy with more than five classes only.
+
+    probs_NC: also [N, ..., C], for labels [N, ...].
+    """
+    probs_NC, labels_N = probs_NC.reshape(-1, probs_NC.shape[-1]), labels_N.reshape(-1)
     tops = [top5_accuracy] * (probs_NC.shape[1] > TOP)
     return {score.__name__: score(probs_NC, labels_N) for score in (accuracy, *tops, nll, brier, ece)}
 
@@ -102,3 +107,13 @@ def choose_examples(labels_N: np.ndarray, predictive_entropy_N: np.ndarray) -> n
     most_certain = [index[np.argmin(predictive_entropy_N[index])] for index in members]
     least_certain = [index[np.argmax(predictive_entropy_N[index])] for index in members]
     return np.array(most_certain + least_certain, np.int64)
+
+
+def most_doubtful(entropy_N: np.ndarray, most: int = 6) -> np.ndarray:
+    """Return `example_index_K`: the examples of most entropy, the first being that of most."""
+    return np.argsort(-entropy_N, kind="stable")[:most]
+
+
+def mean_over_labels(values: np.ndarray) -> np.ndarray:
+    """Return the mean over the labels of each example, [N, *label_shape] -> [N]."""
+    return values.reshape(len(values), -1).mean(axis=1) if values.ndim > 1 else values

@@ -7,6 +7,8 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from bnn_hvd.metrics.classification import mean_over_labels
+
 TPR = 0.95
 NAMES = ("auroc", "fpr95", "aupr")  # how those of the measures begin
 
@@ -53,7 +55,11 @@ def roc(scores_in: np.ndarray, scores_out: np.ndarray) -> tuple[np.ndarray, np.n
 
 
 def measures(test: Mapping[str, np.ndarray], ood: Mapping[str, np.ndarray]) -> dict[str, float]:
-    """Return each measure of each uncertainty, as auroc_entropy. One that is 0 everywhere separates nothing."""
+    """Return each measure of each uncertainty, as auroc_entropy. One that is 0 everywhere separates nothing.
+
+    Where examples have several labels, their uncertainty is the mean over these.
+    """
+    test, ood = ({name: mean_over_labels(values) for name, values in part.items()} for part in (test, ood))
     names = [name for name in test if test[name].any() or ood[name].any()]
     return {f"{of.__name__}_{name}": of(test[name], ood[name]) for of in (auroc, fpr95, aupr) for name in names}
 

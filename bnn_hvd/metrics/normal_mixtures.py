@@ -46,6 +46,10 @@ class Mixtures(NamedTuple):
         """Return the mixture of one example, N = 1."""
         return Mixtures(*(part[:, n : n + 1] for part in self))
 
+    def means_of_draws(self) -> np.ndarray:
+        """Return the mean of each draw's mixture [S, N, D]."""
+        return np.einsum("snk,snkd->snd", np.exp(self.log_weight_SNK), self.mean_SNKD)
+
     def column(self, d: int) -> regression.Mixture:
         """Return the marginal mixture of a column, of S K Normals."""
         samples, examples, components = self.log_weight_SNK.shape
@@ -66,7 +70,7 @@ def moments(draws: Mixtures) -> dict[str, np.ndarray]:
     """Return by name the mean [N, D] and the aleatoric and epistemic covariance [N, D, D] of the prediction, and the
     standard deviations of its columns [N, D]."""
     weight_SNK = np.exp(draws.log_weight_SNK)
-    mean_SND = np.einsum("snk,snkd->snd", weight_SNK, draws.mean_SNKD)
+    mean_SND = draws.means_of_draws()
     from_mean = draws.mean_SNKD - mean_SND[:, :, None]
     within = draws.covariance() + from_mean[..., :, None] * from_mean[..., None, :]
     aleatoric_NDD = np.einsum("snk,snkde->nde", weight_SNK, within) / len(weight_SNK)

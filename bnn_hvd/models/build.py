@@ -24,29 +24,42 @@ def build_network(config: TrainConfig, example_shape: tuple[int, ...], target: T
     """Return the network that the flags name, with an output for the target.
 
     Raises:
-      UserError: a network of the user's own can't be loaded, or breaks the rules of networks.
+      UserError: a network of the user's own can't be loaded, or breaks the rules of networks; or a network of ours,
+        which has one output per example, is to have several.
     """
     likelihood = target.likelihood(config.data.likelihood, config.data.noise_scale)
-    num_outputs = target.num_outputs(likelihood, config.data.components)
+    output_shape = (*target.label_shape, target.num_outputs(likelihood, config.data.components))
     noise_scales = target.num_noise_scales(likelihood, config.data.noise_scale)
     code = own.code_of(config)
     if code is None:
-        return _network(_built_in(config), noise_scales, example_shape, num_outputs, config)
+        check_one_label(target, config.network.architecture)
+        return _network(_built_in(config), noise_scales, example_shape, output_shape, config)
     try:
-        return _own(code, noise_scales, example_shape, num_outputs, config)
+        return _own(code, noise_scales, example_shape, output_shape, config)
     except UserError as error:
         raise error if str(error).startswith("--") else code.error(str(error)) from error
     except Exception as error:
         raise code.error_in(f"calling it on examples of the shape {list(example_shape)}", error) from error
 
 
+def check_one_label(target: Target, architecture: str) -> None:
+    """Raise UserError if examples have several labels each."""
+    if target.label_shape:
+        labels = " x ".join(map(str, target.label_shape))
+        raise UserError(
+            f"--architecture={architecture} has one prediction per example, and these examples have {labels} labels "
+            "each: give labels [N], or a network of your own with an output for each (docs/own_networks.md)"
+        )
+
+
 def _network(
-    forward: Forward, noise_scales: int, example_shape: tuple[int, ...], num_outputs: int, config: TrainConfig
-) -> Network:
+    forward: Forward, noise_scales: int, example_shape: tuple[int, ...], output_shape: tuple[int, ...],
+    config: TrainConfig,
+) -> Network:  # fmt: skip
     return Network(
-        functools.partial(_with_noise, forward, noise_scales) if noise_scales else forward, example_shape, num_outputs,
-        config.network.bayesian_layers, config.network.bayesian_biases,
-        without_channel=getattr(config.network.options, "sequences", False),
+        functools.partial(_with_noise, forward, noise_scales) if noise_scales else forward, example_shape,
+        output_shape[-1], config.network.bayesian_layers, config.network.bayesian_biases,
+        without_channel=getattr(config.network.options, "sequences", False), label_shape=output_shape[:-1],
     )  # fmt: skip
 
 
@@ -58,8 +71,9 @@ def _built_in(config: TrainConfig) -> Forward:
 
 
 def _own(
-    code: OwnCode, noise_scales: int, example_shape: tuple[int, ...], num_outputs: int, config: TrainConfig
-) -> Network:
+    code: OwnCode, noise_scales: int, example_shape: tuple[int, ...], output_shape: tuple[int, ...],
+    config: TrainConfig,
+) -> Network:  # fmt: skip
     """Return a network of the user's own: `my_net(net, x)`, or a Keras model of `build(example_shape, num_outputs)`."""
     arguments = config.network.options.architecture_args
     function = None if code.value.endswith(KERAS) else code.load(arguments, first=2)
@@ -70,19 +84,21 @@ def _own(
             )
         example_shape = example_shape[:-1]
     if function and own.first_parameter(function) == "net":
-        network = _network(function, noise_scales, example_shape, num_outputs, config)
+        network = _network(function, noise_scales, example_shape, output_shape, config)
         check_draws(network)
+        last = next(p for p in reversed(network.parameters) if p.is_kernel and p.layer == network.layers[-1])
+        network.ends_in_dense = last.is_dense and len(output_shape) == 1
         return network
     if function and own.first_parameter(function) != "example_shape":
         raise UserError("the function must be my_net(net, x), or for a Keras model build(example_shape, num_outputs)")
     from bnn_hvd.models import keras_model  # Keras takes long to import
 
     if function:
-        build: keras_model.Build = functools.partial(function, example_shape, num_outputs)
+        build: keras_model.Build = functools.partial(function, example_shape, output_shape[-1])
     else:
         build = keras_model.from_file(code.file())
-    model = keras_model.KerasForward(build, example_shape, num_outputs)
-    network = _network(model, noise_scales, example_shape, num_outputs, config)
+    model = keras_model.KerasForward(build, example_shape, output_shape)
+    network = _network(model, noise_scales, example_shape, output_shape, config)
     network.start, network.is_keras = model.initial, True
     network.has_dropout, network.ends_in_dense = model.has_dropout, model.ends_in_dense
     return network
@@ -97,7 +113,7 @@ def check_draws(network: Network) -> None:
     theta_SP = tf.random.stateless_normal([CHECKED_DRAWS, network.num_parameters], [0, 1], stddev=0.1)
     x = tf.random.stateless_normal([CHECKED_EXAMPLES, *network.given_shape], [0, 2])
     alone = [network.apply_in_training(network.unflatten(theta_P), x)[0] for theta_P in theta_SP]
-    wanted = [CHECKED_EXAMPLES, network.num_outputs + network.num_noise_scales]
+    wanted = [CHECKED_EXAMPLES, *network.label_shape, network.num_outputs + network.num_noise_scales]
     if alone[0].shape != wanted:
         raise UserError(
             f"its outputs have the shape {alone[0].shape.as_list()} for {CHECKED_EXAMPLES} examples: these data need "
@@ -122,6 +138,8 @@ def check_draws(network: Network) -> None:
 
 def _with_noise(forward: Forward, noise_scales: int, net: Layers, x: tf.Tensor) -> tf.Tensor:
     """Append to the outputs the log scales of the noise: learnt parameters, the same for all examples."""
-    outputs = forward(net, x)
-    noise = net.free(NOISE, noise_scales)[..., None, :]
-    return tf.concat([outputs, tf.broadcast_to(noise, [*outputs.shape[:-2], tf.shape(outputs)[-2], noise_scales])], -1)
+    outputs, noise = forward(net, x), net.free(NOISE, noise_scales)
+    draws = noise.shape[:-1]  # S, where the noise has that axis
+    noise = tf.reshape(noise, [*draws, *[1] * (len(outputs.shape) - 1 - len(draws)), noise_scales])
+    shape = tf.concat([tf.shape(outputs)[:-1], [noise_scales]], 0)
+    return tf.concat([outputs, tf.broadcast_to(noise, shape)], -1)

@@ -38,9 +38,9 @@ class Norm(NamedTuple):
 
 
 class KerasForward:
-    """A Keras model as a forward function: x [N, ...] -> outputs [N, O], or [S, N, O] for S weight samples.
+    """A Keras model as a forward function: x [N, ...] -> outputs [N, *output_shape], with S weight samples [S, N, ...].
 
-    build: makes the model anew. example_shape: of one example. num_outputs: O.
+    build: makes the model anew. example_shape, output_shape: of one example.
 
     Attributes:
       has_dropout: whether it draws random numbers in training.
@@ -50,14 +50,14 @@ class KerasForward:
       UserError: the model has other inputs, outputs or variables than a network may have.
     """
 
-    def __init__(self, build: Build, example_shape: tuple[int, ...], num_outputs: int):
+    def __init__(self, build: Build, example_shape: tuple[int, ...], output_shape: tuple[int, ...]):
         self._build, self._shape = build, example_shape
         self.model = self._built(FIXED_SEED)
         self.parameters = [_parameter(v, self.model) for v in self.model.trainable_variables]
         _check_variables(self.model, self.parameters)
         self._constants = [tf.constant(v.numpy()) for v in self.model.non_trainable_variables]
         self._norms = list(_norms(self.model))
-        self.has_dropout = self._check_calls(num_outputs)
+        self.has_dropout = self._check_calls(output_shape)
         self._special: dict[str, Any] = {}  # of the call in progress, the kernels that are no tensors
         self._flipped = {name for layer in self.model._flatten_layers() if (name := self._wrap(layer))}
         last = next((p.layer for p in reversed(self.parameters) if p.is_kernel), "")
@@ -156,7 +156,7 @@ class KerasForward:
         layer.call = call
         return name
 
-    def _check_calls(self, num_outputs: int) -> bool:
+    def _check_calls(self, output_shape: tuple[int, ...]) -> bool:
         """Check the outputs and what a call in training changes; return whether it draws random numbers.
 
         Raises:
@@ -168,8 +168,8 @@ class KerasForward:
         outputs, after = self.model.stateless_call(weights, self._constants, x, training=True)
         if not isinstance(outputs, tf.Tensor):
             raise UserError("the model must have one output")
-        if outputs.shape[0] != 3 or len(outputs.shape) < 2 or outputs.shape[-1] != num_outputs:
-            wanted = ", ".join(["N", *["..."] * (len(outputs.shape) > 2), str(num_outputs)])
+        if outputs.shape != (3, *output_shape):
+            wanted = ", ".join(["N", *map(str, output_shape)])
             raise UserError(
                 f"the model has outputs of the shape {['N', *outputs.shape[1:]]}: these data need [{wanted}]"
             )

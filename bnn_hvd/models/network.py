@@ -175,8 +175,9 @@ class BatchNorms:
 
 
 class Network:
-    """`forward(layers, x) -> outputs [N, O] or [S, N, O]`, for examples of one shape.
+    """`forward(layers, x) -> outputs [N, *label_shape, O] or [S, N, *label_shape, O]`, for examples of one shape.
 
+    label_shape: of the labels of an example; () for one label. num_outputs: O, of each label.
     without_channel: whether `apply` is given x with a last axis of 1 that the forward function does not see.
 
     Attributes:
@@ -203,8 +204,10 @@ class Network:
         bayesian_layers: str = "hidden",
         bayesian_biases: bool = False,
         without_channel: bool = False,
+        label_shape: tuple[int, ...] = (),
     ):
         self.forward, self.num_outputs, self._example_axes = forward, num_outputs, len(example_shape)
+        self.label_shape = label_shape
         self.example_shape, self._without_channel = example_shape, without_channel
         # Initial values by name, for a seed [2]; None: those of `Parameter.initial_scale`.
         self.start: Callable[[np.ndarray], dict[str, np.ndarray]] | None = None
@@ -248,7 +251,7 @@ class Network:
         return declared
 
     def apply(self, weights: Mapping[str, Any], x: tf.Tensor) -> tf.Tensor:
-        """Return outputs [N, O], or [S, N, O] where weights have an axis S; x [N, ...], or [S, N, ...]."""
+        """Return outputs [N, *label_shape, O], where weights have an axis S [S, N, ...]; x [N, ...] or [S, N, ...]."""
         return self._forward(weights, x, BatchNorms(weights.get(STATISTICS)))
 
     def apply_in_training(self, weights: Mapping[str, Any], x: tf.Tensor) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:

@@ -25,7 +25,8 @@ def reliability(run: Path) -> Figure:
     """Draw accuracy over confidence with 95 % intervals, the number of examples in each bin, and the ECE."""
     more = ("calibrated_probs_NC", "calibration_part_N")
     arrays = style.read_npz(run / records.PREDICTIVE, "probs_NC", "labels_N", optional=more)
-    known_N = arrays["labels_N"] >= 0  # an example without a label has -1
+    known_N = arrays["labels_N"] >= 0  # where there is no label, it is -1
+    unit = "labels" if known_N.ndim > 1 else "examples"  # of the former, examples have several
     probs_NC, labels_N = arrays["probs_NC"][known_N], arrays["labels_N"][known_N]
     bins = classification.reliability(probs_NC, labels_N, NUM_BINS)
     edges = np.linspace(0, 1, NUM_BINS + 1)
@@ -33,11 +34,11 @@ def reliability(run: Path) -> Figure:
     upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
     _accuracy_over_confidence(upper, bins)
     _calibrated(upper, arrays)
-    upper.set_title(_verdict(probs_NC, labels_N))
+    upper.set_title(f"{_verdict(probs_NC, labels_N)}, {len(labels_N):,} {unit}")
     lower.stairs(bins.count_B, edges, baseline=0.5, fill=True, color=style.SKY)
     lower.set_yscale("log")
     lower.yaxis.set_major_formatter(FuncFormatter(lambda value, _: style.number(value)))
-    lower.set(xlabel="confidence (largest mean probability)", ylabel="test examples", ylim=(0.5, None))
+    lower.set(xlabel="confidence (largest mean probability)", ylabel=f"test {unit}", ylim=(0.5, None))
     lowest = edges[np.searchsorted(edges, 1 / probs_NC.shape[1], side="right") - 1]
     lower.set_xlim(lowest, 1)  # the largest of C probabilities is at least 1 / C
     handles = upper.get_legend_handles_labels()
@@ -50,7 +51,7 @@ def _verdict(probs_NC: np.ndarray, labels_N: np.ndarray) -> str:
     side = "over" if confidence > scores["accuracy"] else "under"
     return (
         f"ECE {scores['ece']:.4f} ({NUM_BINS} bins); {side}confident by {abs(confidence - scores['accuracy']):.4f}\n"
-        f"accuracy {scores['accuracy']:.4f}, mean confidence {confidence:.4f}, {len(labels_N):,} examples"
+        f"accuracy {scores['accuracy']:.4f}, mean confidence {confidence:.4f}"
     )
 
 
@@ -99,8 +100,10 @@ def uncertainty_histogram(run: Path) -> Figure:
     arrays = style.read_npz(
         run / records.PREDICTIVE, *(f"{name}_N" for name in names), optional=tuple(f"ood_{name}_M" for name in names)
     )
+    several = arrays["predictive_entropy_N"].ndim > 1  # of each example
+    arrays = {name: values.reshape(-1) for name, values in arrays.items()}
     has_ood = "ood_predictive_entropy_M" in arrays
-    figure = style.figure("Predictive uncertainty", run, 12.5 if has_ood else 6.8, 4.6)
+    figure = style.figure("Predictive uncertainty" + " of labels" * several, run, 12.5 if has_ood else 6.8, 4.6)
     panels = figure.subplots(1, 3 if has_ood else 1, squeeze=False)[0]
     parts = zip(("total", "aleatoric", "epistemic"), (arrays[f"{name}_N"] for name in names), strict=True)
     _histograms(panels[0], "Predicted examples", dict(parts), (style.BLACK, style.ORANGE, style.BLUE))
@@ -133,7 +136,7 @@ def _histograms(axes: Axes, title: str, parts: dict[str, np.ndarray], colours: t
         axes.stairs(fraction_B, edges, color=colour, linestyle=line, linewidth=1.8, label=label)
     axes.set_xscale("log")
     style.log_axis(axes.xaxis, edges[0], edges[-1])
-    axes.set(title=title, ylabel="fraction of examples", xlim=(edges[0], edges[-1]))
+    axes.set(title=title, ylabel="fraction", xlim=(edges[0], edges[-1]))
     clipped = rf"; below $10^{{{math.log10(SMALLEST):.0f}}}$ in the first bin" if drawn.min() <= SMALLEST else ""
     axes.set_xlabel(f"uncertainty [nats]{clipped}")
     axes.set_ylim(0, HEADROOM * axes.get_ylim()[1])

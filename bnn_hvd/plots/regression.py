@@ -108,6 +108,8 @@ def predictions(run: Path) -> Figure:
     """Draw the prediction of each example with its standard deviation, and which part of that is epistemic."""
     names = ("mean_N", "total_std_N", "aleatoric_std_N", "epistemic_std_N")
     found = style.read_npz(run / records.PREDICTIVE, *names, "row_N")
+    found["row_N"] = np.repeat(found["row_N"], found["mean_N"].size // len(found["row_N"]))  # of each label
+    found = {name: values.reshape(-1) for name, values in found.items()}
     shown = style.evenly(len(found["row_N"]), MAX_BARS)
     row_N, mean_N, total_N, aleatoric_N, epistemic_N = (found[name][shown] for name in ("row_N", *names))
     figure = style.figure("Predictions", run, 10, 4.6)

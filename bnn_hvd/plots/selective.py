@@ -11,6 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from bnn_hvd.metrics import detection, selective
+from bnn_hvd.metrics.classification import mean_over_labels
 from bnn_hvd.plots import style
 from bnn_hvd.run import records
 
@@ -61,7 +62,8 @@ def out_of_distribution(run: Path) -> Figure:
     inside = {"entropy": found["predictive_entropy_N"], "mutual_information": found["mutual_information_N"]}
     outside = {"entropy": found["ood_predictive_entropy_M"], "mutual_information": found["ood_mutual_information_M"]}
     if "ood_max_prob_M" in found:
-        inside["max_prob"], outside["max_prob"] = 1 - found["probs_NC"].max(1), 1 - found["ood_max_prob_M"]
+        inside["max_prob"], outside["max_prob"] = 1 - found["probs_NC"].max(-1), 1 - found["ood_max_prob_M"]
+    inside, outside = ({name: mean_over_labels(values) for name, values in part.items()} for part in (inside, outside))
     measured = detection.measures(inside, outside)
     figure = style.figure("Out-of-distribution data", run, 7.0, 7.4)
     axes = figure.subplots()

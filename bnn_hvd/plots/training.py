@@ -57,8 +57,10 @@ def learning_curves(run: Path) -> Figure:
     if not panels:
         raise UserError(f"{(run / records.METRICS).absolute()} has no row to plot: train longer")
     figure = style.figure("Learning curves", run, 10, 1 + 2.9 * ((len(panels) + 1) // 2))
+    data = run / records.DATA
+    counted = "label" if data.exists() and records.read_json(data)["label_shape"] else "example"
     for axes, panel in zip(style.grid(figure, len(panels), 2), panels, strict=True):
-        _curves(axes, panel, rows)
+        _curves(axes, panel._replace(unit=panel.unit.replace("example", counted)), rows)
     return figure
 
 

@@ -1,6 +1,7 @@
 """What `predict` writes for class targets.
 
-Legend: S draws, N examples, M out-of-distribution examples, C classes, K chosen examples.
+Legend: S draws, N examples, M out-of-distribution examples, C classes, K chosen examples. Where examples have several
+labels, the axes of these follow N, M and K: probs_NC is then [N, *label_shape, C].
 """
 
 from typing import Any
@@ -30,22 +31,32 @@ def predict(predictor: Predictor, arrays: Arrays, config: PredictConfig) -> Resu
     found = distribution(means, one_draw)
     found |= compute_statistics(predictor, arrays.x_test, config.num_draws, wanted)
     labelled_N = has_label(arrays.y_test)
-    classes_N = np.where(labelled_N, arrays.y_test, found["probs_NC"].argmax(1))
-    index_K = classification.choose_examples(classes_N, found["predictive_entropy_N"])
-    chosen = {
-        "example_index_K": index_K, "examples_K": arrays.x_test[index_K],
-        "draws_SKC": predictor.predict_each_draw(arrays.x_test[index_K], config.num_draws),
-        "class_names": np.array(arrays.class_names),
-    }  # fmt: skip
+    more = {"class_names": np.array(arrays.class_names), **chosen(predictor, arrays, config, found)}
     if config.keep_draws == "all":
-        chosen["draws_SNC"] = predictor.predict_each_draw(arrays.x_test, config.num_draws)
+        more["draws_SNC"] = predictor.predict_each_draw(arrays.x_test, config.num_draws)
     report = measures(found, arrays.y_test)
     if labelled_N.any():
         report["selective"] = selection(found, arrays.y_test)
-        chosen["labels_N"] = arrays.y_test
-        votes_N = means["votes"][labelled_N, arrays.y_test[labelled_N]]
-        report["single_draw_accuracy"] = float(votes_N.mean())
-    return found | chosen, report
+        more["labels_N"] = arrays.y_test
+        votes = np.take_along_axis(means["votes"][labelled_N], arrays.y_test[labelled_N][:, None], axis=1)
+        report["single_draw_accuracy"] = float(votes.mean())
+    return found | more, report
+
+
+def chosen(predictor: Predictor, arrays: Arrays, config: PredictConfig, found: Found) -> Found:
+    """Return the arrays of a few examples, for the figures.
+
+    Of one label each: some of each class, with all draws. Of several labels: those that are most doubtful on average,
+    without the draws, which would be as large as the images times S.
+    """
+    entropy_N = found["predictive_entropy_N"]
+    if predictor.target.label_shape:
+        index_K = classification.most_doubtful(classification.mean_over_labels(entropy_N))
+        return {"map_index_K": index_K, "examples_K": arrays.x_test[index_K]}
+    classes_N = np.where(has_label(arrays.y_test), arrays.y_test, found["probs_NC"].argmax(1))
+    index_K = classification.choose_examples(classes_N, entropy_N)
+    draws_SKC = predictor.predict_each_draw(arrays.x_test[index_K], config.num_draws)
+    return {"example_index_K": index_K, "examples_K": arrays.x_test[index_K], "draws_SKC": draws_SKC}
 
 
 def predict_ood(predictor: Predictor, ood: Arrays, config: PredictConfig, test: Found) -> Result:
@@ -53,7 +64,7 @@ def predict_ood(predictor: Predictor, ood: Arrays, config: PredictConfig, test: 
     one_draw = predictor.method.num_draws(config.num_draws) == 1
     found = distribution(predictor.predict(ood.x_test, config.num_draws), one_draw)
     separated = detection.measures(uncertainties(test), uncertainties(found))
-    found["max_prob_N"] = found.pop("probs_NC").max(1)
+    found["max_prob_N"] = found.pop("probs_NC").max(-1)
     return {f"ood_{name.replace('_N', '_M')}": values for name, values in found.items()}, separated
 
 
@@ -61,7 +72,8 @@ def compute_statistics(predictor: Predictor, x: Inputs, num_draws: int, wanted: 
     """Return the statistics of the draws' probabilities that are wanted."""
     if not wanted.anything:
         return {}
-    found = predictor.reduce_draws(x, num_draws, lambda draws_SNC, _: wanted.statistics(draws_SNC), axis=-2)
+    axis = -2 - len(predictor.target.label_shape)  # that of the examples
+    found = predictor.reduce_draws(x, num_draws, lambda draws_SNC, _: wanted.statistics(draws_SNC), axis)
     named = {f"probs_{statistics.key(name, 'NC')}": values for name, values in found.items()}
     return named | wanted.labels()
 
@@ -114,7 +126,7 @@ def compare(found: Found, reference: Found) -> dict[str, float]:
 def uncertainties(found: Found) -> Found:
     """Return the uncertainties by which an example can be left out or detected, by name, each [N]."""
     return {
-        "max_prob": 1 - found["probs_NC"].max(1).astype(np.float64), "entropy": found["predictive_entropy_N"],
+        "max_prob": 1 - found["probs_NC"].max(-1).astype(np.float64), "entropy": found["predictive_entropy_N"],
         "mutual_information": found["mutual_information_N"],
     }  # fmt: skip
 
@@ -122,7 +134,7 @@ def uncertainties(found: Found) -> Found:
 def selection(found: Found, labels_N: np.ndarray) -> dict[str, dict[str, float]]:
     """Return the scores of selective prediction by each uncertainty; that of one draw alone leaves nothing out."""
     known_N = has_label(labels_N)
-    wrong_N = (found["probs_NC"].argmax(1) != labels_N)[known_N]
+    wrong_N = (found["probs_NC"].argmax(-1) != labels_N)[known_N]
     return {
         name: {score.__name__: score(values_N[known_N], wrong_N) for score in SELECTION}
         for name, values_N in uncertainties(found).items() if values_N.any()

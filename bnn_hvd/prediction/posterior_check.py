@@ -86,7 +86,8 @@ class PosteriorCheck:
         def one_chunk(parts: list[tf.Tensor]) -> tf.Tensor:
             x, y, is_example = parts
             nll = method.likelihood.nll(forward(self.predictor.standardize(x)), y)
-            return -tf.reduce_sum(tf.cast(nll, tf.float64) * is_example, -1)
+            counts = tf.repeat(is_example, method.likelihood.labels_per_example)
+            return -tf.reduce_sum(tf.cast(nll, tf.float64) * counts, -1)
 
         return tf.map_fn(one_chunk, chunks, fn_output_signature=tf.float64, parallel_iterations=1)
 

@@ -205,6 +205,8 @@ def check_kind(config: PredictConfig, target: Target) -> None:
             f"--calibrate={config.calibrate} does not fit this run, which has {target}: temperature is for classes, "
             "quantiles for one real target"
         )
+    if (config.coverage or config.calibrate) and target.label_shape:
+        raise UserError(f"--coverage and --calibrate are for one label per example, not for {target}: leave them out")
     if config.check_draws and config.check_draws < pareto.FEWEST_DRAWS:
         raise UserError(
             f"--check_draws={config.check_draws} is too few for a tail: give at least {pareto.FEWEST_DRAWS}, or 0"

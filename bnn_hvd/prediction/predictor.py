@@ -3,7 +3,8 @@
 Where all draws of an example are needed at once, one block of examples is in memory at a time. Ranks share the
 examples in chunks whose boundaries do not depend on the number of ranks, and the seed of a draw follows from its index,
 so the result is the same on any number of ranks.
-Legend: S draws, N examples, C classes, I items, O outputs of the network.
+Legend: S draws, N examples, C classes, I items, O outputs of the network. Where examples have several labels, the axes
+of these follow N: an array [N, C] is then [N, *label_shape, C].
 """
 
 import copy
@@ -117,7 +118,8 @@ class Predictor:
           Its output for one example must not depend on the other examples of the block.
         """
         passes = self.passes(num_draws := self.method.num_draws(num_draws))
-        blocks = self.blocks(BLOCK_VALUES // (num_draws * self.method.network.num_outputs), len(x))
+        values = num_draws * self.method.network.num_outputs * self.target.labels_per_example
+        blocks = self.blocks(BLOCK_VALUES // values, len(x))
         found = []
         for done, block in enumerate(blocks, 1):
             chunks, at = self.fill(x, block), slice(block[0].start, block[-1].stop)
@@ -128,8 +130,12 @@ class Predictor:
         return {name: np.concatenate([block[name] for block in found], axis) for name in found[0]}
 
     def reduce_mixtures(self, x: Inputs, num_draws: int, reduce: Callable[[Mixture, slice], Found]) -> Found:
-        """Return the output of `reduce` for the mixtures of all examples, in the units of the target, each [..., N]."""
-        return self.reduce_draws(x, num_draws, lambda draws_SNO, at: reduce(self._mixture(draws_SNO), at), axis=-1)
+        """Return the output of `reduce` for the mixtures of all examples, in the units of the target, each [..., N].
+
+        reduce: takes the mixtures of a block of examples [S, n]; where examples have several labels, n counts these.
+        """
+        found = self.reduce_draws(x, num_draws, lambda draws_SNO, at: reduce(self._mixture(draws_SNO), at), axis=-1)
+        return {name: v.reshape(*v.shape[:-1], -1, *self.target.label_shape) for name, v in found.items()}
 
     def reduce_mixtures_of_columns(
         self, x: Inputs, num_draws: int, reduce: Callable[[Mixtures, slice], Found]
@@ -179,7 +185,7 @@ class Predictor:
         return np.stack([seeds.seed(self.seed, "draw", draw) for draw in draws])
 
     def _mixture(self, draws_SNO: np.ndarray) -> Mixture:
-        mean_SN, scale_SN = np.moveaxis(draws_SNO.astype(np.float64), -1, 0)
+        mean_SN, scale_SN = np.moveaxis(draws_SNO.astype(np.float64), -1, 0).reshape(2, len(draws_SNO), -1)
         units = self.target
         assert isinstance(units, RealValues), "only real values have a mixture of Normals"
         return Mixture(mean_SN * units.scale + units.mean, scale_SN * units.scale)
@@ -196,8 +202,10 @@ class Predictor:
             )
             scores = normal_mixtures.summary(found, y_N, self.target.names)
         else:
-            found = self.reduce_mixtures(x, num_draws, lambda draws, at: regression.score_examples(draws, y_N[at]))
-            scores = regression.summary(found, y_N)
+            found = self.reduce_mixtures(
+                x, num_draws, lambda draws, at: regression.score_examples(draws, y_N[at].reshape(-1))
+            )
+            scores = regression.summary({name: values.reshape(-1) for name, values in found.items()}, y_N.reshape(-1))
         return {**scores, "num_draws": self.method.num_draws(num_draws)}
 
     def blocks(self, most_examples: int, num_examples: int) -> list[list[slice]]:
@@ -242,8 +250,8 @@ class Predictor:
             return self.method.likelihood.predictive(forward(self.standardize(x)))
 
         found = tf.map_fn(one_chunk, chunks, fn_output_signature=tf.float32, parallel_iterations=1)
-        found = tf.transpose(found, [1, 0, 2, 3])
-        return tf.reshape(found, [tf.shape(found)[0], -1, found.shape[-1]])
+        found = tf.transpose(found, [1, 0, *range(2, len(found.shape))])
+        return tf.reshape(found, [tf.shape(found)[0], -1, *found.shape[3:]])
 
 
 def example_bytes(x: Inputs) -> int:
@@ -255,7 +263,7 @@ def sums_of_classes(outputs_SNC: tf.Tensor) -> tuple[tf.Tensor, ...]:
     log_probs_SNC = tf.nn.log_softmax(outputs_SNC)
     probs_SNC = tf.exp(log_probs_SNC)
     votes_SNC = tf.one_hot(tf.argmax(log_probs_SNC, -1, tf.int32), log_probs_SNC.shape[-1])
-    entropy_N = -tf.reduce_sum(probs_SNC * log_probs_SNC, [0, 2])
+    entropy_N = -tf.reduce_sum(probs_SNC * log_probs_SNC, [0, -1])
     return tf.reduce_sum(probs_SNC, 0), entropy_N, tf.reduce_sum(votes_SNC, 0)
 
 

@@ -12,8 +12,8 @@ from bnn_hvd.config import PredictConfig, lists
 from bnn_hvd.data.arrays import Arrays, Catalogue
 from bnn_hvd.errors import UserError
 from bnn_hvd.inference.likelihoods import log_loss
-from bnn_hvd.metrics import ratings
-from bnn_hvd.prediction.predictor import Predictor, Result, Sums
+from bnn_hvd.metrics import classification, ratings
+from bnn_hvd.prediction.predictor import Found, Predictor, Result, Sums
 from bnn_hvd.run import records
 
 
@@ -96,6 +96,20 @@ def distribution(votes_I: np.ndarray, probs_I: np.ndarray, catalogue: Catalogue)
     return {"by_title": by_title, "by_genre": [{"genre": genre, "count": count} for genre, count in by_genre]}
 
 
+def uncertainties(predictor: Predictor, users: np.ndarray, num_draws: int) -> Found:
+    """Return the probabilities of all items for some users [N, 1] and, in nats, their total, aleatoric and epistemic
+    uncertainty, each [N, I], by name."""
+    means = predictor.means(ENTROPY_SUMS, num_draws, users)
+    probs_NI = means["probs"]
+    total_NI = classification.entropy(np.stack([probs_NI, 1 - probs_NI], axis=-1))
+    one_draw = predictor.method.num_draws(num_draws) == 1
+    aleatoric_NI = total_NI if one_draw else np.minimum(means["entropy"], total_NI)  # both are equal up to rounding
+    return {
+        "probs_NI": probs_NI.astype(np.float32), "total_NI": total_NI, "aleatoric_NI": aleatoric_NI,
+        "epistemic_NI": total_NI - aleatoric_NI,
+    }  # fmt: skip
+
+
 def sums_of_entries(outputs_SNI: tf.Tensor, y_NI: tf.Tensor) -> tuple[tf.Tensor, ...]:
     """Return the sums over S of the probabilities [N, I], and of the negative log likelihood of known entries [N]."""
     return tf.reduce_sum(tf.sigmoid(outputs_SNI), 0), tf.reduce_sum(log_loss(outputs_SNI, y_NI), [0, 2])
@@ -112,6 +126,14 @@ def sums_of_votes(outputs_SNI: tf.Tensor, rated_NI: tf.Tensor) -> tuple[tf.Tenso
     return tf.reduce_sum(votes_SNI, 0), tf.reduce_sum(tf.sigmoid(outputs_SNI), 0)
 
 
+def sums_with_entropies(outputs_SNI: tf.Tensor) -> tuple[tf.Tensor, ...]:
+    """Return the sums over S of the probabilities, and of their entropies in nats, [N, I]."""
+    probs_SNI = tf.sigmoid(outputs_SNI)
+    entropy_SNI = tf.math.softplus(outputs_SNI) - outputs_SNI * probs_SNI
+    return tf.reduce_sum(probs_SNI, 0), tf.reduce_sum(entropy_SNI, 0)
+
+
+ENTROPY_SUMS = Sums(("probs", "entropy"), sums_with_entropies)
 ENTRY_SUMS = Sums(("probs", "loss"), sums_of_entries)
 VOTE_SUMS = Sums(("votes", "probs"), sums_of_votes)
 

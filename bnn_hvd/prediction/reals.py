@@ -1,6 +1,7 @@
 """What `predict` writes for real targets, in their units.
 
-Legend: S draws, N examples, M out-of-distribution examples, T training examples, G points of a grid.
+Legend: S draws, N examples, M out-of-distribution examples, T training examples, G points of a grid. Where
+examples have several labels, the axes of these follow N and M.
 """
 
 from typing import Any
@@ -10,7 +11,7 @@ import numpy as np
 from bnn_hvd.config import PredictConfig
 from bnn_hvd.data.arrays import Arrays
 from bnn_hvd.data.stored import Inputs
-from bnn_hvd.metrics import conformal, detection, fidelity, regression, selective
+from bnn_hvd.metrics import classification, conformal, detection, fidelity, regression, selective
 from bnn_hvd.metrics.regression import Mixture
 from bnn_hvd.prediction import statistics
 from bnn_hvd.prediction.predictor import Found, Predictor, Result
@@ -38,13 +39,16 @@ def predict(predictor: Predictor, arrays: Arrays, config: PredictConfig) -> Resu
             named[statistics.key("quantiles", "N")] = regression.quantiles(draws, wanted.quantiles)
         if config.coverage:
             named["central_quantiles_BN"] = regression.quantiles(draws, conformal.central_levels(config.coverage))
-        return regression.score_examples(draws, arrays.y_test[at]) | named
+        return regression.score_examples(draws, arrays.y_test[at].reshape(-1)) | named
 
     found = predictor.reduce_mixtures(arrays.x_test, config.num_draws, reduce) | {"y_N": arrays.y_test}
     found, report = score(found, arrays.y_test)
     if report["num_labelled"]:
         report["selective"] = selection(found, arrays.y_test)
     report |= {f"{part}_std": float(np.sqrt(np.mean(found[f"{part}_std_N"] ** 2))) for part in PARTS}
+    if predictor.target.label_shape:
+        index_K = classification.most_doubtful(classification.mean_over_labels(found["total_std_N"]))
+        found |= {"map_index_K": index_K, "examples_K": arrays.x_test[index_K]}
     if config.keep_draws == "all":
         draws = predictor.mixture(arrays.x_test, config.num_draws)
         found |= {"draws_mean_SN": draws.mean_SN, "draws_scale_SN": draws.scale_SN}
@@ -60,7 +64,7 @@ def quantiles(predictor: Predictor, x: Inputs, num_draws: int, levels: np.ndarra
 
 
 def score(found: Found, y_N: np.ndarray) -> Result:
-    """Return the arrays that there are, and the scores of the examples that have a label; without any, no scores."""
+    """Return the arrays that there are, and the scores of the labels that are there; without any, no scores."""
     known_N = has_label(y_N)
     if not known_N.any():
         return {name: values for name, values in found.items() if name not in OF_LABELS}, {"num_labelled": 0}
@@ -71,7 +75,7 @@ def score(found: Found, y_N: np.ndarray) -> Result:
 def curve(predictor: Predictor, arrays: Arrays, config: PredictConfig) -> Found:
     """Return the arrays to draw the prediction as a curve, if an input is a single number and the training
     part is there; else none."""
-    if arrays.x_test.shape[1:] != (1,) or not len(arrays.x_train):
+    if arrays.x_test.shape[1:] != (1,) or predictor.target.label_shape or not len(arrays.x_train):
         return {}
     x_train, x_test = arrays.x_train[:], arrays.x_test[:]
     train = {"x_train_T": x_train[:, 0], "y_train_T": arrays.y_train}
@@ -89,7 +93,7 @@ def curve(predictor: Predictor, arrays: Arrays, config: PredictConfig) -> Found:
 def predict_ood(predictor: Predictor, ood: Arrays, config: PredictConfig, test: Found) -> Result:
     """Return the arrays of out-of-distribution data, their scores, and how well uncertainty separates them."""
     found = predictor.reduce_mixtures(
-        ood.x_test, config.num_draws, lambda draws, at: regression.score_examples(draws, ood.y_test[at])
+        ood.x_test, config.num_draws, lambda draws, at: regression.score_examples(draws, ood.y_test[at].reshape(-1))
     )
     separated = detection.measures(uncertainties(test), uncertainties(found))
     found, scores = score(found, ood.y_test)

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from bnn_hvd.data.arrays import Arrays
+from bnn_hvd.metrics.classification import mean_over_labels
 from bnn_hvd.prediction.predictor import Found
 
 UNCERTAINTIES = {
@@ -25,29 +26,45 @@ def places(arrays: Arrays) -> Found:
 def to_csv(found: Found) -> str:
     """Return the rows of a prediction: for each example where it is from, the prediction, its uncertainty, its label.
 
-    Uncertainty is in nats for classes, and in the units of the target for real values. "" for ratings, which have no
-    prediction of an example.
+    Of examples with several labels: the means over them, and the accuracy or the RMSE. Uncertainty is in nats for
+    classes, and in the units of the target for real values. "" for ratings, which have no prediction of an example.
     """
     columns: dict[str, Any] = {"row": found["row_N"]} | ({"name": found["names_N"]} if "names_N" in found else {})
     if "probs_NC" in found:
-        columns |= _of_classes(found)
+        columns |= _of_classes(found) if found["probs_NC"].ndim == 2 else _fractions(found)
     elif "mean_N" in found:
         columns |= _of_reals(found)
     elif "mean_ND" in found:
         columns |= _of_vectors(found)
     else:
         return ""
-    columns |= {name: found[key] for key, name in UNCERTAINTIES.items() if key in found}
-    if "labels_N" in found:
-        names = [*found["class_names"], ""]  # a row without a label has -1
-        columns["label"] = np.array([names[label] for label in found["labels_N"]])
-    elif "y_N" in found:
-        columns["label"] = found["y_N"]
+    columns |= {name: mean_over_labels(found[key]) for key, name in UNCERTAINTIES.items() if key in found}
+    columns |= _label(found)
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(columns)
     writer.writerows(zip(*map(_cells, columns.values()), strict=True))
     return text.getvalue()
+
+
+def _label(found: Found) -> dict[str, Any]:
+    """Return the label of each example; of examples with several, a score of the prediction."""
+    if "labels_N" in found and found["labels_N"].ndim > 1:
+        known_N, right_N = found["labels_N"] >= 0, found["labels_N"] == found["probs_NC"].argmax(-1)
+        with np.errstate(invalid="ignore"):  # 0 / 0 is NaN, an empty cell
+            return {"accuracy": mean_over_labels(known_N & right_N) / mean_over_labels(known_N)}
+    if "labels_N" in found:
+        names = [*found["class_names"], ""]  # a row without a label has -1
+        return {"label": np.array([names[label] for label in found["labels_N"]])}
+    if "y_N" in found and found["y_N"].ndim > 1:
+        return {"rmse": np.sqrt(mean_over_labels((found["mean_N"] - found["y_N"]) ** 2))}
+    return {"label": found["y_N"]} if "y_N" in found else {}
+
+
+def _fractions(found: Found) -> dict[str, Any]:
+    """Return the mean probability of each class, that is, the part of the labels that is expected to have it."""
+    names, probs_CN = found["class_names"], np.moveaxis(found["probs_NC"], -1, 0)
+    return {f"fraction_{name}": mean_over_labels(probs_N) for name, probs_N in zip(names, probs_CN, strict=True)}
 
 
 def _of_classes(found: Found) -> dict[str, Any]:
@@ -61,6 +78,8 @@ def _of_classes(found: Found) -> dict[str, Any]:
 
 
 def _of_reals(found: Found) -> dict[str, Any]:
+    if found["mean_N"].ndim > 1:
+        return {"mean": mean_over_labels(found["mean_N"])}
     quantiles = zip(found.get("quantiles_Q", ()), found.get("quantiles_QN", ()), strict=True)
     levels = {f"quantile_{level:g}": values_N for level, values_N in quantiles}
     return {"prediction": found["mean_N"]} | levels | _intervals(found)

@@ -31,8 +31,7 @@ def predict(predictor: Predictor, arrays: Arrays, config: PredictConfig) -> Resu
     wanted = statistics.Wanted.of(config)
 
     def reduce(draws: Mixtures, at: slice) -> Found:
-        means_SND = np.einsum("snk,snkd->snd", np.exp(draws.log_weight_SNK), draws.mean_SNKD)
-        found = wanted.statistics(means_SND).items()
+        found = wanted.statistics(draws.means_of_draws()).items()
         named = {statistics.key(f"{name}_of_means", "ND"): values for name, values in found}
         if wanted.quantiles:
             columns = range(arrays.y_test.shape[1])
@@ -65,7 +64,7 @@ def predict(predictor: Predictor, arrays: Arrays, config: PredictConfig) -> Resu
 
 def score(found: Found, arrays: Arrays) -> Result:
     """Return the arrays that there are, and the scores of the examples with all targets; without any, no scores."""
-    known_N = has_label(arrays.y_test)
+    known_N = has_label(arrays.y_test).all(axis=1)
     if not known_N.any():
         return {name: values for name, values in found.items() if name not in OF_LABELS}, {"num_labelled": 0}
     scored = {name: found[name][known_N] for name in SCORED}

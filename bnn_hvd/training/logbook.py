@@ -98,7 +98,7 @@ class Logbook:
         }  # fmt: skip
         self._window = []
         if "kl" in means:
-            means["elbo"] = -means["nll"] - means["kl"] / self.plan.num_train
+            means["elbo"] = -means["nll"] - means["kl"] / self.plan.num_labels
         schedule = {"learning_rate": float(call.learning_rate_T[-1]), "kl_weight": float(call.kl_weight_T[-1])}
         self._row(progress, "train", {**means, **schedule})
         if self._bar:

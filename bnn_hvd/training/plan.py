@@ -60,6 +60,7 @@ class Plan:
     rank: int
     size: int
     members: range | None = None
+    labels_per_example: int = 1
 
     def __post_init__(self) -> None:
         if self.full_batch:
@@ -78,6 +79,11 @@ class Plan:
                 f"--gradient_blocks={blocks} must be a multiple of the {self.size} ranks, and divide the global batch "
                 f"of {self.global_batch_size}"
             )
+
+    @property
+    def num_labels(self) -> int:
+        """The labels of all training examples."""
+        return self.num_train * self.labels_per_example
 
     @property
     def full_batch(self) -> bool:

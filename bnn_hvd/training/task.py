@@ -63,7 +63,7 @@ def prepare(config: TrainConfig, arrays: Arrays, ranks: Cluster, threads: int) -
     check_same_data(config, description, ranks)
     population = Population(config, ranks)
     mine = population.cluster
-    plan = Plan(config, len(arrays.x_train), mine.rank, mine.size, population.members)
+    plan = Plan(config, len(arrays.x_train), mine.rank, mine.size, population.members, target.labels_per_example)
     network = build_network(config, arrays.x_train.shape[1:], target)
     method = build_method(config, network, target, plan.num_train, mine, population.members)
     method.check_length(plan.total_steps)

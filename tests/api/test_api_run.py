@@ -258,16 +258,60 @@ def test_horovod_is_never_imported(digits):
     assert running.python("-c", code, fresh=True).stdout.split() == ["False"]
 
 
-def test_a_run_on_several_targets_is_left_to_the_command_line(tmp_path):
+@pytest.fixture(scope="module")
+def others(tmp_path_factory):
+    """A run on two real targets, predicted by the command line, and one on ratings."""
+    folder = tmp_path_factory.mktemp("others")
     rows = np.random.default_rng(0).normal(size=[40, 4])
-    np.savetxt(tmp_path / "rows.csv", rows, delimiter=",", header="a,b,c,d", comments="")
-    flags = [
-        "train", "--dataset=table", f"--data_dir={tmp_path / 'rows.csv'}", "--target=c,d", "--architecture=linear",
-        "--method=point", "--steps=2", "--batch_size=8", f"--run={tmp_path / 'run'}",
-    ]  # fmt: skip
-    running.all_succeed(tmp_path / "job", flags)
-    run = bnn_hvd.load(tmp_path / "run")
-    with pytest.raises(bnn_hvd.UserError, match=r"predicts 2 real targets \(c, d\): predict it by `python -m bnn_hvd"):
-        run.predict(rows[:, :2])
+    np.savetxt(folder / "rows.csv", rows, delimiter=",", header="a,b,c,d", comments="")
+    table = ("--dataset=table", f"--data_dir={folder / 'rows.csv'}", "--target=c,d", "--architecture=linear")
+    sizes = ("--dataset=synthetic_ratings", "--num_users=11", "--num_items=7", "--num_factors=3", "--num_chains=2")
+    hmc = ("--steps=8", "--hmc_burn_in_steps=2", "--hmc_leapfrog_steps=3")
+    running.all_succeed(
+        folder / "jobs",
+        ["train", *table, "--method=ivon", "--steps=4", "--batch_size=8", f"--run={folder / 'columns'}"],
+        ["predict", f"--run={folder / 'columns'}", f"--num_draws={DRAWS}", "--quantiles=0.9", "--mode=std"],
+        ["train", *sizes, *hmc, f"--run={folder / 'ratings'}"],
+    )
+    return folder
+
+
+def test_a_prediction_of_several_targets_is_that_of_the_command_line(others):
+    run = bnn_hvd.load(others / "columns", threads=1)
+    found = predictive(run)
+    table = np.loadtxt(others / "rows.csv", delimiter=",", skiprows=1, dtype=np.float32)
+    p = run.predict(table[found["row_N"], :2], num_draws=DRAWS)
+    assert p.target_names == ("c", "d")
+    for part in ("total", "aleatoric", "epistemic"):
+        np.testing.assert_array_equal(getattr(p, part), found[f"{part}_std_ND"])
+    np.testing.assert_array_equal(p.mean, found["mean_ND"])
+    np.testing.assert_array_equal(p.quantile(0.9), found["quantiles_QND"][0])
+    np.testing.assert_allclose(p.draws.mean(0), p.mean, rtol=1e-6)
+    np.testing.assert_array_equal(p.draws.std(0), found["std_of_means_ND"])
+    total = p.aleatoric_covariance + p.epistemic_covariance
+    np.testing.assert_allclose(np.sqrt(np.einsum("ndd->nd", total)), p.total)
     with pytest.raises(bnn_hvd.UserError, match=r"predicts 2 real targets \(c, d\) can't be exported"):
-        run.export(tmp_path / "saved")
+        run.export(others / "saved")
+
+
+def test_a_prediction_of_ratings_follows_from_its_draws(others):
+    run = bnn_hvd.load(others / "ratings", threads=1)
+    p = run.predict(np.array([4, 0, 10]), num_draws=DRAWS)
+    draws = p.draws.astype(np.float64)
+    assert draws.shape[1:] == (3, 7)
+    assert len(draws) == p.num_draws > 1
+    np.testing.assert_allclose(p.mean, draws.mean(0), atol=1e-6)
+    np.testing.assert_allclose(p.aleatoric, entropies(draws).mean(0), atol=1e-6)
+    np.testing.assert_allclose(p.total, entropies(draws.mean(0)), atol=1e-6)
+    np.testing.assert_allclose(p.epistemic, p.total - p.aleatoric)
+    assert p.epistemic.max() > 0
+    np.testing.assert_array_equal(p.quantile(0.5), np.quantile(p.draws, 0.5, axis=0))
+    np.testing.assert_array_equal(run.predict([[0]], num_draws=DRAWS).mean[0], p.mean[1])  # users have latents
+    assert not np.allclose(p.mean[0], p.mean[1])
+    for wrong in ([11], [-1], [0.5]):
+        with pytest.raises(bnn_hvd.UserError, match="numbers of users of the run, 0 to 10"):
+            run.predict(np.array(wrong))
+
+
+def entropies(probs):
+    return classification.entropy(np.stack([probs, 1 - probs], -1))

@@ -557,7 +557,7 @@ BAD_DATA = {
     "no word": ("npz", {"y_train": np.array(["cat"] * 11 + [""])}, "y_train has no label for example 11"),
     "too many classes": ("npz", {"x_train": np.zeros((99, 28, 28), np.uint8), "y_train": np.arange(99)}, "has 99 different labels among 104 examples"),  # noqa: E501 - a table reads better
     "no number": ("npz", {"y_train": np.arange(12) * 1j}, "y_train holds complex128: labels must be words or whole"),
-    "one-hot": ("npz", {"y_train": np.eye(12)}, "y_train has the shape [12, 12]: it must be [N]"),
+    "one-hot": ("npz", {"y_train": np.eye(12)}, "y_train has the shape [12, 12] and is one-hot: it must be [N]"),
     "wraps around": ("mnist", {"y_train": np.full(12, 2**32)}, "y_train has the label 4294967296, out of range"),
     "11 classes": ("mnist", {"y_train": np.arange(12)}, "y_train has the label 11, out of range: number the classes 0 to 9"),  # noqa: E501 - a table reads better
     "11 classes, test": ("cifar10", {"y_test": np.arange(5) + 6}, "y_test has the label 10, out of range"),

@@ -49,7 +49,26 @@ def transformer(example_shape, num_outputs):
     return keras.Model(inputs, layers.Dense(num_outputs)(layers.GlobalAveragePooling1D()(x)))
 
 
-MODELS = ("mlp", "lenet", "resnet", "group_resnet", "lstm", "transformer")
+def unet(example_shape, num_outputs):
+    """A class for each pixel."""
+    inputs = layers.Input(example_shape)
+    fine = layers.Conv2D(4, 3, padding="same", activation="relu")(inputs)
+    coarse = layers.Conv2D(8, 3, padding="same", activation="relu")(layers.MaxPooling2D()(fine))
+    up = layers.Conv2DTranspose(4, 2, 2, activation="relu")(coarse)
+    x = layers.Conv2D(4, 3, padding="same", activation="relu")(layers.Concatenate()([fine, up]))
+    return keras.Model(inputs, layers.Conv2D(num_outputs, 1)(x))
+
+
+def tagger(example_shape, num_outputs):
+    """A class for each time step."""
+    return keras.Sequential([
+        layers.Input(example_shape), layers.Reshape((example_shape[0], -1)), layers.LSTM(8, return_sequences=True),
+        layers.Dense(num_outputs),
+    ])  # fmt: skip
+
+
+MODELS = ("mlp", "lenet", "resnet", "group_resnet", "lstm", "transformer", "unet", "tagger")
+LABEL_AXES = {"unet": 2, "tagger": 1}  # of those with several labels per example, the first axes of the example
 
 
 # What is refused.

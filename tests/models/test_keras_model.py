@@ -28,7 +28,7 @@ from bnn_hvd.targets import Classes, RealValues
 ZOO, SHAPE, CLASSES = Path(keras_zoo.__file__), (8, 8, 1), 4
 RANDOM = np.random.default_rng(0)
 X = tf.constant(RANDOM.normal(size=[6, *SHAPE]), tf.float32)
-Y = tf.constant(RANDOM.integers(CLASSES, size=6), tf.int32)
+LABELS = RANDOM.integers(CLASSES, size=X.shape[:-1]).astype(np.int32)  # of each pixel
 SEED = np.array([1, 2], np.int64)
 NUM_TRAIN = 1000
 CONTROLS = Controls(tf.constant([3, 4], tf.int64), tf.constant(0.05), tf.constant(1.0))
@@ -38,14 +38,22 @@ def configured(architecture, **flags):
     return resolve(**{"architecture": str(architecture), "method": "ivon", "batch_size": 6, "steps": 4} | flags)
 
 
+def target_of(name):
+    return Classes(CLASSES, label_shape=SHAPE[: keras_zoo.LABEL_AXES.get(name, 0)])
+
+
+def batch(name="mlp"):
+    return Batch(X, tf.constant(LABELS[(..., *[0] * (2 - len(target_of(name).label_shape)))]))
+
+
 def built(name, target=None, **flags):
     config = configured(f"{ZOO}:{name}", **flags)
-    return config, build_network(config, SHAPE, target or Classes(CLASSES))
+    return config, build_network(config, SHAPE, target or target_of(name))
 
 
 def made(name, **flags):
     config, network = built(name, **flags)
-    method = build_method(config, network, Classes(CLASSES), NUM_TRAIN, Solo())
+    method = build_method(config, network, target_of(name), NUM_TRAIN, Solo())
     return method, method.init(SEED)
 
 
@@ -72,7 +80,7 @@ def loss_and_gradient(network, theta):
     objective, theta = MaximumAPosteriori(network, Categorical(), 100, 1.0), tf.constant(theta)
     with tf.GradientTape() as tape:
         tape.watch(theta)
-        loss = objective.scalars(theta, Batch(X, Y), CONTROLS)["loss"]
+        loss = objective.scalars(theta, batch(), CONTROLS)["loss"]
     return float(loss), network.slices(tape.gradient(loss, theta).numpy())
 
 
@@ -106,7 +114,7 @@ def test_weight_samples_at_once_are_those_one_by_one(name):
 def test_ivon_trains_draws_and_resumes_to_the_bit(name):
     """Four steps are equal to two, a checkpoint, and two more; the loss falls, and the draws differ."""
     method, state = made(name)
-    step = tf.function(lambda: method.step(state, Batch(X, Y), CONTROLS)["nll"], autograph=False)
+    step = tf.function(lambda: method.step(state, batch(name), CONTROLS)["nll"], autograph=False)
     first = float(step())
     step()
     kept = checkpoint.arrays_of(state)
@@ -119,7 +127,7 @@ def test_ivon_trains_draws_and_resumes_to_the_bit(name):
     for key, value in checkpoint.arrays_of(state).items():
         np.testing.assert_array_equal(value, end[key])
     outputs = method.draw(state, draws([0, 1]))(X)
-    assert outputs.shape == [2, len(X), CLASSES]
+    assert outputs.shape == [2, len(X), *target_of(name).label_shape, CLASSES]
     assert not np.allclose(outputs[0], outputs[1])
 
 
@@ -135,7 +143,7 @@ def test_the_statistics_of_batch_norms_are_those_of_the_batch():
     stored = [network.apply(weights | {STATISTICS: seen[STATISTICS] + shift}, X) for shift in (0.0, 0.5)]
     assert not np.allclose(stored[0], stored[1])
     method, state = made("resnet")
-    method.step(state, Batch(X, Y), CONTROLS)
+    method.step(state, batch(), CONTROLS)
     assert not np.allclose(state.slots[STATISTICS], network.initial_statistics)
 
 
@@ -205,7 +213,7 @@ def test_vi_by_flipout_has_the_signs_in_the_model():
     assert np.ptp(outputs, axis=0).min() > 1e-3
     assert np.ptp(network.apply(named, same_rows).numpy(), axis=0).max() < 1e-6
     method = build_method(config, network, Classes(CLASSES), NUM_TRAIN, Solo())
-    assert np.isfinite(method.step(method.init(SEED), Batch(X, Y), CONTROLS)["loss"])
+    assert np.isfinite(method.step(method.init(SEED), batch(), CONTROLS)["loss"])
 
 
 def test_the_noise_of_real_targets_is_beside_the_model():

@@ -191,7 +191,7 @@ def test_plot_draws_the_prediction_that_is_asked_for(job):
     for name in (many.name, str(many)):
         assert plots.main(config.make(config.PlotConfig, run=str(folder / "other"), prediction=name)) == 0
     assert {path.stem for path in (many / records.PLOTS).iterdir()} == {
-        name for name, row in plots.FIGURES.items() if row.needs in ("probs_NC", "labels_N")
+        name for name, row in plots.FIGURES.items() if row.needs in ("draws_SKC", "probs_NC", "labels_N")
     }
     assert not (folder / "other" / records.PLOTS).exists()
     with pytest.raises(UserError, match=f"--prediction=far is no folder .* of .*other are {many.name}"):

@@ -26,13 +26,18 @@ def check_data(cells: list[Cell], config: ChurnConfig) -> None:
     """Check the data before hours of training.
 
     Raises:
-      UserError: the targets are real values, or the groups do not fit the test part.
+      UserError: the targets are real values, or examples have several labels, or the groups do not fit the test part.
     """
     first = cells[0].jobs[0].config
     arrays = sources.load_configured(first)
     if not arrays.num_classes:
         raise UserError(
             f"churn counts labels that differ, and --dataset={first.data.dataset} has real targets: give one of classes"
+        )
+    if arrays.y_test.ndim > 1:
+        raise UserError(
+            f"churn counts examples, and those of --dataset={first.data.dataset} have several labels each: give data "
+            "with one"
         )
     read_groups(config.groups, len(arrays.y_test))
 
