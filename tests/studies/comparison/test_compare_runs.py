@@ -13,12 +13,16 @@ LENGTH = ("--epochs=4", "--batch_size=64", "--hidden=16", "--num_blocks=1", "--l
 SLOW = ("--steps_per_call=1", "--checkpoint_every_steps=5", "--keep=100", "--threads=1")
 COMPARE = (
     "compare", *LENGTH, *SLOW, "--networks=mlp", "--methods=point,swag", "--num_draws=20", "--coverage=0.9",
-    "--calibrate=temperature",
+    "--calibrate=temperature", "--corrupt=noise:2",
 )  # fmt: skip
 # Scores whose place in uncertainty.json is in parts that `predict` writes for these flags.
-PLACES = {"adaptive_ece", "conformal.thr.coverage", "conformal.raps.mean_size", "calibrated.after.nll"} | {
-    f"selective.max_prob.{name}" for name in ("aurc", "coverage_at_risk")
-}
+PLACES = {
+    "adaptive_ece",
+    "conformal.thr.coverage",
+    "conformal.raps.mean_size",
+    "calibrated.after.nll",
+    "corrupted.nll",
+} | {f"selective.max_prob.{name}" for name in ("aurc", "coverage_at_risk")}
 
 
 def write_table(folder):
