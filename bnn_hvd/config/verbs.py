@@ -335,7 +335,7 @@ class CompareConfig(StudyConfig):
 
     run_defaults: ClassVar[Values] = {"eval_every_epochs": 0}
     predict_defaults: ClassVar[Values] = {
-        "num_draws": 64, "check_draws": 0, "ood_data_dir": "", "coverage": 0.0, "calibrate": "",
+        "num_draws": 64, "check_draws": 0, "ood_data_dir": "", "coverage": 0.0, "calibrate": "", "corrupt": "",
     }  # fmt: skip
 
     run: str = flag("", "study", "directory of the study (required); a study that stopped goes on")

@@ -9,8 +9,8 @@ HIGHER, LOWER, NEITHER = 1, -1, 0
 class Column(NamedTuple):
     """A score of a run.
 
-    head: of the table. place: the names that lead to it in uncertainty.json, as `ood.auroc_entropy`. better: which
-    values are. drawn: whether the figures have a panel of it.
+    head: of the table. place: the names that lead to it in uncertainty.json, as `ood.auroc_entropy`; of `corrupted`, it
+    is the mean over all corruptions and levels. better: which values are. drawn: whether figures have a panel of it.
     """
 
     head: str
@@ -43,6 +43,10 @@ COLUMNS = (
     Column("AURC", "selective.max_prob.aurc", LOWER),
     Column("AURC", "selective.total_std.aurc", LOWER),
     Column("coverage at 5 % risk", "selective.max_prob.coverage_at_risk", HIGHER),
+    Column("accuracy, corrupted", "corrupted.accuracy", HIGHER),
+    Column("NLL, corrupted", "corrupted.nll", LOWER, drawn=True),
+    Column("ECE, corrupted", "corrupted.ece", LOWER),
+    Column("coverage of RAPS, corrupted", "corrupted.coverage_raps", NEITHER),
     Column("OOD AUROC (entropy)", "ood.auroc_entropy", HIGHER, drawn=True),
     Column("OOD AUROC (mutual information)", "ood.auroc_mutual_information", HIGHER),
     Column("OOD FPR95 (entropy)", "ood.fpr95_entropy", LOWER),
@@ -51,9 +55,16 @@ COLUMNS = (
 )
 
 
-def value(report: Mapping[str, Any], place: str) -> float | None:
-    """Return the number at a place of uncertainty.json, None if there is none."""
-    found: Any = report
-    for name in place.split("."):
-        found = found.get(name) if isinstance(found, Mapping) else None
-    return float(found) if isinstance(found, int | float) else None
+def value(report: Any, place: str) -> float | None:
+    """Return the number at a place of uncertainty.json, None if there is none.
+
+    In a list it is the mean over the entries, without those of level 0, the examples as they are.
+    """
+    if isinstance(report, list):
+        found = [value(entry, place) for entry in report if entry.get("level") != 0]
+        return None if None in found or not found else sum(filter(None, found)) / len(found)
+    name, _, rest = place.partition(".")
+    there = report.get(name) if isinstance(report, Mapping) else None
+    if rest:
+        return value(there, rest)
+    return float(there) if isinstance(there, int | float) else None

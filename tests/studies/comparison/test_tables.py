@@ -44,6 +44,8 @@ def test_a_column_is_found_by_its_place():
     report = {"nll": 1, "ood": {"auroc_entropy": 0.75}, "why": "word"}
     assert columns.value(report, "nll") == 1.0
     assert columns.value(report, "ood.auroc_entropy") == 0.75
+    assert columns.value({"corrupted": [{"nll": 9.0, "level": 0}, {"nll": 0.0}, {"nll": 3.0}]}, "corrupted.nll") == 1.5
+    assert columns.value({"corrupted": [{"nll": 1.0}, {}]}, "corrupted.nll") is None
     assert [columns.value(report, place) for place in ("ece", "nll.deeper", "ood.none", "why")] == [None] * 4
 
 
