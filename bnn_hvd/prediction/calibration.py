@@ -91,7 +91,7 @@ class Calibrating:
         if not self.calibration:
             return None, ({}, {})
         made = self._made(found, y, config)
-        scored_N = has_label(y) & ~self.part_N
+        scored_N = labelled(y) & ~self.part_N
         arrays: Found = {"calibration_part_N": self.part_N} if self.part_N.any() else {}
         report: dict[str, Any] = {}
         if made.coverage:
@@ -161,10 +161,15 @@ def plan(
 
 def calibration_part(y: np.ndarray) -> np.ndarray:
     """Return which examples calibrate, bool [N]: a half of those with a label."""
-    labelled = np.flatnonzero(has_label(y))
+    rows = np.flatnonzero(labelled(y))
     part_N = np.zeros(len(y), bool)
-    part_N[labelled[split.test_rows(len(labelled), PART)]] = True
+    part_N[rows[split.test_rows(len(rows), PART)]] = True
     return part_N
+
+
+def labelled(y: np.ndarray) -> np.ndarray:
+    """Return which examples have a label, bool [N]; of several columns, all of them."""
+    return has_label(y).reshape(len(y), -1).all(axis=1)
 
 
 def check_part(

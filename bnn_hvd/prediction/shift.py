@@ -28,6 +28,8 @@ def check(config: PredictConfig, target: Target, example_shape: tuple[int, ...],
     corruptions.check_images(example_shape)
     if not isinstance(target, Classes):
         raise UserError(f"--corrupt scores predictions of classes, and this run has {target}: leave it out")
+    if target.label_shape:
+        raise UserError(f"--corrupt moves images, and not the labels of their pixels, as of {target}: leave it out")
     if not has_label(y).any():
         raise UserError("--corrupt scores predictions, and these examples have no labels: leave it out")
 

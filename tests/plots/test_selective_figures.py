@@ -46,6 +46,19 @@ def test_out_of_distribution(run):
     assert not [text for text in legend(figure) if "mutual" in text]
 
 
+def test_where_examples_have_several_labels_their_mean_uncertainty_detects(run):
+    """Each example has its uncertainty twice, as the labels of two pixels: the curves stay."""
+    before = plots.draw(run, "out_of_distribution").axes[0].lines
+    with np.load(run / records.PREDICTIVE) as found:
+        twice = {name: np.stack([found[name]] * 2, axis=1) for name in found}
+    records.write_npz(run / records.PREDICTIVE, twice)
+    after = plots.draw(run, "out_of_distribution").axes[0].lines
+    for one, other in zip(before, after, strict=True):
+        np.testing.assert_allclose(one.get_xydata(), other.get_xydata())
+    risks = plots.draw(run, "risk_coverage").axes[0].lines[0].get_ydata()
+    assert len(risks) == 2 * np.sum(LABELS >= 0)  # each label is kept or left out
+
+
 def test_rmse_over_coverage(tmp_path):
     std_N = RNG.uniform(0.5, 2, 100)
     y_N = np.where(np.arange(100) % 10 == 0, np.nan, std_N * RNG.normal(size=100))

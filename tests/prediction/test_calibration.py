@@ -14,7 +14,7 @@ from bnn_hvd.data.stored import StoredArray
 from bnn_hvd.errors import UserError
 from bnn_hvd.metrics import conformal, regression
 from bnn_hvd.metrics.regression import Mixture
-from bnn_hvd.prediction import calibration
+from bnn_hvd.prediction import calibration, shift
 from bnn_hvd.prediction.calibration import Calibrating
 from bnn_hvd.prediction.predict import check_kind
 from bnn_hvd.run import records
@@ -131,6 +131,16 @@ def test_which_calibration_is_for_which_target():
             check_kind(asked, other)
     with pytest.raises(UserError, match="below 1"):
         config.make(PredictConfig, run="runs/a", coverage=1.0)
+
+
+def test_label_maps_are_not_corrupted():
+    """A rotated image would be scored by the labels of the image as it was."""
+    asked = config.make(PredictConfig, run="runs/a", corrupt="rotation:1")
+    shift.check(asked, Classes(3), (8, 8, 1), np.zeros(5, int))
+    with pytest.raises(UserError, match="not the labels of their pixels"):
+        shift.check(asked, Classes(3, label_shape=(8, 8)), (8, 8, 1), np.zeros([5, 8, 8], int))
+    with pytest.raises(UserError, match="no labels"):
+        shift.check(asked, Classes(3), (8, 8, 1), np.full(5, -1))
 
 
 def test_a_damaged_calibration_is_refused(tmp_path):
