@@ -89,6 +89,7 @@ CASES = {
     ),
     "own_network": Case(f"{BATCHES} --method=vi --architecture=networks.py:own --architecture_args=width=8"),
     "keras_model": Case(f"{BATCHES} --method=ivon --architecture=networks.py:build"),
+    "keras_pixels": Case(f"{FEW} --method=ivon --architecture=networks.py:pixels --dataset=npz --data_dir=pixels.npz"),
     # This case is the last, because TensorFlow stays deterministic for the rest of the process.
     "gradient_blocks": Case(f"{SMALL} --method=vi --gradient_blocks=4 --lr_scaling=none --deterministic"),
 }
@@ -131,13 +132,16 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def write_images(folder: Path) -> None:
-    """Write random images in the form of CIFAR-10, 32x32x3 bytes, ten classes: images.npz and the folder images."""
+    """Write random images in the form of CIFAR-10, 32x32x3 bytes, ten classes: images.npz and the folder images; and
+    pixels.npz, the same with two classes of pixels."""
     rng = np.random.default_rng(0)
     arrays: dict[str, np.ndarray] = {}
     for part, size in (("train", 64), ("test", 16)):
         arrays[f"x_{part}"] = rng.integers(0, 256, (size, 32, 32, 3), dtype=np.uint8)
         arrays[f"y_{part}"] = np.arange(size) % 10
     np.savez(folder / "images.npz", **arrays)
+    pixels = {name.replace("x", "y"): part[..., 0] // 128 for name, part in arrays.items() if name.startswith("x")}
+    np.savez(folder / "pixels.npz", **arrays | pixels)
     (folder / "images").mkdir(exist_ok=True)
     for name, array in arrays.items():
         np.save(folder / "images" / name, array)
@@ -154,6 +158,10 @@ def write_networks(path: Path) -> None:
         "    layers = keras.layers\n"
         "    return keras.Sequential([layers.Input(example_shape), layers.Conv2D(4, 3), layers.BatchNormalization(),\n"
         "        layers.Flatten(), layers.Dropout(0.2), layers.Dense(num_outputs)])\n"
+        "def pixels(example_shape, num_outputs):\n"
+        "    layers = keras.layers\n"
+        "    return keras.Sequential([layers.Input(example_shape), layers.Conv2D(4, 3, padding='same'),\n"
+        "        layers.ReLU(), layers.Conv2D(num_outputs, 1)])\n"
     )
 
 

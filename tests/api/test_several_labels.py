@@ -12,7 +12,7 @@ import tensorflow as tf
 
 import bnn_hvd
 from bnn_hvd import plots
-from bnn_hvd.metrics import classification
+from bnn_hvd.metrics import classification, selective
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "models"))
 import keras_zoo
@@ -58,6 +58,9 @@ def test_uncertainties_and_scores_are_those_of_each_pixel(run):
     assert report["ece"] == pytest.approx(classification.ece(mean.reshape(-1, 3), labels.reshape(-1)))
     assert report["single_draw_accuracy"] == pytest.approx((draws.argmax(-1) == labels).mean(), abs=1e-6)
     assert report["num_labelled"] == 8 * 64
+    wrong = mean.argmax(-1).ravel() != labels.ravel()
+    expected = selective.aurc(found["predictive_entropy_N"].ravel(), wrong)
+    assert report["selective"]["entropy"]["aurc"] == pytest.approx(expected)
     assert np.isfinite(report["posterior_check"]["pareto_k"])
     means = found["predictive_entropy_N"].mean((1, 2))
     np.testing.assert_array_equal(found["map_index_K"], np.argsort(-means)[:6])
@@ -95,7 +98,7 @@ def test_the_figures_are_those_that_have_a_meaning(run):
     for name in of_predict:
         with contextlib.suppress(bnn_hvd.UserError):
             drawn[name] = run.plot(name)
-    assert drawn.keys() == {"uncertainty_maps", "reliability", "uncertainty_histogram"}
+    assert drawn.keys() == {"uncertainty_maps", "reliability", "uncertainty_histogram", "risk_coverage"}
     assert "512 labels" in drawn["reliability"].axes[0].get_title()
     assert "nats per label" in [axes.get_ylabel() for axes in run.plot("learning_curves").axes]
     figure = drawn["uncertainty_maps"]
@@ -117,6 +120,8 @@ def test_labels_of_some_pixels_are_scored_alone(run, tmp_path):
     np.savez(tmp_path / "wrong.npz", x=X[16:], y=WORDS[16:, 0])
     with pytest.raises(bnn_hvd.UserError, match=r"labels of shape \[8\], the run 3 classes at 8 x 8 places"):
         run.evaluate(num_draws=DRAWS, data_dir=str(tmp_path / "wrong.npz"))
+    with pytest.raises(bnn_hvd.UserError, match="--coverage and --calibrate are for one label per example"):
+        run.evaluate(num_draws=DRAWS, coverage=0.9)
     np.savez(tmp_path / "none.npz", x=X[16:])
     assert run.evaluate(num_draws=DRAWS, data_dir=str(tmp_path / "none.npz"))["num_labelled"] == 0
 
@@ -143,7 +148,7 @@ def test_real_values_of_each_pixel(tmp_path):
     rows = list(csv.DictReader((run.path / "predictions.csv").open()))
     assert float(rows[1]["rmse"]) == pytest.approx(np.sqrt(np.mean((p.mean - REALS[16:])[1] ** 2)), rel=1e-5)
     assert len(run.plot("uncertainty_maps").axes) > 6
-    for name in ("predictions", "calibration"):
+    for name in ("predictions", "calibration", "rmse_over_coverage"):
         run.plot(name)
     run.export(tmp_path / "saved", num_draws=DRAWS)
     np.testing.assert_allclose(tf.saved_model.load(str(tmp_path / "saved"))(X[16:])["mean"], p.mean, rtol=1e-4)
