@@ -30,7 +30,7 @@ class IvonOptions(MethodOptions):
     takes = MethodOptions.takes - OPTIMIZER | {"init_from"}
     takes_batch_norm = True
     # The learning rate is that large because the gradient is divided by the curvature.
-    defaults: ClassVar[Values] = {"learning_rate": 0.1, "lr_schedule": "tail"}
+    defaults: ClassVar[Values] = {"learning_rate": 0.01, "lr_schedule": "tail"}
 
     ivon_hess_init: float = flag(0.5, "--method=ivon", "initial curvature per example", minimum=1e-12)
     ivon_beta1: float = flag(0.9, "--method=ivon", "decay rate of the momentum, in [0, 1)", minimum=0, below=1)

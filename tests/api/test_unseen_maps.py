@@ -19,8 +19,8 @@ TIMES = 2.0  # that the mean epistemic uncertainty is higher there
 def trained(name, network, folder, **flags):
     file = EXAMPLES / f"{name}.py"
     return bnn_hvd.train(
-        network=f"{file}:{network}", dataset=f"{file}:load", run=folder / name, method="ivon", eval_every_epochs=0,
-        threads=1, **flags,
+        network=f"{file}:{network}", dataset=f"{file}:load", run=folder / name, method="ivon", learning_rate=0.1,
+        eval_every_epochs=0, threads=1, **flags,
     )  # fmt: skip
 
 
