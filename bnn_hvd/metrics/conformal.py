@@ -16,10 +16,7 @@ from typing import Any
 import numpy as np
 from scipy import stats
 
-RAPS_PENALTY, RAPS_FREE = (
-    0.1,
-    1,
-)  # per rank beyond the first RAPS_FREE; fixed, so that no data are needed to choose them
+RAPS_PENALTY, RAPS_FREE = 0.1, 1  # per rank beyond the first RAPS_FREE; fixed, so that no data are used to choose them
 ROUNDING = 1e-9  # (n + 1) coverage may exceed a whole number by a rounding error
 
 
