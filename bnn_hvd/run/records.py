@@ -162,6 +162,20 @@ def read_jsonl(path: Path) -> list[dict[str, Any]]:
     return [row for row in rows if isinstance(row, dict)]
 
 
+def read_timings(run: Path, phase: str) -> list[dict[str, Any]]:
+    """Return the rows of timings.jsonl of a phase: train, eval or checkpoint.
+
+    Raises:
+      UserError: a row is not one that `train` writes.
+    """
+    rows = read_jsonl(run / TIMINGS)
+    for row in rows:
+        needed = ("seconds", "steps", "communication_s") if row.get("phase") == "train" else ("seconds",)
+        if "phase" not in row or not all(isinstance(row.get(name), (int, float)) for name in needed):
+            raise damaged(run / TIMINGS, "a line is no timing")
+    return [row for row in rows if row["phase"] == phase]
+
+
 def drop_rows_after(path: Path, step: int, first_member: int = 0) -> None:
     """Remove the rows after `step` (of the particles from `first_member` on): a resumed run writes them again."""
     if path.exists():

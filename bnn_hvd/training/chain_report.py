@@ -125,7 +125,7 @@ def quality(x_MN: np.ndarray) -> dict[str, float]:
 
 def cost(plan: Plan, method: Hmc) -> dict[str, float]:
     """Return the speed of the leapfrog by rank 0's calls of the loop; one leapfrog step moves all chains of a rank."""
-    rows = [row for row in records.read_jsonl(plan.config.folder / records.TIMINGS) if row["phase"] == "train"]
+    rows = records.read_timings(plan.config.folder, "train")
     seconds = sum(row["seconds"] for row in rows)
     if not seconds:
         return {}

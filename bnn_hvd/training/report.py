@@ -90,8 +90,7 @@ def end_text(task: Task, progress: Progress) -> str:
 def summary(task: Task, state: State, progress: Progress, scores: dict[str, Any] | None) -> dict[str, Any]:
     """Return the content of summary.json, without the times by rank."""
     config, plan = task.config, task.plan
-    timings = records.read_jsonl(config.folder / records.TIMINGS)
-    step_ms = [1e3 * row["seconds"] / row["steps"] for row in timings if row["phase"] == "train"]
+    step_ms = [1e3 * row["seconds"] / row["steps"] for row in records.read_timings(config.folder, "train")]
     return {
         "status": "done" if scores else "interrupted",
         "model": config.network.model,

@@ -116,12 +116,12 @@ def test_a_flag_is_refused_even_with_its_default_value(words, message):
 
 
 def test_each_method_has_its_own_defaults():
-    assert config.resolve(method="ivon").schedule.learning_rate == 0.1
+    assert config.resolve(method="ivon").schedule.learning_rate == 0.01
     assert config.resolve(method="ivon", learning_rate=0.001).schedule.learning_rate == 0.001
     assert config.resolve(method="point").schedule.learning_rate == 0.001
     assert config.resolve(method="vi").schedule.lr_schedule == "tail"
-    assert config.compose(method="ivon").schedule.learning_rate == 0.1
-    assert "      with ivon: 0.1" in cli.help_text("train").splitlines()
+    assert config.compose(method="ivon").schedule.learning_rate == 0.01
+    assert "      with ivon: 0.01" in cli.help_text("train").splitlines()
 
 
 def test_the_help_says_who_does_not_use_a_flag():
@@ -143,7 +143,7 @@ def test_the_runs_of_a_study_take_what_they_use():
     assert "init_scale" not in config.to_flags(point)
     study = config.make(ChurnConfig, run="s", methods="ivon,point", regimes="hardware", determinism="off")
     ivon, point = (cell for cell in regimes.cells(study))
-    assert (ivon.learning_rate, point.learning_rate) == (0.1, 0.001)
+    assert (ivon.learning_rate, point.learning_rate) == (0.01, 0.001)
     assert point.jobs[0].config.schedule.optimizer == "sgd"
 
 

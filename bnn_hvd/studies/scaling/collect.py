@@ -115,14 +115,14 @@ def _times(path: Path, summary: dict[str, Any]) -> dict[str, Any]:
             "step_ms": tuple(summary["step_ms_by_rank"]), "compute_ms": tuple(summary["compute_ms_by_rank"]),
             "communication_ms": summary["communication_ms"],
         }  # fmt: skip
-    calls = [row for row in records.read_jsonl(path / records.TIMINGS) if row["phase"] == "train"]
+    calls = records.read_timings(path, "train")
     steps = sum(row["steps"] for row in calls)
     step, communication = (1e3 * sum(row[key] for row in calls) / steps for key in ("seconds", "communication_s"))
     return {"step_ms": (step,), "compute_ms": (step - communication,), "communication_ms": communication}
 
 
 def _eval_s(path: Path) -> float | None:
-    found = [row["seconds"] for row in records.read_jsonl(path / records.TIMINGS) if row["phase"] == "eval"]
+    found = [row["seconds"] for row in records.read_timings(path, "eval")]
     return found[-1] if found else None
 
 

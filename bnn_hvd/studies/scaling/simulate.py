@@ -161,8 +161,7 @@ def checkpoint_s(runs: Sequence[Run]) -> float:
     Raises:
       UserError: there is none.
     """
-    rows = [row for run in runs for row in records.read_jsonl(run.path / records.TIMINGS)]
-    found = [row["seconds"] for row in rows if row["phase"] == "checkpoint"]
+    found = [row["seconds"] for run in runs for row in records.read_timings(run.path, "checkpoint")]
     if not found:
         raise UserError("no run has written a checkpoint: --checkpoint_s gives the seconds that one takes")
     return float(np.median(found))

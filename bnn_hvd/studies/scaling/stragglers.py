@@ -31,7 +31,7 @@ def measured(runs: Sequence[Run]) -> Spread:
     """
     draws, factors = [], []
     for run in runs:
-        rows = [row for row in records.read_jsonl(run.path / records.TIMINGS) if row["phase"] == "train"]
+        rows = records.read_timings(run.path, "train")
         times = np.array([(row["seconds"] - row["communication_s"]) / row["steps"] for row in rows])
         draws.append(times / times.mean() if len(times) else np.ones(1))
         factors.append(np.array(run.compute_ms) / np.median(run.compute_ms))
