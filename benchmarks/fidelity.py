@@ -1,7 +1,9 @@
 """How far are the methods from Hamiltonian Monte Carlo? The table of docs/hmc.md: two networks, two data sets, three
-seeds. Each method is compared with one long run of `hmc`, and so is a second run of `hmc`: nothing can be closer."""
+seeds. Each method is compared with one long run of `hmc`, and so is a second run of `hmc`: nothing can be closer.
 
-import shutil
+Runs that are in out/fidelity are kept: what was stopped goes on, and to make a run anew, delete its folder.
+"""
+
 import statistics
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -50,7 +52,7 @@ PROBLEMS = {
         ("--dataset=digits", "--architecture=fc"),
         ("--hmc_leapfrog_steps=100", "--hmc_step_size=0.008", "--hmc_burn_in_steps=100", "--steps=900"),
         1600,
-        {"accuracy": "accuracy", "nll": "nll", "ece": "ece", "epistemic": "epistemic",
+        {"accuracy": "accuracy", "nll": "nll", "ece": "ece", "epistemic": "epistemic_uncertainty",
          "total variation": "reference total_variation", **DISTANCES},
     ),
     "diabetes, mlp": Problem(
@@ -71,8 +73,7 @@ OF_CHAINS = {
 
 def run(quick: bool) -> Report:
     folder = OUT / "fidelity"
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True)
+    folder.mkdir(parents=True, exist_ok=True)
     rows, chains, tables = [], [], []
     for name in [*PROBLEMS][: 1 if quick else None]:
         compared = [*of_problem(name, folder, quick)]
@@ -92,7 +93,7 @@ def run(quick: bool) -> Report:
 def of_problem(name: str, folder: Path, quick: bool) -> Iterator[dict[str, Any]]:
     """Train and compare all methods on a problem; yields a row for each, whose values are those of all seeds."""
     problem, here = PROBLEMS[name], folder / dataset(name)
-    here.mkdir()
+    here.mkdir(exist_ok=True)
     reference = here / "hmc"
     for seed, path in ((0, reference), (1, here / "hmc_1")):
         known = ("--method=hmc", "--num_chains=2", f"--hmc_kept_draws={problem.draws // 2}", *problem.hmc)
@@ -108,6 +109,8 @@ def of_problem(name: str, folder: Path, quick: bool) -> Iterator[dict[str, Any]]
 
 
 def compare(path: Path, flags: Sequence[str], seed: int, draws: int, reference: Path | None, folder: Path) -> None:
+    if (path / "uncertainty.json").exists():
+        return
     filled = {"{diabetes}": str(diabetes(folder))}
     command(("train", *flags, f"--seed={seed}", "--threads=1", f"--run={path}"), 1, filled)
     with_it = (f"--reference={reference}",) if reference else ()
