@@ -220,14 +220,18 @@ def tables_of(text: str) -> Iterator[list[list[str]]]:
 
 
 def agrees(found: Found, kept: str) -> bool:
-    """Return whether a number is the kept one, rounded to as many places as it has; % is of a kept fraction."""
+    """Return whether a number is the kept one, rounded to as many places as it has; % is of a kept fraction.
+
+    Of a kept mean with its spread in brackets, it may be either.
+    """
     shown, number = found.number.replace(",", ""), NUMBER.match(kept)
     if not number:
         return False
-    value = float(number[0].replace(",", "")) * (100 if found.unit == "%" else 1)
+    both = NUMBER.findall(kept) if re.fullmatch(r"[\d.e-]+ \([\d.e-]+\)", kept) else [number[0]]
+    values = [float(one.replace(",", "")) * (100 if found.unit == "%" else 1) for one in both]
     _, _, places = shown.partition(".")
     half = 0.5 * 10.0 ** -len(places) if "e" not in shown else 0.05 * float(shown)
-    return abs(value - float(shown)) <= half * (1 + 1e-9)
+    return any(abs(value - float(shown)) <= half * (1 + 1e-9) for value in values)
 
 
 def main() -> int:

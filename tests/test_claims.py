@@ -91,3 +91,13 @@ def test_the_comment_is_of_the_next_paragraph_alone(tmp_path):
     assert faults(tmp_path, TEXT + "\nIt takes 0.42 ms.\n") == [
         "docs/speed.md: 0.42 has no source, in 'It takes 0.42 ms.', 0.42"
     ]
+
+
+@pytest.mark.parametrize(("shown", "fits"), [("0.93", True), ("0.007", True), ("0.0070", True), ("0.008", False)])
+def test_of_a_mean_with_its_spread_either_may_be_quoted(tmp_path, shown, fits):
+    kept = KEPT.replace("0.157", "0.9315 (0.00699)")
+    text = TABLE.replace("0.16 |", f"{shown} |")
+    (tmp_path / "docs").mkdir()
+    (tmp_path / "docs" / "speed.md").write_text(f"# A page\n{text}")
+    (tmp_path / "kept.md").write_text(kept)
+    assert (check_claims.check(tmp_path)[0] == []) == fits
