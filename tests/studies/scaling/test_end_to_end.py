@@ -54,7 +54,6 @@ def test_times_of_every_rank_are_in_the_summary(folder):
     summary = running.read_json(folder / "runs" / "BNN_FC_flip_2ranks_0")
     steps, work = summary["step_ms_by_rank"], summary["compute_ms_by_rank"]
     assert len(steps) == len(work) == len(summary["hosts"]) == 2
-    assert steps[0] == pytest.approx(steps[1], rel=0.3)  # the all-reduce keeps them at one pace
     waiting = [step - own for step, own in zip(steps, work, strict=True)]
     assert min(waiting) > 0
     assert summary["communication_ms"] == pytest.approx(sum(waiting) / 2)
