@@ -1,14 +1,11 @@
 """Tables that come with their splits: as an .npz, and as they were published."""
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 
 from bnn_hvd.data import sources, standardize, uci
 from bnn_hvd.errors import UserError
 
-SHARED = Path("/work/shared/data/uci")
 N, D = 40, 3
 TEST = {0: [3, 30, 7], 1: [0, 39]}
 
@@ -109,11 +106,11 @@ def test_missing_files(tmp_path):
         sources.load("uci", folder)
 
 
-@pytest.mark.skipif(not SHARED.is_dir(), reason=f"the UCI sets are not in {SHARED}")
-def test_the_standard_splits():
+def test_the_standard_splits(shared_data):
     """A tenth of the rows is tested; a constant column of naval has no scale, and does not blow up."""
-    naval = sources.load("uci", str(SHARED / "naval-propulsion-plant.npz"), split=19)
+    folder = shared_data / "uci"
+    naval = sources.load("uci", str(folder / "naval-propulsion-plant.npz"), split=19)
     assert (len(naval.x_train), len(naval.x_test)) == (10741, 1193)
     scaled = (naval.x_test - naval.x_train.mean(0)) * standardize.fit(naval.x_train, "channel").inv_std
     assert np.abs(scaled).max() < 10
-    assert uci.num_splits(str(SHARED / "protein-tertiary-structure.npz")) == 5
+    assert uci.num_splits(str(folder / "protein-tertiary-structure.npz")) == 5
