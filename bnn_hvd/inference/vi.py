@@ -120,9 +120,8 @@ class VI(Method):
         self.optimizer = optimizers.with_noise_scale(rule, network.num_noise_scales)
 
     def init(self, seed: np.ndarray) -> State:
-        bayesian, rest = self.network.num_bayesian, self.network.num_parameters - self.network.num_bayesian
         theta = initial_theta(self.config, self.network, seed)
-        loc, _ = split(theta, [bayesian, rest])
+        loc = theta[..., : self.network.num_bayesian]
         log_scale = tf.fill(loc.shape, math.log(self.init_scale))
         if self.init_relative_scale:
             log_scale = tf.math.log(tf.maximum(self.init_relative_scale * tf.abs(loc), LEAST_SCALE))

@@ -51,16 +51,18 @@ def thresholds(found: Found, y: np.ndarray, part_N: np.ndarray, u_N: np.ndarray,
 def regions(found: Found, thresholds: dict[str, float], u_N: np.ndarray) -> Found:
     """Return the sets [N, C] (bool) or the intervals [N, B] of all examples, by the name of their array."""
     if "probs_NC" in found:
-        return {
-            f"{PREFIX}{name}_NC": conformal.CLASS_SCORES[name](found["probs_NC"], u_N) <= limit
-            for name, limit in thresholds.items()
-        }
+        return {f"{PREFIX}{name}_NC": sets_NC for name, sets_NC in sets(found["probs_NC"], thresholds, u_N).items()}
     made: Found = {}
     for ending, (quantiles_NB, mean_N, std_N) in columns(found).items():
         cqr, scaled = thresholds[f"cqr{ending}"], thresholds[f"scaled{ending}"]
         made[f"{PREFIX}cqr{ending}_NB"] = conformal.cqr_interval(quantiles_NB, cqr)
         made[f"{PREFIX}scaled{ending}_NB"] = conformal.scaled_interval(mean_N, std_N, scaled)
     return made
+
+
+def sets(probs_NC: np.ndarray, thresholds: dict[str, float], u_N: np.ndarray) -> dict[str, np.ndarray]:
+    """Return the set of classes of each example, bool [N, C], by the name of the score."""
+    return {name: conformal.CLASS_SCORES[name](probs_NC, u_N) <= limit for name, limit in thresholds.items()}
 
 
 def measures(

@@ -86,9 +86,9 @@ def predict(config: PredictConfig) -> Predicted:
     source = config.data_dir or trained.data.data_dir
     origin = Origin.of(trained, progress, source, fingerprint.test, own_data=fingerprint == known.fingerprint)
     say_change(own.code_of(trained), ranks.is_root)
-    if ranks.is_root:
-        say_progress(config, predictor, len(arrays.x_test))
     num_draws = predictor.method.num_draws(config.num_draws)
+    if ranks.is_root:
+        say_progress(config.run, predictor, len(arrays.x_test), num_draws)
     kept = ranks.broadcast(calibration.read(run))  # a file system may show an older file on another host
     calibrating = calibration.plan(config, trained, known, arrays, fingerprint, progress.step, num_draws, kept)
     config = calibrating.config(config)
@@ -162,10 +162,10 @@ def write(folder: Path, found: Found, report: dict[str, Any], recommended: dict[
         records.write_json(folder / records.RECOMMENDATIONS, recommended)
 
 
-def say_progress(config: PredictConfig, predictor: Predictor, num_examples: int) -> None:
+def say_progress(run: str, predictor: Predictor, num_examples: int, num_draws: int) -> None:
     """Print what is predicted, and let the predictor print how far it is, where nothing else is printed."""
-    draws, size = predictor.method.num_draws(config.num_draws), predictor.ranks.size
-    print(f"predict: {num_examples:,} examples with {draws} draws of {config.run}; ranks: {size}", flush=True)
+    size = predictor.ranks.size
+    print(f"predict: {num_examples:,} examples with {num_draws} draws of {run}; ranks: {size}", flush=True)
     heartbeat = Heartbeat(lambda text: print(text, flush=True))
     predictor.on_progress = lambda done, total: heartbeat.beat(f"{done / total:.0%} of this pass over the data")
 

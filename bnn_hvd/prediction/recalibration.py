@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from bnn_hvd.metrics import calibration, classification, regression
+from bnn_hvd.metrics import calibration, classification, conformal, regression
 from bnn_hvd.prediction.predictor import Found, Result
 
 CLASS_SCORES = (
@@ -41,7 +41,7 @@ def quantile_map(found: Found, part_N: np.ndarray) -> list[float]:
 def mapped(found: Found, scored_N: np.ndarray, map_K: np.ndarray, levels: list[float], quantiles: Quantiles) -> Result:
     """Return the recalibrated quantiles (of `levels`) and distribution functions at the targets, and the calibration
     of the scored examples before and after."""
-    central = np.array([(1 - WIDTH) / 2, (1 + WIDTH) / 2])
+    central = np.array(conformal.central_levels(WIDTH))
     asked = calibration.predicted_level(np.array(levels), map_K)
     after = calibration.predicted_level(central, map_K)
     found_QN = quantiles(np.concatenate([asked, central, after]))  # at once: it is a pass over all draws

@@ -11,8 +11,8 @@ from bnn_hvd.config import PredictConfig
 from bnn_hvd.data import corruptions
 from bnn_hvd.data.arrays import Arrays
 from bnn_hvd.errors import UserError
-from bnn_hvd.metrics import conformal
-from bnn_hvd.prediction import classes
+from bnn_hvd.metrics.conformal import sets_summary
+from bnn_hvd.prediction import classes, conformal
 from bnn_hvd.prediction.calibration import Calibration
 from bnn_hvd.prediction.predictor import Found, Predictor, Result
 from bnn_hvd.targets import Classes, Target, has_label
@@ -61,9 +61,10 @@ def _row(
     row: dict[str, Any] = {"name": name, "level": level} | {score: measured[score] for score in SCORES}
     if calibration and calibration.coverage and "conformal_scored_N" in clean:
         scored_N, u_N = clean["conformal_scored_N"], calibration.uniform(len(labels_N))
-        for score, limit in calibration.thresholds.items():
-            sets_NC = conformal.CLASS_SCORES[score](found["probs_NC"][scored_N], u_N[scored_N]) <= limit
-            summary = conformal.sets_summary(sets_NC, labels_N[scored_N])
+        for score, sets_NC in conformal.sets(
+            found["probs_NC"][scored_N], calibration.thresholds, u_N[scored_N]
+        ).items():
+            summary = sets_summary(sets_NC, labels_N[scored_N])
             row |= {f"coverage_{score}": summary["coverage"], f"mean_size_{score}": summary["mean_size"]}
     return row
 

@@ -88,13 +88,14 @@ def predictions(method: Hmc, state: Any, draws_MKP: np.ndarray, x: Inputs, stand
     predicted: the R-hat of the weights says little about whether the predictions have converged.
     """
     examples = _some(len(x), MOST_EXAMPLES)
-    chosen, local = standardize_with(standardizer)(x[examples]), None
-    if method.network.local_parameters:  # the input is the number of an example
+    if not method.network.local_parameters:
+        chosen, local = standardize_with(standardizer)(x[examples]), None
+    else:  # the input is the number of an example
         chosen = np.arange(len(examples), dtype=np.int32)[:, None]
         written = int(method.ring.num_written(state.step))
-        local = chronological(state.slots["local_draws"].numpy()[:, :, examples], written)[1]
+        local = _joined(chronological(state.slots["local_draws"].numpy()[:, :, examples], written)[1])
     chains, kept = draws_MKP.shape[:2]
-    draws_DP, local = _joined(draws_MKP), None if local is None else _joined(local)
+    draws_DP = _joined(draws_MKP)
     found = []
     for first in range(0, chains * kept, DRAWS_AT_ONCE):
         some = slice(first, first + DRAWS_AT_ONCE)

@@ -19,12 +19,11 @@ Loop = Callable[[Call], dict[str, np.ndarray]]  # makes the steps of a call; ret
 
 
 def compile_loop(
-    one_step: Step, state: State, examples: Examples, batch_shape: tuple[int, ...], ranks: Cluster,
-    micro_batches: int = 1,
-) -> Loop:  # fmt: skip
+    one_step: Step, state: State, examples: Examples, batch_shape: tuple[int, ...], ranks: Cluster
+) -> Loop:
     """Return the compiled loop over the steps of a call; its first call traces it.
 
-    batch_shape: (B,) examples of a step, or (M, B) where each member has its own. micro_batches: of a step.
+    batch_shape: (B,) examples of a step, or (M, B) where each member has its own.
 
     The first call raises TrainingError on every rank, before the first step, if the ranks would communicate different
     things in it.
@@ -58,7 +57,6 @@ def compile_loop(
             how = augmentation[i] if examples.augmented else None
             seed = strain_seeds_T2[i] if examples.fresh_noise else None
             batch = take(index[i], how, seed, *(each[i] for each in inputs))
-            batch = batch._replace(micro_batches=micro_batches)
             history_TK = history_TK.write(i, pack(step(state, batch, controls), names))
         return dict(zip(names, tf.unstack(history_TK.stack(), len(names), axis=1), strict=True))
 

@@ -10,14 +10,16 @@ from typing import Any
 from bnn_hvd.config import TrainConfig, to_flags
 from bnn_hvd.data import own, sources, staging
 from bnn_hvd.data.arrays import Arrays
-from bnn_hvd.data.pipeline import Examples, Shard, StoredExamples
+from bnn_hvd.data.pipeline import Batch, Examples, Shard, StoredExamples
 from bnn_hvd.data.stored import StoredArray
 from bnn_hvd.distributed import cluster, machine, network
 from bnn_hvd.distributed.cluster import Cluster, Communication
 from bnn_hvd.errors import EXIT_INTERRUPTED
 from bnn_hvd.inference import checksums
 from bnn_hvd.inference.compression import COMPRESSIONS
+from bnn_hvd.inference.controls import Controls, Scalars
 from bnn_hvd.inference.hmc import Hmc
+from bnn_hvd.inference.method import State
 from bnn_hvd.metrics.convergence import Verdict
 from bnn_hvd.models import own as own_network
 from bnn_hvd.prediction.predictor import Predictor
@@ -159,6 +161,10 @@ def make_loop(task: Task) -> Loop:
     """Return the compiled loop over this rank's examples."""
     config, plan = task.config, task.plan
     known = task.description
+
+    def step(state: State, batch: Batch, controls: Controls) -> Scalars:
+        return task.step(state, batch._replace(micro_batches=config.data.accumulate_steps), controls)
+
     x, y = task.arrays.x_train, known.target.standardized(task.arrays.y_train)
     augmented, fresh_noise = bool(config.data.augment), config.data.options.fresh_noise
     examples: Examples
@@ -168,8 +174,7 @@ def make_loop(task: Task) -> Loop:
         examples = StoredExamples(x, y, known.standardizer, augmented, plan.batch_shape)
     else:
         examples = Examples(x, y, known.standardizer, augmented, fresh_noise)
-    micro_batches = config.data.accumulate_steps
-    return compile_loop(task.step, task.state, examples, plan.batch_shape, task.ranks, micro_batches)
+    return compile_loop(step, task.state, examples, plan.batch_shape, task.ranks)
 
 
 def make_evaluate(task: Task, gathered: GatheredState, logbook: Logbook) -> Callable[[Progress], Scores]:
