@@ -8,19 +8,16 @@ from bnn_hvd.config.choices import default_options
 from bnn_hvd.config.flagfile import expand, from_flagfile, read_flagfile, to_flagfile
 from bnn_hvd.config.flags import Fields, flag, sections
 from bnn_hvd.config.resolution import differences, fill, resolve, resolve_used
+from bnn_hvd.config.studies import ChurnConfig, CompareConfig, ScaleConfig, StudyConfig
 from bnn_hvd.config.train import TrainConfig, compose, to_flags, train_flags
 from bnn_hvd.config.usage import with_own_default, without_use
 from bnn_hvd.config.verbs import (
-    ChurnConfig,
-    CompareConfig,
     ExactConfig,
     JobConfig,
     PlotConfig,
     PredictConfig,
     PrepareDataConfig,
     PruneConfig,
-    ScaleConfig,
-    StudyConfig,
     flags_of,
     flags_of_runs,
     make,
